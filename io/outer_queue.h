@@ -3,6 +3,7 @@
 // UDP_SEGMENT and UDP_GRO). One virtual call a batch.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -47,7 +48,10 @@ struct IncomingTrain {
 struct OuterCounters {
   uint64_t datagrams_sent = 0, datagrams_received = 0;
   uint64_t trains_sent = 0, trains_received = 0;
-  uint64_t send_errors = 0, receive_errors = 0;
+  uint64_t send_errors = 0;     // datagrams that were dropped: no route, not allowed, too long
+  uint64_t send_stalls = 0;     // of these, datagrams for which the socket buffer had no room in time
+  uint64_t receive_errors = 0;  // failed receives (ICMP errors and the like)
+  uint64_t empty = 0;           // datagrams without a byte; dropped, no train has length 0
   uint64_t truncated = 0;       // datagrams longer than a buffer
   uint64_t gso_downgrades = 0;  // by EIO, EINVAL or EMSGSIZE
   bool gso_active = false, gro_active = false;
@@ -66,6 +70,10 @@ class OuterQueue {
   virtual void send_batch(std::span<OutgoingTrain> trains) = 0;
 
   virtual OuterCounters counters() const = 0;
+
+  // Descriptors that are readable when datagrams wait (level-triggered); -1 where there is none. All -1: the
+  // queue has to be polled.
+  virtual std::array<int, 2> poll_fds() const { return {-1, -1}; }
 
   static constexpr size_t kReceiveTailroom = 64;
 };
