@@ -1,0 +1,35 @@
+// The command line: culvert [-f|--foreground] [--config FILE] IFNAME.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace culvert::daemon {
+
+inline constexpr int kExitSuccess = 0;
+inline constexpr int kExitSetupFailed = 1;
+inline constexpr int kExitUsage = 2;
+
+struct CommandLine {
+  bool foreground = false;
+  std::string config_path;  // "" without --config
+  std::string interface_name;
+};
+
+// What the command line asks for: to run, or to print `output` and exit.
+struct CommandLineOutcome {
+  bool run = false;
+  CommandLine command_line;  // when run
+  int exit_code = kExitSuccess;
+  std::string output;  // for stdout on kExitSuccess (--help, --version), for stderr on kExitUsage
+};
+
+// `arguments` without the program's name. Pure.
+CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments);
+
+// "" when Linux accepts `name` for an interface, else why not and how to mend it (the kernel's
+// dev_valid_name()).
+std::string interface_name_error(std::string_view name);
+
+}  // namespace culvert::daemon

@@ -1,0 +1,40 @@
+// What the environment sets: wireguard-go's variables and culvert's switches.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/endpoint.h"
+#include "io/result.h"
+#include "src/daemon/log.h"
+
+namespace culvert::daemon {
+
+struct Environment {
+  LogLevel log_level = LogLevel::error;  // LOG_LEVEL
+  bool keep_output = false;              // LOG_LEVEL is set and not silent: a daemon keeps stdout and stderr
+  std::optional<int> tun_fd;             // WG_TUN_FD
+  std::optional<int> uapi_fd;            // WG_UAPI_FD
+  bool foreground = false;               // WG_PROCESS_FOREGROUND=1
+  bool gso = true;                       // CULVERT_GSO: UDP_SEGMENT on the outer sockets
+  bool gro = true;                       // CULVERT_GRO: UDP_GRO on the outer sockets
+  bool tun_offload = true;               // CULVERT_TUN_OFFLOAD: IFF_VNET_HDR and TSO, USO
+  bool tun_uso = true;                   // CULVERT_TUN_USO: USO alone
+  std::optional<io::Endpoint> metrics;   // CULVERT_METRICS=ADDR:PORT, where to serve metrics (as `remote`)
+  std::string aead;                      // CULVERT_AEAD, passed on as it is; "" when unset
+
+  // What deserves a line in the log although it is no error (LOG_LEVEL with a word nobody knows).
+  std::vector<std::string> warnings;
+};
+
+// Yields the value of a variable, or nullptr; std::getenv in the daemon.
+using GetVariable = std::function<const char*(const char* name)>;
+
+// Empty variables count as unset. An error names the variable, its value and the values that it may have; the
+// daemon then exits with kExitUsage.
+io::Result<Environment> parse_environment(const GetVariable& get_variable);
+
+}  // namespace culvert::daemon

@@ -1,0 +1,63 @@
+// What happens to the TUN interface: up, down, MTU, deletion; also after it was moved to another network
+// namespace, where our own rtnetlink socket does not see it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/result.h"
+
+namespace culvert::daemon {
+
+enum class LinkEvent : uint8_t {
+  up,
+  down,
+  mtu,    // see LinkState::mtu_bytes
+  moved,  // to another namespace, or renamed: see LinkState::name
+  gone,   // the device was deleted; the last event
+};
+
+struct LinkState {
+  bool up = false;
+  bool gone = false;
+  uint32_t mtu_bytes = 0;
+  std::string name;
+};
+
+// Listens by rtnetlink in the namespace where the interface lives (found by TUNGETDEVNETNS, Linux 5.4;
+// entered by a thread that only opens the socket there). Where that is not possible it falls back to asking
+// the TUN descriptor once a second, which cannot see the MTU: watching() says which. With rtnetlink there are
+// no wake-ups while nothing changes.
+//
+// Thread safety: none; owned by the control thread. open() and read_events() may start and join a thread, so
+// call them after a fork.
+class LinkMonitor {
+ public:
+  enum class Watching : uint8_t { netlink, polling };
+
+  // `tun_fd` is attached to the interface, stays the caller's and must outlive the monitor. state() is filled
+  // in from the start; the first read_events() reports only what changed since.
+  static io::Result<std::unique_ptr<LinkMonitor>> open(int tun_fd);
+  ~LinkMonitor();
+  LinkMonitor(const LinkMonitor&) = delete;
+  LinkMonitor& operator=(const LinkMonitor&) = delete;
+
+  // An epoll instance: readable (level-triggered) while there is something to read. Constant.
+  int fd() const;
+
+  // What changed since the last call, in order; never waits but for a move (once, some milliseconds).
+  std::vector<LinkEvent> read_events();
+
+  const LinkState& state() const;
+  Watching watching() const;
+
+ private:
+  struct Impl;
+  explicit LinkMonitor(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace culvert::daemon
