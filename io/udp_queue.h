@@ -24,7 +24,7 @@ namespace culvert::io {
 class UdpQueue final : public OuterQueue {
  public:
   static constexpr size_t kReceiveBuffers = 8;
-  static constexpr size_t kReceiveBufferBytes = 65536;
+  static constexpr size_t kReceiveBufferBytes = 65535;  // more than any UDP payload, and a uint16_t
   static constexpr int kSendWaitMs = 5;
   static constexpr int kMaxSendWaits = 4;
 
@@ -45,6 +45,22 @@ class UdpQueue final : public OuterQueue {
   struct ReceiveState;
   struct SendState;
   struct Counters;
+  struct Piece;
+
+  size_t receive_messages(int fd, size_t first, size_t room);
+  bool take_message(size_t index, IncomingTrain& train);
+
+  void send_family(Family family);
+  size_t compose_messages();
+  uint16_t piece_limit(const OutgoingTrain& train) const;
+  void compose_message(size_t index, const Piece& piece);
+  void advance(const Piece& piece);
+  void drop(const Piece& piece);
+  void drop_rest_of_train(const Piece& piece);
+  void settle_failure(const Piece& piece, int error);
+  void settle_invalid(const Piece& piece);
+  void refuse_gso(OutgoingTrain& train);
+  bool wait_for_room();
 
   UdpSockets& sockets_;
   std::unique_ptr<ReceiveState> receive_;

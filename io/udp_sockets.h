@@ -83,9 +83,9 @@ class UdpSockets {
   const Syscalls& syscalls() const { return *syscalls_; }
 
  private:
-  explicit UdpSockets(const Syscalls& syscalls) : syscalls_(&syscalls) {}
+  explicit UdpSockets(const Syscalls& syscalls);
 
-  Status open_family(Family family, uint16_t port, const UdpOptions& options);
+  Status open_family(Family family, const UdpOptions& options);
   Status open_both(const UdpOptions& options);
   void enable_offloads(const UdpOptions& options);
 

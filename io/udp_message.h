@@ -1,0 +1,51 @@
+// What goes with a UDP payload into sendmsg(2) and comes out of recvmsg(2): addresses and control messages.
+// Pure conversions, any thread.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "io/endpoint.h"
+#include "io/outer_queue.h"
+
+namespace culvert::io {
+
+union SocketAddress {
+  sockaddr any;
+  sockaddr_in v4;
+  sockaddr_in6 v6;
+};
+
+// Fills in `out` and returns its length; 0 for an invalid endpoint.
+socklen_t to_socket_address(const Address& address, uint16_t port, uint32_t scope_id, SocketAddress& out);
+
+// The address of what getsockname(2) and recvmsg(2) filled in; Family::none for another family.
+Address address_of(const SocketAddress& address);
+
+// The remote end of a received datagram: address, port and, for a link-local v6 address, its interface.
+Endpoint remote_of(const SocketAddress& address);
+
+// Room for the control messages of one message: segment size, source address, traffic class.
+inline constexpr size_t kControlBytes =
+    CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int));
+struct ControlBuffer {
+  alignas(cmsghdr) uint8_t bytes[kControlBytes];
+};
+
+// Whether datagrams to `endpoint` can name its source: one of the same family, and not a link-local v6
+// address without the interface that it belongs to.
+bool has_usable_source(const Endpoint& endpoint);
+
+// Points `message` at `control` and writes UDP_SEGMENT if segment_size is not 0, the source address if
+// `use_source` (the caller has asked has_usable_source()), and the traffic class if it is not 0.
+void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, bool use_source,
+                   uint8_t traffic_class, uint16_t segment_size);
+
+// Reads UDP_GRO's segment size (0 if there is none), the local address and the traffic class of a received
+// message into segment_size, from.source and traffic_class of `train`.
+void read_control(const msghdr& message, IncomingTrain& train);
+
+}  // namespace culvert::io
