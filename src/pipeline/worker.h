@@ -1,0 +1,105 @@
+// One core's share of the data path: a thread that runs both pipelines to completion, batch by batch.
+//
+// Each turn of the loop:
+//   1. wait      until a side is readable or the control thread calls              (this thread)
+//   2. work      what the control thread asked for                                 (this thread)
+//   3. inbound   a batch from the outer side, if it is readable                    (this thread)
+//   4. outbound  a batch from the inner side, if it is readable                    (this thread)
+// One thread for both directions halves the latency under load against two, at nearly their throughput.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "io/inner_queue.h"
+#include "io/outer_queue.h"
+#include "io/poller.h"
+#include "io/result.h"
+#include "io/wakeup.h"
+#include "src/pipeline/inbound.h"
+#include "src/pipeline/mailbox.h"
+#include "src/pipeline/outbound.h"
+#include "src/pipeline/published.h"
+#include "src/pipeline/stats.h"
+
+namespace culvert::pipeline {
+
+// Thread safety: the public methods are the control thread's; mailbox() and stats() say their own rules. The
+// private methods run on the worker's thread.
+class Worker {
+ public:
+  // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
+  // Everything but `inner` outlives the worker. Errors: EMFILE, ENFILE, EAGAIN.
+  static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
+                                                   std::unique_ptr<io::InnerQueue> inner);
+
+  // Ends the thread; staged packets are dropped.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Uses this outer queue from now on; null stops both directions. Returns when the worker has let go of the
+  // old one, so that its sockets may be closed.
+  void adopt_outer(std::unique_ptr<io::OuterQueue> outer);
+
+  // Has the worker send what it staged for the peer. Does not wait.
+  void flush_staged(PeerPath& path);
+
+  // Has the worker drop what it staged for the peer, counted under `reason`. Returns when it has, so that the
+  // path may be freed.
+  void drop_staged(PeerPath& path, DropReason reason);
+
+  Mailbox& mailbox() { return mailbox_; }
+  const WorkerStats& stats() const { return stats_; }
+  // The counters of the outer queue; zeros while there is none.
+  io::OuterCounters outer_counters() const;
+  io::InnerOffloads inner_offloads() const { return inner_->offloads(); }
+  // Whether the inner side was deleted.
+  bool inner_gone() const { return inner_gone_.load(std::memory_order_acquire); }
+
+ private:
+  using Task = std::function<void()>;  // control path only
+
+  Worker(const Published& published, const io::Wakeup& control, std::unique_ptr<io::InnerQueue> inner,
+         io::Poller poller, io::Wakeup wakeup);
+  void post(Task task);
+  void post_and_wait(const Task& task);
+
+  void loop();
+  void run_tasks();
+  void run_inbound();
+  void run_outbound();
+  void watch_outer(bool watch);
+
+  // Constant after construction.
+  const Published& published_;
+  const io::Wakeup& control_;
+
+  io::Poller poller_;
+  io::Wakeup wakeup_;
+  std::unique_ptr<io::InnerQueue> inner_;
+  WorkerStats stats_;
+  Mailbox mailbox_;
+
+  // The worker thread's.
+  Outbound outbound_;
+  Inbound inbound_;
+  bool stop_ = false;
+
+  // Written by the worker under the mutex, read by it without and by others with.
+  mutable std::mutex outer_mutex_;
+  std::unique_ptr<io::OuterQueue> outer_;
+
+  // Protected by tasks_mutex_.
+  std::mutex tasks_mutex_;
+  std::vector<Task> tasks_;
+
+  std::atomic<bool> inner_gone_{false};
+  std::thread thread_;
+};
+
+}  // namespace culvert::pipeline
