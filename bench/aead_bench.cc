@@ -15,6 +15,8 @@
 #include "bench/aead_agreement.h"
 #include "bench/aead_contender.h"
 #include "bench/aead_ring.h"
+#include "bench/main.h"
+#include "bench/report.h"
 #include "crypto/cpu.h"
 
 namespace culvert::bench {
@@ -65,10 +67,8 @@ void run(benchmark::State& state, const Cell& cell, Contender& contender) {
     if (authentic != static_cast<size_t>(state.iterations()) * cell.batch)
       state.SkipWithError("a message was not authentic");
   }
-  using benchmark::Counter;
   const double packets = static_cast<double>(state.iterations()) * static_cast<double>(cell.batch);
-  state.counters["per_packet"] = Counter(packets, Counter::kIsRate | Counter::kInvert);
-  state.counters["bytes"] = Counter(packets * mean_bytes(cell.size), Counter::kIsRate);
+  report(state, packets, packets * mean_bytes(cell.size));
 }
 
 void add(const Cell& cell, Contender& contender) {
@@ -96,14 +96,9 @@ void add_context() {
 }
 
 }  // namespace
-}  // namespace culvert::bench
 
-int main(int argc, char** argv) {
-  using namespace culvert::bench;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-
-  Contenders contenders;
+void register_benchmarks() {
+  static Contenders contenders;  // the benchmarks refer to them
   add_culvert(contenders);
   add_libsodium(contenders);
   add_openssl(contenders);
@@ -111,11 +106,10 @@ int main(int argc, char** argv) {
   const std::string disagreement = find_disagreement(contenders);
   if (!disagreement.empty()) {
     std::fprintf(stderr, "aead_bench: %s\n", disagreement.c_str());
-    return 1;
+    std::exit(1);
   }
   add_context();
   add_all(contenders);
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
 }
+
+}  // namespace culvert::bench

@@ -1,0 +1,123 @@
+// Joining opened packets into superpackets: traffic as one likes it, and traffic that gains nothing.
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "bench/inner_traffic.h"
+#include "bench/main.h"
+#include "bench/report.h"
+#include "tun/coalesce.h"
+
+namespace culvert::bench {
+namespace {
+
+using Kind = InnerPacket::Kind;
+
+constexpr uint32_t kPacketBytes = 1420;
+constexpr size_t kSlotBytes = 1536;
+constexpr uint32_t kBatch = 128;
+
+InnerPacket full(Kind kind) {
+  InnerPacket packet;
+  packet.kind = kind;
+  packet.payload_bytes = static_cast<uint32_t>(kPacketBytes - header_bytes(kind));
+  return packet;
+}
+
+// Packet `i` of a flow in order, all of them full.
+InnerPacket in_order(Kind kind, uint32_t i) {
+  InnerPacket packet = full(kind);
+  packet.sequence += i * packet.payload_bytes;
+  packet.identification = static_cast<uint16_t>(packet.identification + i);
+  return packet;
+}
+
+InnerPacket of_flow(InnerPacket packet, uint32_t flow) {
+  packet.source_port = static_cast<uint16_t>(packet.source_port + flow);
+  return packet;
+}
+
+InnerPacket with_payload(InnerPacket packet, uint32_t payload_bytes) {
+  packet.payload_bytes = payload_bytes;
+  return packet;
+}
+
+struct Traffic {
+  const char* name;
+  InnerPacket (*packet)(uint32_t i);
+};
+
+constexpr Traffic kTraffic[] = {
+    {"one_flow/tcp4", [](uint32_t i) { return in_order(Kind::tcp4, i); }},
+    {"one_flow/tcp6", [](uint32_t i) { return in_order(Kind::tcp6, i); }},
+    {"one_flow/udp4", [](uint32_t i) { return in_order(Kind::udp4, i); }},
+    {"one_flow/udp6", [](uint32_t i) { return in_order(Kind::udp6, i); }},
+    {"four_flows_interleaved/tcp4", [](uint32_t i) { return of_flow(in_order(Kind::tcp4, i / 4), i % 4); }},
+    {"four_flows_interleaved/udp4", [](uint32_t i) { return of_flow(in_order(Kind::udp4, i / 4), i % 4); }},
+    {"adverse/every_packet_its_own_flow", [](uint32_t i) { return of_flow(full(Kind::tcp4), i); }},
+    {"adverse/backwards", [](uint32_t i) { return in_order(Kind::tcp4, kBatch - i); }},
+    {"adverse/every_second_lost", [](uint32_t i) { return in_order(Kind::tcp4, 2 * i); }},
+    {"adverse/bare_acknowledgements", [](uint32_t) { return with_payload(full(Kind::tcp4), 0); }},
+    {"adverse/udp_lengths_all_differ",
+     [](uint32_t i) { return with_payload(in_order(Kind::udp4, i), 1000 + i); }},
+    {"adverse/64_byte_udp_own_flows",
+     [](uint32_t i) { return of_flow(with_payload(in_order(Kind::udp4, i), 36), i); }},
+};
+
+// The batch in its slots. The coalescer may write to headers: restore() undoes that.
+class Batch {
+ public:
+  explicit Batch(const Traffic& traffic) : slots_(kBatch * kSlotBytes) {
+    for (uint32_t i = 0; i < kBatch; ++i) {
+      packets_.push_back(make_packet(traffic.packet(i)));
+      bytes_ += packets_.back().size();
+    }
+    restore();
+  }
+
+  void restore() {
+    for (uint32_t i = 0; i < kBatch; ++i) std::memcpy(packet(i), packets_[i].data(), packets_[i].size());
+  }
+  uint8_t* packet(uint32_t i) { return slots_.data() + i * kSlotBytes; }
+  [[nodiscard]] uint32_t length(uint32_t i) const { return static_cast<uint32_t>(packets_[i].size()); }
+  [[nodiscard]] size_t bytes() const { return bytes_; }
+
+ private:
+  Bytes slots_;
+  std::vector<Bytes> packets_;
+  size_t bytes_ = 0;
+};
+
+void coalesce(benchmark::State& state, const Traffic& traffic) {
+  constexpr io::InnerOffloads kAll{true, true, true, true, true};
+  Batch batch(traffic);
+  tun::Coalescer coalescer;
+  size_t written = 0;
+  for (auto _ : state) {
+    batch.restore();
+    const auto start = std::chrono::steady_clock::now();
+    for (uint32_t i = 0; i < kBatch; ++i) coalescer.add(batch.packet(i), batch.length(i), kAll);
+    written = coalescer.finish().size();
+    coalescer.clear();
+    const auto end = std::chrono::steady_clock::now();
+    state.SetIterationTime(std::chrono::duration<double>(end - start).count());
+  }
+  const auto iterations = static_cast<double>(state.iterations());
+  report(state, iterations * kBatch, iterations * static_cast<double>(batch.bytes()));
+  state.counters["packets_per_write"] = static_cast<double>(kBatch) / static_cast<double>(written);
+}
+
+}  // namespace
+
+void register_benchmarks() {
+  for (const Traffic& traffic : kTraffic) {
+    benchmark::RegisterBenchmark(traffic.name, [&traffic](benchmark::State& state) {
+      coalesce(state, traffic);
+    })->UseManualTime();
+  }
+}
+
+}  // namespace culvert::bench
