@@ -43,6 +43,9 @@ class Poller {
   std::span<PollEvent> wait(std::span<PollEvent> events,
                             std::optional<std::chrono::nanoseconds> timeout = std::nullopt);
 
+  // Readable while something is ready, so that one Poller can wait for another. Constant.
+  int fd() const { return fd_.get(); }
+
  private:
   explicit Poller(Fd fd) : fd_(std::move(fd)) {}
 

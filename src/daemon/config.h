@@ -16,7 +16,7 @@
 namespace culvert::daemon {
 
 struct ConfigAllowedIp {
-  IpPrefix prefix;      // masked
+  Prefix prefix;        // masked
   bool remove = false;  // written with a leading '-'
 };
 
@@ -33,7 +33,7 @@ struct Config {
   Key private_key{};         // all zero: none
   uint16_t listen_port = 0;  // 0: any
   uint32_t fwmark = 0;
-  std::vector<IpPrefix> addresses;  // of the interface, host bits kept
+  std::vector<Prefix> addresses;  // of the interface, host bits kept
   std::optional<uint32_t> mtu;
   std::vector<ConfigPeer> peers;
 };

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "io/endpoint.h"
+#include "src/protocol/allowed_ips.h"
 
 namespace culvert::daemon {
 
@@ -29,27 +29,22 @@ std::string to_base64(const Key& key);
 // Exactly 44 characters; the unused low bits of the last digit must be zero, as wg(8) demands.
 std::optional<Key> key_from_base64(std::string_view text);
 
-// An address with its prefix length in bits (0..32 or 0..128). Host bits may be set: see masked().
-struct IpPrefix {
-  io::Address address;
-  uint8_t length = 0;
-
-  bool operator==(const IpPrefix&) const = default;
-};
+// Masked on the way into AllowedIps; an interface's address keeps its host bits.
+using Prefix = protocol::Prefix;
 
 // The same prefix with all bits past its length cleared.
-IpPrefix masked(IpPrefix prefix);
+Prefix masked(Prefix prefix);
 
 // "10.0.0.0/8", "2001:db8::/32" (RFC 5952), appended to `out`. 130,000 of them take a few milliseconds.
-void append_prefix(std::string& out, const IpPrefix& prefix);
-std::string to_string(const IpPrefix& prefix);
+void append_prefix(std::string& out, const Prefix& prefix);
+std::string to_string(const Prefix& prefix);
 
 // Which prefix texts parse_prefix() takes.
 enum class PrefixLength : uint8_t { required, optional };
 
 // "10.0.0.1/8" or "2001:db8::1/32"; where the length is optional, a bare address means /32 or /128. Scopes,
 // signs and leading zeros are refused, as wireguard-go refuses them. Host bits are kept.
-std::optional<IpPrefix> parse_prefix(std::string_view text, PrefixLength length);
+std::optional<Prefix> parse_prefix(std::string_view text, PrefixLength length);
 
 // Decimal digits only (no sign, no space), at most `max`; nothing otherwise.
 std::optional<uint64_t> parse_decimal(std::string_view text, uint64_t max);

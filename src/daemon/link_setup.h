@@ -15,6 +15,6 @@ io::Status set_link_up(const std::string& interface_name);
 
 // Adds each address with its prefix length (and so its on-link route once the link is up). One that is there
 // already is no error.
-io::Status add_link_addresses(const std::string& interface_name, std::span<const IpPrefix> addresses);
+io::Status add_link_addresses(const std::string& interface_name, std::span<const Prefix> addresses);
 
 }  // namespace culvert::daemon

@@ -62,9 +62,9 @@ class UapiTarget {
   virtual int set_persistent_keepalive(const Key& public_key, uint16_t seconds) = 0;
   virtual int clear_allowed_ips(const Key& public_key) = 0;
   // Masked. Steals the prefix from any other peer.
-  virtual int add_allowed_ip(const Key& public_key, const IpPrefix& prefix) = 0;
+  virtual int add_allowed_ip(const Key& public_key, const Prefix& prefix) = 0;
   // Masked. No effect when the prefix is another peer's or nobody's.
-  virtual int remove_allowed_ip(const Key& public_key, const IpPrefix& prefix) = 0;
+  virtual int remove_allowed_ip(const Key& public_key, const Prefix& prefix) = 0;
 
   // The lines of this peer are over without an error (not called after `remove` and the like): start it, send
   // the keepalive that set_persistent_keepalive() promised, send its staged packets.
@@ -132,7 +132,7 @@ struct PeerState {
   uint64_t sent_bytes = 0;
   uint64_t received_bytes = 0;
   uint16_t persistent_keepalive_seconds = 0;
-  std::vector<IpPrefix> allowed_ips;
+  std::vector<Prefix> allowed_ips;
 };
 
 // What `get` prints of the device.

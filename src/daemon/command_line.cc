@@ -1,0 +1,79 @@
+#include "src/daemon/command_line.h"
+
+#include <net/if.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+
+namespace culvert::daemon {
+namespace {
+
+constexpr const char* kDescription =
+    "culvert carries WireGuard tunnels in userspace. Configure it with wg(8) or wg-quick(8).";
+constexpr const char* kFooter =
+    "Environment: LOG_LEVEL=verbose|error|silent, WG_TUN_FD, WG_UAPI_FD, WG_PROCESS_FOREGROUND=1,\n"
+    "CULVERT_GSO=off, CULVERT_GRO=off, CULVERT_TUN_OFFLOAD=off, CULVERT_TUN_USO=off,\n"
+    "CULVERT_METRICS=ADDR:PORT, CULVERT_AEAD=ENGINE.";
+
+CommandLineOutcome usage_error(const CLI::App& app, const std::string& what) {
+  CommandLineOutcome outcome;
+  outcome.exit_code = kExitUsage;
+  outcome.output = "culvert: " + what + "\n\n" + app.help();
+  return outcome;
+}
+
+}  // namespace
+
+CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments) {
+  CommandLineOutcome outcome;
+  CommandLine& line = outcome.command_line;
+  CLI::App app(kDescription, "culvert");
+  app.footer(kFooter);
+  app.set_version_flag("--version", std::string("culvert ") + CULVERT_VERSION);
+  app.add_flag("-f,--foreground", line.foreground, "stay in the foreground");
+  app.add_option("--config", line.config_path,
+                 "set up from a wg(8) file, with Address and MTU as in wg-quick(8)")
+      ->type_name("FILE")
+      ->expected(1);
+  app.add_option("IFNAME", line.interface_name, "the interface to create")->required()->type_name("");
+  try {
+    // CLI11 takes the arguments from the back.
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForHelp&) {
+    outcome.output = app.help();
+    return outcome;
+  } catch (const CLI::CallForVersion& version) {
+    outcome.output = std::string(version.what()) + "\n";
+    return outcome;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, error.what());
+  }
+  if (const std::string error = interface_name_error(line.interface_name); !error.empty()) {
+    return usage_error(app, error);
+  }
+  outcome.run = true;
+  return outcome;
+}
+
+std::string interface_name_error(std::string_view name) {
+  const std::string what = "interface name '" + std::string(name) + "' ";
+  if (name.empty()) {
+    return what + "is empty; use 1 to 15 characters, for example wg0";
+  }
+  if (name.size() >= IFNAMSIZ) {
+    return what + "has " + std::to_string(name.size()) + " characters; Linux allows 15";
+  }
+  if (name == "." || name == "..") {
+    return what + "is a directory's; use another, for example wg0";
+  }
+  const auto forbidden = [](unsigned char c) {
+    return c == '/' || c == ':' || c == 0 || std::isspace(c) != 0;
+  };
+  if (std::any_of(name.begin(), name.end(), forbidden)) {
+    return what + "holds a '/', a ':' or a space; Linux allows none of them";
+  }
+  return "";
+}
+
+}  // namespace culvert::daemon

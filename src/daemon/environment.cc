@@ -1,0 +1,109 @@
+#include "src/daemon/environment.h"
+
+#include <fmt/format.h>
+
+#include <climits>
+#include <string_view>
+
+#include "src/daemon/encoding.h"
+
+namespace culvert::daemon {
+namespace {
+
+// Reads variables and keeps the first error.
+class Reader {
+ public:
+  explicit Reader(const GetVariable& get_variable) : get_variable_(get_variable) {}
+
+  std::string_view text(const char* name) const {
+    const char* value = get_variable_(name);
+    return value == nullptr ? std::string_view() : std::string_view(value);
+  }
+
+  std::optional<int> descriptor(const char* name) {
+    const std::string_view value = text(name);
+    if (value.empty()) {
+      return std::nullopt;
+    }
+    const auto number = parse_decimal(value, INT_MAX);
+    if (!number) {
+      fail(name, value, "an open file descriptor's number, or unset it");
+      return std::nullopt;
+    }
+    return static_cast<int>(*number);
+  }
+
+  // True unless the variable says off.
+  bool is_on(const char* name) {
+    const std::string_view value = text(name);
+    if (!value.empty() && value != "on" && value != "off") {
+      fail(name, value, "'off' or 'on' (the default)");
+    }
+    return value != "off";
+  }
+
+  std::optional<io::Endpoint> listen_address(const char* name) {
+    const std::string_view value = text(name);
+    io::Endpoint endpoint;
+    if (value.empty()) {
+      return std::nullopt;
+    }
+    if (!io::parse_endpoint(std::string(value), endpoint)) {
+      fail(name, value, "a numeric address and port, 127.0.0.1:9586 or [::1]:9586");
+      return std::nullopt;
+    }
+    return endpoint;
+  }
+
+  void fail(const char* name, std::string_view value, std::string_view allowed) {
+    if (error_.empty()) {
+      error_ = fmt::format("environment variable {}='{}' is wrong: use {}", name, value, allowed);
+    }
+  }
+
+  const std::string& error() const { return error_; }
+
+ private:
+  const GetVariable& get_variable_;
+  std::string error_;
+};
+
+// wireguard-go takes a word it does not know as `error`, and the variable is not ours alone (many images set
+// LOG_LEVEL=info): a warning.
+void read_log_level(const Reader& reader, Environment& environment) {
+  const std::string_view word = reader.text("LOG_LEVEL");
+  if (word == "verbose" || word == "debug") {
+    environment.log_level = LogLevel::verbose;
+  } else if (word == "silent") {
+    environment.log_level = LogLevel::silent;
+  } else if (!word.empty() && word != "error") {
+    environment.warnings.push_back(
+        fmt::format("environment variable LOG_LEVEL='{}' is none of verbose, debug, error, silent: "
+                    "logging errors",
+                    word));
+  }
+  environment.keep_output = !word.empty() && environment.log_level != LogLevel::silent;
+}
+
+}  // namespace
+
+io::Result<Environment> parse_environment(const GetVariable& get_variable) {
+  Reader reader(get_variable);
+  Environment environment;
+  read_log_level(reader, environment);
+  environment.tun_fd = reader.descriptor("WG_TUN_FD");
+  environment.uapi_fd = reader.descriptor("WG_UAPI_FD");
+  environment.foreground = reader.text("WG_PROCESS_FOREGROUND") == "1";
+  environment.gso = reader.is_on("CULVERT_GSO");
+  environment.gro = reader.is_on("CULVERT_GRO");
+  environment.tun_offload = reader.is_on("CULVERT_TUN_OFFLOAD");
+  environment.tun_uso = reader.is_on("CULVERT_TUN_USO");
+  environment.metrics = reader.listen_address("CULVERT_METRICS");
+  environment.aead = reader.text("CULVERT_AEAD");
+  if (!reader.error().empty()) {
+    return io::Error{0, reader.error()};
+  }
+  return environment;
+}
+
+}  // namespace culvert::daemon
