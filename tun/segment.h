@@ -35,6 +35,13 @@ class SegmentPlan {
   void write(uint32_t i, uint8_t* destination) const;
 
  private:
+  SegmentError plan_single(const io::Offload& offload);
+  SegmentError plan_tcp(uint32_t gso_size);
+  SegmentError plan_udp(uint32_t gso_size);
+  SegmentError plan_cuts(uint32_t gso_size);
+  void write_single(uint8_t* destination) const;
+  void write_ip_header(uint32_t i, uint8_t* destination, uint32_t segment) const;
+
   const uint8_t* bytes_ = nullptr;
   uint32_t length_ = 0;
   uint32_t count_ = 0;
