@@ -14,8 +14,10 @@ namespace culvert::tun {
 
 // Thread safety: none; one worker owns it. All memory is allocated by the constructor.
 // Invariants: packets of one flow leave in the order they came in; cutting a superpacket gives back exactly
-// the packets that went into it (checksums included, if they were right); a packet that cannot be joined
-// passes as it is.
+// the packets that went into it (checksums included, if they were right), save that packets whose IPv4 id is
+// always zero under "don't fragment" (RFC 6864 lets any id stand there; macOS TCP, unconnected UDP on Linux)
+// come back counted up from zero; a packet that cannot be joined passes as it is. No more than 64 UDP packets
+// are joined.
 class Coalescer {
  public:
   // Most packets between two calls of clear().
