@@ -1,0 +1,243 @@
+#include "tun/tun_device.h"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <climits>
+
+#include "tun/ip_header.h"
+#include "tun/vnet_header.h"
+
+namespace culvert::tun {
+namespace {
+
+// Newer than the headers of Debian 12 (Linux 6.1).
+constexpr unsigned kTunFUso4 = 0x20, kTunFUso6 = 0x40;    // TUN_F_USO4, TUN_F_USO6: Linux 6.2
+constexpr unsigned long kTunGetDevNetNs = _IO('T', 227);  // TUNGETDEVNETNS: Linux 5.2
+
+// TUN's own 500 packets are less than a batch of superpackets cut by a device without offloads.
+constexpr int kTransmitQueueLength = 1000;
+
+constexpr unsigned kTcpOffloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+
+io::Error error_of(std::string context) {
+  return io::Error{errno, std::move(context)};
+}
+
+ifreq request_for(const std::string& name) {
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return request;
+}
+
+// Opens one queue with exactly these flags. `name` becomes the name that the kernel gave.
+io::Result<io::Fd> open_queue(std::string& name, int flags) {
+  io::Fd fd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return error_of("open /dev/net/tun");
+  ifreq request = request_for(name);
+  request.ifr_flags = static_cast<short>(flags);
+  if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return error_of("create TUN device " + name);
+  name = request.ifr_name;
+  return fd;
+}
+
+// Takes the offloads one kind less at a time until the kernel agrees. They are the device's: all queues
+// agree.
+io::InnerOffloads agree_on_offloads(int fd, const TunOptions& options) {
+  io::InnerOffloads offloads;
+  const bool gso = options.vnet && options.gso;
+  if (gso && options.uso && ::ioctl(fd, TUNSETOFFLOAD, kTcpOffloads | kTunFUso4 | kTunFUso6) == 0) {
+    offloads = {true, true, true, true, true};
+  } else if (gso && ::ioctl(fd, TUNSETOFFLOAD, kTcpOffloads) == 0) {
+    offloads = {true, true, false, false, true};
+  } else if (options.vnet && ::ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) == 0) {
+    offloads.checksum = true;
+  } else {
+    ::ioctl(fd, TUNSETOFFLOAD, 0);
+  }
+  return offloads;
+}
+
+// Writes one superpacket of two segments that the kernel will drop: its source is the broadcast address. A
+// device that is down says EIO, after it has looked at the virtio header (since Linux 5.0); a kernel that
+// refuses superpackets says EINVAL.
+bool takes_superpacket(int fd, io::GsoType gso) {
+  const bool tcp = gso == io::GsoType::tcp;
+  const uint32_t transport_header = tcp ? kTcpHeaderBytes : kUdpHeaderBytes;
+  std::array<uint8_t, kVnetHeaderBytes + kIpv4HeaderBytes + kTcpHeaderBytes + 16> bytes{};
+  const uint32_t packet_length = kIpv4HeaderBytes + transport_header + 16;
+  io::Offload offload;
+  offload.gso = gso;
+  offload.needs_checksum = true;
+  offload.header_length = static_cast<uint16_t>(kIpv4HeaderBytes + transport_header);
+  offload.gso_size = 8;
+  offload.checksum_start = kIpv4HeaderBytes;
+  offload.checksum_offset = static_cast<uint16_t>(tcp ? kTcpChecksum : kUdpChecksum);
+  encode_vnet_header(offload, false, bytes.data());
+  uint8_t* const ip = bytes.data() + kVnetHeaderBytes;
+  ip[0] = 0x45;
+  store_be16(ip + kIpv4TotalLength, packet_length);
+  ip[kIpv4Ttl] = 1;
+  ip[kIpv4Protocol] = tcp ? IPPROTO_TCP : IPPROTO_UDP;
+  store_be32(ip + kIpv4Source, 0xffffffff);
+  uint8_t* const transport = ip + kIpv4HeaderBytes;
+  if (tcp) {
+    transport[kTcpDataOffset] = 0x50;
+    transport[kTcpFlags] = kTcpAckFlag;
+  } else {
+    store_be16(transport + kUdpLength, packet_length - kIpv4HeaderBytes);
+  }
+  return ::write(fd, bytes.data(), kVnetHeaderBytes + packet_length) >= 0 || errno != EINVAL;
+}
+
+std::string kernel_release() {
+  utsname names{};
+  return ::uname(&names) == 0 ? names.release : "";
+}
+
+io::Result<io::Fd> control_socket() {
+  io::Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd) return error_of("open a socket");
+  return fd;
+}
+
+}  // namespace
+
+bool udp_superpackets_are_safe(std::string_view release) {
+  std::array<int, 3> number{};
+  const char* at = release.data();
+  const char* const end = at + release.size();
+  for (int& part : number) {
+    const auto [next, error] = std::from_chars(at, end, part);
+    if (error != std::errc{}) return false;
+    at = next != end && *next == '.' ? next + 1 : next;
+    if (at == next) break;  // "6.12-rc1" has two numbers
+  }
+  const bool fixed_long_term = number[0] == 6 && number[1] == 6 && number[2] >= 26;
+  return number >= std::array<int, 3>{6, 8, 5} || fixed_long_term;
+}
+
+io::Result<std::unique_ptr<TunDevice>> TunDevice::create(const std::string& name, const TunOptions& options) {
+  if (name.empty() || name.size() >= IFNAMSIZ) return io::Error{EINVAL, "TUN device name '" + name + "'"};
+  if (options.queues < 1 || options.queues > kMaxQueues) {
+    return io::Error{EINVAL, std::to_string(options.queues) + " queues of TUN device " + name};
+  }
+  std::string real_name = name;
+  const int many = options.queues > 1 ? IFF_MULTI_QUEUE : 0;
+  int flags = IFF_TUN | IFF_NO_PI | many | (options.vnet ? IFF_VNET_HDR : 0);
+  io::Result<io::Fd> first = open_queue(real_name, flags);
+  // EINVAL: a persistent device was made with several queues, or the kernel knows no virtio header.
+  for (const int other : {flags | IFF_MULTI_QUEUE, flags & ~IFF_VNET_HDR}) {
+    if (first || first.error().number != EINVAL || other == flags) continue;
+    if (io::Result<io::Fd> again = open_queue(real_name, other)) {
+      first = std::move(again);
+      flags = other;
+    }
+  }
+  if (!first) return first.error();
+  std::unique_ptr<TunDevice> device(new TunDevice);
+  device->name_ = real_name;
+  const bool vnet_header = (flags & IFF_VNET_HDR) != 0;
+  device->add_queue(std::move(*first), vnet_header, options);
+  for (int i = 1; i < options.queues; ++i) {
+    io::Result<io::Fd> next = open_queue(real_name, flags);
+    if (!next) return next.error();
+    device->add_queue(std::move(*next), vnet_header, options);
+  }
+  device->set_transmit_queue_length();
+  return device;
+}
+
+io::Result<std::unique_ptr<TunDevice>> TunDevice::adopt(io::Fd fd, const TunOptions& options) {
+  ifreq request{};
+  if (::ioctl(fd.get(), TUNGETIFF, &request) != 0) {
+    errno = errno == ENOTTY ? EBADFD : errno;
+    return error_of("adopt descriptor " + std::to_string(fd.get()) + " as a TUN device");
+  }
+  const std::string name = request.ifr_name;
+  if ((request.ifr_flags & IFF_TUN) == 0) return io::Error{EINVAL, name + " is a TAP device"};
+  if ((request.ifr_flags & IFF_NO_PI) == 0) return io::Error{EINVAL, name + " has packet information"};
+  const int status = ::fcntl(fd.get(), F_GETFL);
+  if (status < 0 || ::fcntl(fd.get(), F_SETFL, status | O_NONBLOCK) != 0 ||
+      ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0) {
+    return error_of("make the descriptor of " + name + " non-blocking");
+  }
+  const bool vnet_header = (request.ifr_flags & IFF_VNET_HDR) != 0;
+  if (int bytes = kVnetHeaderBytes; vnet_header && ::ioctl(fd.get(), TUNSETVNETHDRSZ, &bytes) != 0) {
+    return error_of("set the virtio header size of " + name);
+  }
+  std::unique_ptr<TunDevice> device(new TunDevice);
+  device->name_ = name;
+  device->add_queue(std::move(fd), vnet_header, options);
+  device->set_transmit_queue_length();
+  return device;
+}
+
+void TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& options) {
+  io::InnerOffloads offloads;
+  if (vnet_header) {
+    offloads = agree_on_offloads(fd.get(), options);
+    const bool tcp = offloads.tcp4 && takes_superpacket(fd.get(), io::GsoType::tcp);
+    const bool udp = offloads.udp4 && udp_superpackets_are_safe(kernel_release()) &&
+                     takes_superpacket(fd.get(), io::GsoType::udp);
+    offloads = {tcp, tcp, udp, udp, offloads.checksum};
+  }
+  // A full send buffer would make writes wait or fail; the kernel's default already is that, an adopter's may
+  // not be.
+  int unlimited = INT_MAX;
+  ::ioctl(fd.get(), TUNSETSNDBUF, &unlimited);
+  queues_.push_back(std::make_unique<TunQueue>(std::move(fd), vnet_header, offloads));
+}
+
+// A wish: an unprivileged adopter goes without.
+void TunDevice::set_transmit_queue_length() {
+  const io::Result<io::Fd> socket = control_socket();
+  if (!socket) return;
+  ifreq request = request_for(name_);
+  if (::ioctl((*socket).get(), SIOCGIFTXQLEN, &request) != 0 || request.ifr_qlen >= kTransmitQueueLength)
+    return;
+  request.ifr_qlen = kTransmitQueueLength;
+  ::ioctl((*socket).get(), SIOCSIFTXQLEN, &request);
+}
+
+const std::string& TunDevice::name() {
+  ifreq request{};
+  if (::ioctl(queues_[0]->poll_fd(), TUNGETIFF, &request) == 0) name_ = request.ifr_name;
+  return name_;
+}
+
+io::Result<int> TunDevice::mtu() {
+  io::Result<io::Fd> socket = control_socket();
+  if (!socket) return socket.error();
+  ifreq request = request_for(name());
+  if (::ioctl(socket->get(), SIOCGIFMTU, &request) != 0) return error_of("read the MTU of " + name_);
+  return request.ifr_mtu;
+}
+
+io::Status TunDevice::set_mtu(int mtu) {
+  io::Result<io::Fd> socket = control_socket();
+  if (!socket) return socket.error();
+  ifreq request = request_for(name());
+  request.ifr_mtu = mtu;
+  if (::ioctl(socket->get(), SIOCSIFMTU, &request) != 0) {
+    return error_of("set the MTU of " + name_ + " to " + std::to_string(mtu));
+  }
+  return io::Success{};
+}
+
+io::Result<io::Fd> TunDevice::device_namespace_fd() const {
+  const int fd = ::ioctl(queues_[0]->poll_fd(), kTunGetDevNetNs);
+  if (fd < 0) return error_of("get the network namespace of " + name_);
+  return io::Fd(fd);
+}
+
+}  // namespace culvert::tun

@@ -1,0 +1,70 @@
+// A TUN device: made or adopted, probed for offloads, and its queues.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/fd.h"
+#include "io/inner_queue.h"
+#include "io/result.h"
+#include "tun/tun_queue.h"
+
+namespace culvert::tun {
+
+// Switches, one per offload, for kernels where one of them does harm.
+struct TunOptions {
+  bool vnet = true;  // virtio_net_hdr: without it every packet comes and goes alone, checksums finished
+  bool gso = true;   // superpackets of TCP and UDP
+  bool uso = true;   // superpackets of UDP
+  int queues = 1;    // more than one makes a multi-queue device (1 to kMaxQueues)
+};
+
+// Whether a kernel of this release ("6.1.0-18-amd64") survives UDP superpackets written to a TUN when they
+// carry a tunnel, VXLAN say. They corrupted it before Linux 6.8.5 and 6.6.26 (kernel commit 3d010c8031e3,
+// "udp: do not accept non-tunnel GSO skbs landing in a tunnel"), which no probe can see.
+bool udp_superpackets_are_safe(std::string_view kernel_release);
+
+// Set-up of a TUN device. Thread safety: none, the control thread's; each queue belongs to its worker.
+// Lifetime: owns its queues. Destroying it closes them, which deletes a device that is not persistent.
+class TunDevice {
+ public:
+  static constexpr int kMaxQueues = 256;  // the kernel's
+
+  // Makes the device `name` (1 to 15 bytes; "wg%d" lets the kernel number it) or attaches to a persistent
+  // one. Errors: EINVAL for the name or the number of queues, EPERM without CAP_NET_ADMIN, EBUSY when
+  // somebody has it, ENOENT or ENODEV without /dev/net/tun.
+  static io::Result<std::unique_ptr<TunDevice>> create(const std::string& name, const TunOptions& options);
+
+  // Takes a descriptor that somebody else attached to a TUN device, with or without virtio header; it becomes
+  // non-blocking. `options.queues` is ignored. Errors: EBADFD when it is no attached TUN descriptor, EINVAL
+  // for a TAP device or one with packet information (IFF_NO_PI not set).
+  static io::Result<std::unique_ptr<TunDevice>> adopt(io::Fd fd, const TunOptions& options);
+
+  // Asks the kernel, so it stays right after a rename, also in another namespace. The last known name if the
+  // device is gone.
+  const std::string& name();
+
+  // By name, in the network namespace of the caller: fails with ENODEV once the device was moved to another.
+  io::Result<int> mtu();
+  io::Status set_mtu(int mtu);
+
+  // The network namespace that the device is in now, wherever it was moved (TUNGETDEVNETNS, Linux 5.2).
+  io::Result<io::Fd> device_namespace_fd() const;
+
+  size_t queue_count() const { return queues_.size(); }
+  TunQueue& queue(size_t i) { return *queues_[i]; }
+  const TunQueue& queue(size_t i) const { return *queues_[i]; }
+
+ private:
+  TunDevice() = default;
+  void add_queue(io::Fd fd, bool vnet_header, const TunOptions& options);
+  void set_transmit_queue_length();
+
+  std::string name_;
+  std::vector<std::unique_ptr<TunQueue>> queues_;
+};
+
+}  // namespace culvert::tun
