@@ -25,6 +25,11 @@ struct Prefix {
   bool operator==(const Prefix&) const = default;
 };
 
+// True when the cidr fits the version.
+constexpr bool is_valid(const Prefix& prefix) {
+  return prefix.cidr <= (prefix.version == IpVersion::v4 ? 32 : 128);
+}
+
 // 128 (or, for v4, 32) address bits in words of host order, most significant first.
 template <size_t kWords>
 using AddressBits = std::array<uint32_t, kWords>;
@@ -49,10 +54,10 @@ class PrefixTrie {
   uint32_t find(const Bits& address) const;
 
   // Sets the value of a prefix, whatever it had before; lists[value] gets it at its end.
-  void insert(Bits address, uint8_t cidr, uint32_t value, std::vector<List>& lists);
+  void insert(Bits bits, uint8_t cidr, uint32_t value, std::vector<List>& lists);
 
   // Removes a prefix if it has this value.
-  bool remove(Bits address, uint8_t cidr, uint32_t value, std::vector<List>& lists);
+  bool remove(Bits bits, uint8_t cidr, uint32_t value, std::vector<List>& lists);
 
   // Removes every prefix of lists[value].
   void remove_all(uint32_t value, std::vector<List>& lists);
@@ -82,12 +87,23 @@ class PrefixTrie {
     uint32_t previous = kNone, next = kNone;
   };
 
+  // Where a link to a node stands: the root, or one side of another node.
+  struct Place {
+    uint32_t parent = kNone;
+    uint32_t side = 0;
+  };
+
+  uint32_t& at(const Place& place);
+
+  // Follows a prefix as far as nodes shorter than it contain it; `above` is the place of the last of them.
+  Place descend(const Bits& bits, uint8_t cidr, Place* above);
+
+  // A node that has just lost its value, or a child: takes it out if it is no branch. True if it did.
+  bool collapse(const Place& place);
+
   uint32_t make_node(const Bits& bits, uint8_t cidr, uint32_t value);
-  void free_node(uint32_t node);
   void link(uint32_t node, List& list);
   void unlink(uint32_t node, List& list);
-  void detach(uint32_t* place, uint32_t* parent_place);
-  bool erase(const Bits& address, uint8_t cidr, uint32_t value, List& list);
 
   std::vector<Node> nodes_;
   std::vector<Link> links_;
@@ -121,16 +137,13 @@ class AllowedIps {
   size_t memory_bytes() const;
 
  private:
-  static constexpr size_t kWords4 = 1, kWords6 = 4;
-
-  uint32_t value_of(PeerHandle peer) const;
   uint32_t make_value(PeerHandle peer);
 
-  PrefixTrie<kWords4> v4_;
-  PrefixTrie<kWords6> v6_;
+  PrefixTrie<1> v4_;
+  PrefixTrie<4> v6_;
   std::vector<PeerHandle> peers_;  // by value; null: free
-  std::vector<PrefixTrie<kWords4>::List> lists4_;
-  std::vector<PrefixTrie<kWords6>::List> lists6_;
+  std::vector<PrefixTrie<1>::List> lists4_;
+  std::vector<PrefixTrie<4>::List> lists6_;
   std::vector<uint32_t> free_values_;
   std::unordered_map<PeerHandle, uint32_t> values_;
 };

@@ -31,7 +31,7 @@ namespace culvert::protocol {
 // the timers' handshake events.
 //
 // `indices` is the current table; it must not be full() where a message is created. `jitter` is uniform in
-// 0 .. kRekeyTimeoutJitterMax.
+// 0 .. kRekeyTimeoutJitterMax. `retired` is empty on the way in.
 class Peer {
  public:
   // `handle` is what the keypairs' owner() says and what the index table finds.
@@ -106,8 +106,9 @@ class Peer {
 
  private:
   void drop_handshake(IndexTable& indices);
-  uint32_t draw_index(IndexTable& indices, const IndexRandom& random);
-  void begin_session(Instant now, IndexTable& indices, RetiredKeypairs& retired);
+  // `index` is that of the pending handshake from now on.
+  void replace_pending_index(uint32_t index, IndexTable& indices);
+  bool begin_session(Instant now, IndexTable& indices, RetiredKeypairs& retired);
 
   const PeerHandle handle_;
   Handshake handshake_;

@@ -38,8 +38,8 @@ class alignas(64) TimerMarks {
   [[nodiscard]] bool data_received(Instant now);
 
   // A batch with anything in it, or a handshake message, was sent; received and found authentic.
-  void any_authenticated_packet_sent(Instant now);
-  void any_authenticated_packet_received(Instant now);
+  void any_authenticated_packet_sent();
+  void any_authenticated_packet_received();
 
   // Either of both; before what is sent goes out.
   [[nodiscard]] bool any_authenticated_packet_traversal(Instant now);
@@ -65,12 +65,15 @@ class alignas(64) TimerMarks {
 
   // A mark was set. Exchanges on one variable are totally ordered: either the control thread's exchange comes
   // later and acquires the mark with it, or it came before and this one sees kAsleep.
-  bool touch() { return watched_.exchange(kActive, std::memory_order_acq_rel) == kAsleep; }
+  [[nodiscard]] bool touch() { return watched_.exchange(kActive, std::memory_order_acq_rel) == kAsleep; }
+
+  // All marks are gone and nobody watches them.
+  void forget();
 
   using Mark = std::atomic<int64_t>;  // nanoseconds of Instant; 0: none
   Mark unanswered_since_{0};          // first data sent after the last authenticated packet received
   Mark unacknowledged_since_{0};      // first data received after the last authenticated packet sent
-  Mark last_traversal_{0};            // within kTraversalGrain
+  Mark last_traversal_{0};            // or up to 10 ms earlier
   Mark last_handshake_sent_{0};       // initiation or response
   std::atomic<bool> need_another_keepalive_{false};  // data received while unacknowledged
   std::atomic<bool> sent_lastminute_handshake_{false};
@@ -117,8 +120,11 @@ class Timers {
   [[nodiscard]] bool set_persistent_keepalive(Duration interval);
   Duration persistent_keepalive() const { return persistent_keepalive_; }
 
-  // An initiation was sent, or could not be sent for reasons outside of us: it counts as sent.
+  // An initiation was made; it counts as sent even if the network did not take it.
   void handshake_initiated(Instant now, Duration jitter);
+
+  // An initiation could not be made at all. The throttle counts it, so that nobody asks again at once.
+  void initiation_failed(Instant now);
 
   // A response was sent.
   void handshake_responded(Instant now);
@@ -133,7 +139,7 @@ class Timers {
   // A keypair was derived: before a response is sent, or after one was received.
   void session_derived(Instant now);
 
-  // The next initiation need not wait for the last one (the endpoint or a key has changed).
+  // The next initiation need not wait for the last one (our key has changed).
   void reset_last_handshake_sent();
 
   // When advance() has to be called; nothing: not before somebody asks for it.
@@ -150,8 +156,8 @@ class Timers {
   void advance_send_keepalive(Instant now, TimerActions& actions);
   void advance_persistent_keepalive(Instant now, TimerActions& actions);
   void request_initiation(Instant now, TimerActions& actions);
+  void mark_traversal(Instant now);
   void watch(Instant now);
-  bool marked() const;
 
   TimerMarks marks_;
   bool running_ = false;
