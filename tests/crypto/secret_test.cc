@@ -1,0 +1,73 @@
+#include "crypto/secret.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace culvert::crypto {
+namespace {
+
+using Key = Secret<32>;
+
+constexpr std::array<uint8_t, 32> kBytes = {1, 2, 3};
+
+static_assert(!std::is_copy_constructible_v<Key> && !std::is_copy_assignable_v<Key>);
+
+TEST(Secret, is_zero_until_written) {
+  Key key;
+  EXPECT_TRUE(key.is_zero());
+  key.assign(kBytes);
+  EXPECT_FALSE(key.is_zero());
+  EXPECT_TRUE(key == Key(kBytes));
+}
+
+TEST(Secret, is_wiped_when_moved_from) {
+  Key key(kBytes);
+  Key constructed(std::move(key));
+  EXPECT_TRUE(key.is_zero());  // NOLINT(bugprone-use-after-move): that is the point
+  Key assigned;
+  assigned = std::move(constructed);
+  EXPECT_TRUE(constructed.is_zero());  // NOLINT(bugprone-use-after-move)
+  EXPECT_TRUE(assigned == Key(kBytes));
+}
+
+TEST(Secret, is_wiped_when_destroyed) {
+  alignas(Key) std::array<uint8_t, sizeof(Key)> storage;
+  storage.fill(0xff);
+  std::destroy_at(new (storage.data()) Key(kBytes));
+  EXPECT_TRUE(is_zero_constant_time(storage));
+}
+
+TEST(Secret, survives_being_moved_to_itself) {
+  Key key(kBytes);
+  Key& same = key;
+  key = std::move(same);
+  EXPECT_TRUE(key == Key(kBytes));
+}
+
+TEST(Secret, clones_are_independent) {
+  Key key(kBytes);
+  const Key clone = key.clone();
+  key.wipe();
+  EXPECT_TRUE(clone == Key(kBytes));
+  EXPECT_FALSE(clone == key);
+}
+
+TEST(EqualConstantTime, sees_a_difference_in_every_byte) {
+  EXPECT_TRUE(equal_constant_time(kBytes, kBytes));
+  for (size_t i = 0; i < kBytes.size(); ++i) {
+    auto other = kBytes;
+    other[i] ^= 0x10;
+    EXPECT_FALSE(equal_constant_time(kBytes, other)) << i;
+  }
+  EXPECT_FALSE(equal_constant_time(kBytes, std::span(kBytes).first(31)));
+  EXPECT_TRUE(equal_constant_time({}, {}));
+}
+
+}  // namespace
+}  // namespace culvert::crypto
