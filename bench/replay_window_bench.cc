@@ -19,7 +19,7 @@ constexpr Order kOrders[] = {
     {"in_order", [](uint64_t i) { return i; }},
     {"neighbours_swapped", [](uint64_t i) { return i ^ 1; }},
     {"trains_backwards", [](uint64_t i) { return i ^ (kTrain - 1); }},
-    {"two_paths_4096_apart", [](uint64_t i) { return i % 2 == 0 ? i / 2 + 4096 : i / 2; }},
+    {"two_paths_4096_apart", [](uint64_t i) { return i % 2 == 0 ? i + 4096 : i; }},
     {"every_counter_twice", [](uint64_t i) { return i / 2; }},
     {"every_64th_arrives", [](uint64_t i) { return i * 64; }},
     {"all_too_old", [](uint64_t i) { return i == 0 ? uint64_t{1} << 40 : i; }},
