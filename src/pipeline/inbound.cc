@@ -164,7 +164,7 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
 
   path.rx_bytes.fetch_add(bytes, std::memory_order_relaxed);
   path.roam(newest->from);
-  path.marks.any_authenticated_packet_received(now);
+  path.marks.any_authenticated_packet_received();
   bool wake = path.marks.any_authenticated_packet_traversal(now);
   if (has_data) wake |= path.marks.data_received(now);
   if (keypair.wants_rekey_on_receive(now)) wake |= path.marks.want_lastminute_handshake(now);

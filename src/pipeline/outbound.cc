@@ -177,7 +177,7 @@ void Outbound::emit_run(std::span<const Routed> run, io::OuterQueue& outer, prot
     if (path.marks.want_handshake(now)) ask_attention(mailbox_, path, kMarks);
     return;
   }
-  path.marks.any_authenticated_packet_sent(now);
+  path.marks.any_authenticated_packet_sent();
   bool wake = path.marks.any_authenticated_packet_traversal(now);
   wake |= path.marks.data_sent(now);
   for (const Routed& routed : run) {

@@ -3,22 +3,16 @@
 #include <sched.h>
 
 #include <array>
-#include <ctime>
 #include <future>
 #include <system_error>
 
+#include "src/pipeline/clock.h"
 #include "src/pipeline/grace_period.h"
 
 namespace culvert::pipeline {
 namespace {
 
 enum Tag : uint64_t { kTagWakeup, kTagInner, kTagOuter };
-
-protocol::Instant boot_time() {
-  timespec time{};
-  clock_gettime(CLOCK_BOOTTIME, &time);
-  return protocol::Instant(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
-}
 
 // Longer time slices and no wake-up preemption: a worker that is woken for each packet of a bulk flow would
 // only make smaller batches.
@@ -30,15 +24,15 @@ void prefer_batches() {
 }  // namespace
 
 io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, const io::Wakeup& control,
-                                                  std::unique_ptr<io::InnerQueue> inner) {
+                                                  io::InnerQueue& inner) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
   auto wakeup = io::Wakeup::open();
   if (!wakeup) return wakeup.error();
   if (const auto added = poller->add(wakeup->fd(), kTagWakeup); !added) return added.error();
-  if (const auto added = poller->add(inner->poll_fd(), kTagInner); !added) return added.error();
+  if (const auto added = poller->add(inner.poll_fd(), kTagInner); !added) return added.error();
   std::unique_ptr<Worker> worker(
-      new Worker(published, control, std::move(inner), std::move(*poller), std::move(*wakeup)));
+      new Worker(published, control, inner, std::move(*poller), std::move(*wakeup)));
   try {
     worker->thread_ = std::thread([self = worker.get()] { self->loop(); });
   } catch (const std::system_error& error) {
@@ -47,13 +41,13 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
   return worker;
 }
 
-Worker::Worker(const Published& published, const io::Wakeup& control, std::unique_ptr<io::InnerQueue> inner,
+Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerQueue& inner,
                io::Poller poller, io::Wakeup wakeup)
     : published_(published),
       control_(control),
       poller_(std::move(poller)),
       wakeup_(std::move(wakeup)),
-      inner_(std::move(inner)),
+      inner_(inner),
       mailbox_(control_),
       outbound_(published_, mailbox_, stats_),
       inbound_(published_, mailbox_, stats_) {}
@@ -93,7 +87,7 @@ void Worker::adopt_outer(std::unique_ptr<io::OuterQueue> outer) {
 }
 
 void Worker::flush_staged(PeerPath& path) {
-  post([this, &path] { outbound_.flush_staged(path, *inner_, outer_.get(), boot_time()); });
+  post([this, &path] { outbound_.flush_staged(path, inner_, outer_.get(), read_boot_clock()); });
 }
 
 void Worker::drop_staged(PeerPath& path, DropReason reason) {
@@ -136,14 +130,14 @@ void Worker::run_tasks() {
 }
 
 void Worker::run_inbound() {
-  if (outer_ != nullptr) inbound_.run(*inner_, *outer_, boot_time());
+  if (outer_ != nullptr) inbound_.run(inner_, *outer_, read_boot_clock());
 }
 
 void Worker::run_outbound() {
   size_t read = 0;
-  const io::ReadOutcome outcome = outbound_.run(*inner_, outer_.get(), boot_time(), read);
+  const io::ReadOutcome outcome = outbound_.run(inner_, outer_.get(), read_boot_clock(), read);
   if (outcome != io::ReadOutcome::gone) return;
-  (void)poller_.remove(inner_->poll_fd());
+  (void)poller_.remove(inner_.poll_fd());
   inner_gone_.store(true, std::memory_order_release);  // pairs with the acquire in inner_gone()
   control_.notify();
 }

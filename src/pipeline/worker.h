@@ -33,9 +33,9 @@ namespace culvert::pipeline {
 class Worker {
  public:
   // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
-  // Everything but `inner` outlives the worker. Errors: EMFILE, ENFILE, EAGAIN.
+  // All three outlive the worker. Errors: EMFILE, ENFILE, EAGAIN.
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
-                                                   std::unique_ptr<io::InnerQueue> inner);
+                                                   io::InnerQueue& inner);
 
   // Ends the thread; staged packets are dropped.
   ~Worker();
@@ -57,15 +57,15 @@ class Worker {
   const WorkerStats& stats() const { return stats_; }
   // The counters of the outer queue; zeros while there is none.
   io::OuterCounters outer_counters() const;
-  io::InnerOffloads inner_offloads() const { return inner_->offloads(); }
+  io::InnerOffloads inner_offloads() const { return inner_.offloads(); }
   // Whether the inner side was deleted.
   bool inner_gone() const { return inner_gone_.load(std::memory_order_acquire); }
 
  private:
   using Task = std::function<void()>;  // control path only
 
-  Worker(const Published& published, const io::Wakeup& control, std::unique_ptr<io::InnerQueue> inner,
-         io::Poller poller, io::Wakeup wakeup);
+  Worker(const Published& published, const io::Wakeup& control, io::InnerQueue& inner, io::Poller poller,
+         io::Wakeup wakeup);
   void post(Task task);
   void post_and_wait(const Task& task);
 
@@ -81,7 +81,7 @@ class Worker {
 
   io::Poller poller_;
   io::Wakeup wakeup_;
-  std::unique_ptr<io::InnerQueue> inner_;
+  io::InnerQueue& inner_;
   WorkerStats stats_;
   Mailbox mailbox_;
 

@@ -1,0 +1,156 @@
+#include "src/daemon/control_loop.h"
+
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+
+#include "src/daemon/log.h"
+#include "src/pipeline/clock.h"
+
+namespace culvert::daemon {
+namespace {
+
+enum Tag : uint64_t { kTagWorkers, kTagTimer, kTagSignals, kTagLink, kTagRoutes, kTagUapi };
+
+io::Result<io::Fd> open_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  io::Fd fd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (fd.get() < 0) return io::Error{errno, "open a signalfd"};
+  return fd;
+}
+
+}  // namespace
+
+io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(Device& device, const io::Wakeup& wakeup,
+                                                           int tun_fd, io::Fd uapi_listener) {
+  auto poller = io::Poller::open();
+  if (!poller) return poller.error();
+  auto timer = io::TimerFd::open();
+  if (!timer) return timer.error();
+  auto signals = open_signals();
+  if (!signals) return signals.error();
+  auto link = LinkMonitor::open(tun_fd);
+  if (!link) return link.error();
+  auto routes = RouteMonitor::open();
+  if (!routes) return routes.error();
+  std::unique_ptr<ControlLoop> loop(new ControlLoop(device, wakeup, std::move(*poller), std::move(*timer),
+                                                    std::move(*signals), std::move(*link),
+                                                    std::move(*routes)));
+  auto uapi = UapiServer::open(std::move(uapi_listener), *loop);
+  if (!uapi) return uapi.error();
+  loop->uapi_ = std::move(*uapi);
+  if (const io::Status watched = loop->watch_all(); !watched) return watched.error();
+  return loop;
+}
+
+ControlLoop::~ControlLoop() = default;
+
+io::Status ControlLoop::watch_all() {
+  const std::array<std::pair<int, Tag>, 6> sources = {{{wakeup_.fd(), kTagWorkers},
+                                                       {timer_.fd(), kTagTimer},
+                                                       {signals_.get(), kTagSignals},
+                                                       {link_->fd(), kTagLink},
+                                                       {routes_.fd(), kTagRoutes},
+                                                       {uapi_->fd(), kTagUapi}}};
+  for (const auto& [fd, tag] : sources)
+    if (const io::Status added = poller_.add(fd, tag); !added) return added;
+  return io::Success{};
+}
+
+void ControlLoop::run() {
+  turn([this](Device&) {
+    follow_link();
+    return 0;
+  });
+  std::array<io::PollEvent, 8> events;
+  while (!stop_) {
+    const std::span<io::PollEvent> ready = poller_.wait(events);
+    const std::lock_guard lock(device_mutex_);
+    begin_turn();
+    for (const io::PollEvent& event : ready) handle(event);
+    end_turn();
+  }
+}
+
+void ControlLoop::handle(const io::PollEvent& event) {
+  switch (event.tag) {
+    case kTagWorkers:
+      wakeup_.drain();
+      if (device_.attend()) wakeup_.notify();
+      if (device_.inner_gone()) {
+        log_verbose("The TUN device is gone");
+        stop_ = true;
+      }
+      break;
+    case kTagTimer:
+      timer_.drain();
+      armed_.reset();
+      break;
+    case kTagSignals: {
+      signalfd_siginfo signal{};
+      while (read(signals_.get(), &signal, sizeof signal) == sizeof signal) stop_ = true;
+      break;
+    }
+    case kTagLink:
+      read_link_events();
+      break;
+    case kTagRoutes:
+      if (routes_.read_changes()) device_.recheck_sources();
+      break;
+    case kTagUapi:
+      uapi_->handle_events();
+      if (uapi_->socket_deleted()) {
+        log_verbose("The UAPI socket was deleted");
+        stop_ = true;
+      }
+      break;
+    default:
+      break;
+  }
+}
+
+void ControlLoop::read_link_events() {
+  for (const LinkEvent event : link_->read_events())
+    if (event == LinkEvent::gone) stop_ = true;
+  if (!stop_) follow_link();
+}
+
+// Brings the device to the state that the link has.
+void ControlLoop::follow_link() {
+  device_.set_mtu(link_->state().mtu_bytes);
+  if (const io::Status set = device_.set_link_up(link_->state().up); !set)
+    log_error("Unable to bring the interface up: {}", set.error().text());
+}
+
+void ControlLoop::begin_turn() {
+  device_.begin_turn(pipeline::read_boot_clock(), pipeline::read_wall_clock());
+}
+
+void ControlLoop::end_turn() {
+  device_.advance_timers();
+  device_.reclaim();
+  const std::optional<protocol::Instant> deadline = device_.next_deadline();
+  if (deadline == armed_) return;
+  armed_ = deadline;
+  if (deadline)
+    timer_.arm(deadline->time_since_epoch());
+  else
+    timer_.disarm();
+}
+
+std::string ControlLoop::metrics() const {
+  const std::lock_guard lock(device_mutex_);
+  return device_.metrics();
+}
+
+void ControlLoop::on_error(const std::string& text) {
+  log_error("{}", text);
+}
+
+}  // namespace culvert::daemon

@@ -1,0 +1,83 @@
+// The control thread's event loop: what happens outside reaches the device from here, with the time.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "io/fd.h"
+#include "io/poller.h"
+#include "io/result.h"
+#include "io/timer_fd.h"
+#include "io/wakeup.h"
+#include "src/daemon/device.h"
+#include "src/daemon/link_monitor.h"
+#include "src/daemon/route_monitor.h"
+#include "src/daemon/uapi_conversation.h"
+#include "src/daemon/uapi_server.h"
+
+namespace culvert::daemon {
+
+// Thread safety: one thread makes and runs it; metrics() may be called by any.
+class ControlLoop final : public UapiHandler {
+ public:
+  // All arguments outlive the loop. `device` has its workers already. SIGINT and SIGTERM are blocked in every
+  // thread: the loop reads them. Errors: EMFILE, ENFILE, ENOMEM.
+  static io::Result<std::unique_ptr<ControlLoop>> open(Device& device, const io::Wakeup& wakeup, int tun_fd,
+                                                       io::Fd uapi_listener);
+  ~ControlLoop() override;
+
+  // Applies `change` to the device as a turn of its own, before run().
+  template <typename Change>
+  auto turn(Change&& change) {
+    const std::lock_guard lock(device_mutex_);
+    begin_turn();
+    auto result = change(device_);
+    end_turn();
+    return result;
+  }
+
+  // Until a signal, the deletion of the TUN device or of the UAPI socket.
+  void run();
+
+  std::string metrics() const;
+
+  // UapiHandler.
+  std::string get() override { return print_get(device_.state()); }
+  UapiTarget& target() override { return device_; }
+  void on_error(const std::string& text) override;
+
+ private:
+  ControlLoop(Device& device, const io::Wakeup& wakeup, io::Poller poller, io::TimerFd timer, io::Fd signals,
+              std::unique_ptr<LinkMonitor> link, RouteMonitor routes)
+      : device_(device),
+        wakeup_(wakeup),
+        poller_(std::move(poller)),
+        timer_(std::move(timer)),
+        signals_(std::move(signals)),
+        link_(std::move(link)),
+        routes_(std::move(routes)) {}
+
+  io::Status watch_all();
+  void handle(const io::PollEvent& event);
+  void read_link_events();
+  void follow_link();
+  void begin_turn();
+  void end_turn();
+
+  Device& device_;
+  const io::Wakeup& wakeup_;
+  io::Poller poller_;
+  io::TimerFd timer_;
+  io::Fd signals_;
+  std::unique_ptr<LinkMonitor> link_;
+  RouteMonitor routes_;
+  std::unique_ptr<UapiServer> uapi_;
+  std::optional<protocol::Instant> armed_;  // what timer_ waits for
+  bool stop_ = false;
+
+  // Held during each turn, so that metrics() sees the device between two.
+  mutable std::mutex device_mutex_;
+};
+
+}  // namespace culvert::daemon

@@ -1,0 +1,161 @@
+// culvert [-f|--foreground] [--config FILE] IFNAME
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "crypto/aead_engine.h"
+#include "io/fd.h"
+#include "io/wakeup.h"
+#include "src/daemon/command_line.h"
+#include "src/daemon/config.h"
+#include "src/daemon/control_loop.h"
+#include "src/daemon/daemonize.h"
+#include "src/daemon/device.h"
+#include "src/daemon/environment.h"
+#include "src/daemon/link_setup.h"
+#include "src/daemon/log.h"
+#include "src/daemon/metrics_server.h"
+#include "src/daemon/uapi_socket.h"
+#include "tun/tun_device.h"
+
+namespace culvert::daemon {
+namespace {
+
+// What wireguard-go sets, and what fits a 1500-byte path with IPv6 outside.
+constexpr int kDefaultMtu = 1420;
+
+// Before any thread starts: the control loop reads these by signalfd.
+void block_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name,
+                                                     const Environment& environment) {
+  tun::TunOptions options;
+  options.vnet = environment.tun_offload;
+  options.gso = environment.tun_offload;
+  options.uso = environment.tun_uso;
+  auto tun = environment.tun_fd ? tun::TunDevice::adopt(io::Fd(*environment.tun_fd), options)
+                                : tun::TunDevice::create(name, options);
+  if (!tun) return tun;
+  if (const io::Status set = (*tun)->set_mtu(kDefaultMtu); !set) return set.error();
+  return tun;
+}
+
+// The interface settings of --config. Link changes reach the device as anybody's would.
+io::Status set_up_link(const std::string& name, const Config& config) {
+  if (config.mtu)
+    if (const io::Status set = set_link_mtu(name, *config.mtu); !set) return set;
+  if (const io::Status set = add_link_addresses(name, config.addresses); !set) return set;
+  return set_link_up(name);
+}
+
+void log_start(const tun::TunDevice& tun) {
+  const io::InnerOffloads offloads = tun.queue(0).offloads();
+  log_verbose("AEAD engine {}; TUN offloads: checksum {}, TCP {}, UDP {}", crypto::engine_name(),
+              offloads.checksum, offloads.tcp4 && offloads.tcp6, offloads.udp4 && offloads.udp6);
+}
+
+int fail(Readiness& readiness, const std::string& what) {
+  log_error("{}", what);
+  readiness.report_failure(what, kExitSetupFailed);
+  return kExitSetupFailed;
+}
+
+int serve(const CommandLine& command_line, const Environment& environment,
+          const std::optional<Config>& config, Readiness readiness) {
+  block_signals();
+  auto tun = open_tun(command_line.interface_name, environment);
+  if (!tun) return fail(readiness, "Failed to create TUN device: " + tun.error().text());
+  const std::string name = (*tun)->name();
+  open_log(environment.log_level, name);
+
+  auto listener =
+      environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : open_uapi_socket(name);
+  if (!listener) return fail(readiness, "Failed to open the UAPI socket: " + listener.error().text());
+  auto wakeup = io::Wakeup::open();
+  if (!wakeup) return fail(readiness, wakeup.error().text());
+
+  Device device({name, environment.gso, environment.gro}, *wakeup);
+  std::vector<io::InnerQueue*> queues;
+  for (size_t i = 0; i < (*tun)->queue_count(); ++i) queues.push_back(&(*tun)->queue(i));
+  if (const io::Status started = device.start_workers(queues); !started)
+    return fail(readiness, "Failed to start the workers: " + started.error().text());
+  auto loop = ControlLoop::open(device, *wakeup, (*tun)->queue(0).poll_fd(), std::move(*listener));
+  if (!loop) return fail(readiness, "Failed to start the control loop: " + loop.error().text());
+
+  if (config) {
+    const io::Status applied = (*loop)->turn([&](Device& target) { return apply_config(*config, target); });
+    if (!applied) return fail(readiness, "Failed to apply the configuration: " + applied.error().text());
+    if (const io::Status set = set_up_link(name, *config); !set)
+      return fail(readiness, "Failed to set up the interface: " + set.error().text());
+  }
+  std::unique_ptr<MetricsServer> metrics;
+  if (environment.metrics) {
+    auto server = MetricsServer::start(*environment.metrics, [&loop] { return (*loop)->metrics(); });
+    if (!server) return fail(readiness, "Failed to serve metrics: " + server.error().text());
+    metrics = std::move(*server);
+  }
+  log_start(**tun);
+  readiness.report_ready(environment.keep_output);
+  (*loop)->run();
+  log_verbose("Shutting down");
+  return kExitSuccess;
+}
+
+int run(const CommandLine& command_line) {
+  const auto environment = parse_environment([](const char* name) { return std::getenv(name); });
+  if (!environment) {
+    std::fprintf(stderr, "culvert: %s\n", environment.error().text().c_str());
+    return kExitUsage;
+  }
+  open_log(environment->log_level, command_line.interface_name);
+  for (const std::string& warning : environment->warnings) log_error("{}", warning);
+  if (!crypto::engine_override_error().empty()) {
+    std::fprintf(stderr, "culvert: %s\n", crypto::engine_override_error().c_str());
+    return kExitUsage;
+  }
+
+  std::optional<Config> config;
+  if (!command_line.config_path.empty()) {
+    ConfigOutcome loaded = load_config(command_line.config_path);
+    for (const std::string& error : loaded.errors) std::fprintf(stderr, "%s\n", error.c_str());
+    if (!loaded) return kExitUsage;
+    config = std::move(loaded.config);
+  }
+
+  Readiness readiness;
+  if (!command_line.foreground && !environment->foreground) {
+    auto daemonized = daemonize();
+    if (!daemonized) {
+      std::fprintf(stderr, "culvert: %s\n", daemonized.error().text().c_str());
+      return kExitSetupFailed;
+    }
+    if (!daemonized->in_child) {
+      if (!daemonized->error.empty()) std::fprintf(stderr, "culvert: %s\n", daemonized->error.c_str());
+      return daemonized->exit_code;
+    }
+    readiness = std::move(daemonized->readiness);
+  }
+  return serve(command_line, *environment, config, std::move(readiness));
+}
+
+}  // namespace
+}  // namespace culvert::daemon
+
+int main(int argc, char** argv) {
+  using namespace culvert::daemon;
+  const CommandLineOutcome outcome = parse_command_line({argv + 1, argv + argc});
+  if (outcome.run) return run(outcome.command_line);
+  std::fputs(outcome.output.c_str(), outcome.exit_code == kExitSuccess ? stdout : stderr);
+  return outcome.exit_code;
+}
