@@ -26,13 +26,14 @@ struct LinkState {
   std::string name;
 };
 
-// Listens by rtnetlink in the namespace where the interface lives (found by TUNGETDEVNETNS, Linux 5.4;
-// entered by a thread that only opens the socket there). Where that is not possible it falls back to asking
-// the TUN descriptor once a second, which cannot see the MTU: watching() says which. With rtnetlink there are
-// no wake-ups while nothing changes.
+// Listens by rtnetlink from the namespace in which open() was called. An interface that lives elsewhere is
+// followed by its namespace id: NETLINK_LISTEN_ALL_NSID (Linux 4.2) lets our socket see the other namespace without
+// keeping that one alive, which a socket inside it would, long after its container ended. The descriptor tells
+// which namespace it is (TUNGETDEVNETNS, Linux 5.2). Where that is not possible the monitor falls back to asking
+// the TUN descriptor once a second, which cannot see the MTU; watching() says which. With rtnetlink there are no
+// wake-ups while no link changes.
 //
-// Thread safety: none; owned by the control thread. open() and read_events() may start and join a thread, so
-// call them after a fork.
+// Thread safety: none; owned by the control thread, which stays in the namespace of open().
 class LinkMonitor {
  public:
   enum class Watching : uint8_t { netlink, polling };
@@ -47,7 +48,7 @@ class LinkMonitor {
   // An epoll instance: readable (level-triggered) while there is something to read. Constant.
   int fd() const;
 
-  // What changed since the last call, in order; never waits but for a move (once, some milliseconds).
+  // What changed since the last call, in order; never waits.
   std::vector<LinkEvent> read_events();
 
   const LinkState& state() const;

@@ -2,8 +2,9 @@
 // addresses can be checked again.
 #pragma once
 
-#include <memory>
+#include <utility>
 
+#include "io/fd.h"
 #include "io/result.h"
 
 namespace culvert::daemon {
@@ -12,20 +13,17 @@ namespace culvert::daemon {
 class RouteMonitor {
  public:
   static io::Result<RouteMonitor> open();
-  ~RouteMonitor();
-  RouteMonitor(RouteMonitor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  RouteMonitor& operator=(RouteMonitor&&) = delete;
 
   // Readable (level-triggered) while there is something to read.
-  int fd() const { return fd_; }
+  int fd() const { return fd_.get(); }
 
   // Reads all that waits, a storm of changes included, and says whether anything did. Never waits.
   bool read_changes();
 
  private:
-  explicit RouteMonitor(int fd) : fd_(fd) {}
+  explicit RouteMonitor(io::Fd fd) : fd_(std::move(fd)) {}
 
-  int fd_;
+  io::Fd fd_;
 };
 
 }  // namespace culvert::daemon

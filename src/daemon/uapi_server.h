@@ -1,40 +1,14 @@
-// The UAPI socket: /var/run/wireguard/IFNAME.sock, its connections, and the watch for its deletion.
+// Serves the UAPI socket: its connections, and the watch for the deletion of its file.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <list>
+#include <cstddef>
 #include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
 
+#include "io/fd.h"
 #include "io/result.h"
-#include "src/daemon/uapi.h"
+#include "src/daemon/uapi_conversation.h"
 
 namespace culvert::daemon {
-
-inline constexpr const char* kUapiDirectory = "/var/run/wireguard";
-
-// What the server asks of the device. Called on the thread that calls handle_events().
-class UapiHandler {
- public:
-  virtual ~UapiHandler() = default;
-
-  // The reply to `get`: print_get() of the device.
-  virtual std::string get() = 0;
-  // Receives `set`.
-  virtual UapiTarget& target() = 0;
-  // A client did something wrong; for the log. No secrets.
-  virtual void on_error(const std::string& text) = 0;
-};
-
-// Creates `directory` (0755) where it is missing and binds IFNAME.sock in it under umask 077. When a socket
-// is there already: alive is an error (EADDRINUSE), dead is unlinked and bound again. Yields a listening,
-// non-blocking, close-on-exec descriptor that the caller owns. Changes the umask for a moment: call it before
-// threads start.
-io::Result<int> open_uapi_socket(const std::string& interface_name,
-                                 const std::string& directory = kUapiDirectory);
 
 // Serves the socket. One descriptor to poll stands for the listener, the connections and the watch.
 //
@@ -50,11 +24,9 @@ class UapiServer {
   static constexpr size_t kMaxConnections = 64;
   static constexpr size_t kMaxPendingReplyBytes = size_t{32} << 20;
 
-  // Takes over `listen_fd` (from open_uapi_socket() or WG_UAPI_FD) and watches the socket file for deletion;
-  // an adopted descriptor whose file is elsewhere is served all the same. `handler` must outlive the server.
-  static io::Result<std::unique_ptr<UapiServer>> open(int listen_fd, const std::string& interface_name,
-                                                      UapiHandler& handler,
-                                                      const std::string& directory = kUapiDirectory);
+  // Takes over a listening socket (from open_uapi_socket() or WG_UAPI_FD) and watches its file for deletion;
+  // one without a file that we can see is served all the same. `handler` must outlive the server.
+  static io::Result<std::unique_ptr<UapiServer>> open(io::Fd listener, UapiHandler& handler);
 
   // Closes everything and unlinks the socket file, if it still is ours.
   ~UapiServer();
@@ -73,7 +45,6 @@ class UapiServer {
   size_t connections() const;
 
  private:
-  struct Connection;
   struct Impl;
   explicit UapiServer(std::unique_ptr<Impl> impl);
 

@@ -1,0 +1,119 @@
+#include "src/daemon/uapi_socket.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+namespace culvert::daemon {
+namespace {
+
+constexpr int kBacklog = 128;
+
+// Sets the umask for as long as it lives.
+class UmaskScope {
+ public:
+  explicit UmaskScope(mode_t mask) : previous_(::umask(mask)) {}
+  ~UmaskScope() { ::umask(previous_); }
+  UmaskScope(const UmaskScope&) = delete;
+  UmaskScope& operator=(const UmaskScope&) = delete;
+
+ private:
+  mode_t previous_;
+};
+
+io::Result<sockaddr_un> make_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    return io::Error{ENAMETOOLONG, "UAPI socket " + path};
+  }
+  std::copy(path.begin(), path.end(), address.sun_path);
+  return address;
+}
+
+const sockaddr* generic(const sockaddr_un& address) {
+  return reinterpret_cast<const sockaddr*>(&address);
+}
+
+// Whether somebody listens on the socket file; a full backlog (EAGAIN) is somebody too.
+bool is_alive(const sockaddr_un& address) {
+  const io::Fd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return client && (::connect(client.get(), generic(address), sizeof address) == 0 || errno == EAGAIN);
+}
+
+// Removes what a dead daemon left behind, and nothing else.
+io::Status remove_dead_socket(const std::string& path, const sockaddr_un& address) {
+  struct stat file {};
+  if (::lstat(path.c_str(), &file) == 0 && !S_ISSOCK(file.st_mode)) {
+    return io::Error{EEXIST, "UAPI socket " + path + ": something else has that name; remove it"};
+  }
+  if (is_alive(address)) {
+    return io::Error{
+        EADDRINUSE,
+        "UAPI socket " + path + ": another daemon serves this interface; stop it or choose another name"};
+  }
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return io::Error{errno, "remove the dead UAPI socket " + path};
+  }
+  return io::Success{};
+}
+
+}  // namespace
+
+io::Result<io::Fd> open_uapi_socket(const std::string& interface_name, const std::string& directory) {
+  {
+    const UmaskScope scope(022);
+    std::error_code error;
+    std::filesystem::create_directories(directory, error);
+    if (error) {
+      return io::Error{error.value(), "create the UAPI directory " + directory};
+    }
+  }
+  const std::string path = directory + "/" + interface_name + ".sock";
+  const io::Result<sockaddr_un> address = make_address(path);
+  if (!address) {
+    return address.error();
+  }
+  io::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) {
+    return io::Error{errno, "UAPI socket"};
+  }
+  const UmaskScope scope(077);
+  if (::bind(fd.get(), generic(*address), sizeof *address) != 0) {
+    if (errno != EADDRINUSE) {
+      return io::Error{errno, "bind the UAPI socket " + path};
+    }
+    if (const io::Status status = remove_dead_socket(path, *address); !status) {
+      return status.error();
+    }
+    if (::bind(fd.get(), generic(*address), sizeof *address) != 0) {
+      return io::Error{errno, "bind the UAPI socket " + path};
+    }
+  }
+  if (::listen(fd.get(), kBacklog) != 0) {
+    return io::Error{errno, "listen on the UAPI socket " + path};
+  }
+  return fd;
+}
+
+std::string uapi_socket_path(int listen_fd) {
+  sockaddr_un address{};
+  socklen_t length = sizeof address;
+  if (::getsockname(listen_fd, reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
+      address.sun_family != AF_UNIX || length <= offsetof(sockaddr_un, sun_path)) {
+    return "";
+  }
+  const std::string path(address.sun_path,
+                         ::strnlen(address.sun_path, length - offsetof(sockaddr_un, sun_path)));
+  return path.empty() ? "" : std::filesystem::absolute(path).string();
+}
+
+}  // namespace culvert::daemon
