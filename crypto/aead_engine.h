@@ -17,11 +17,12 @@
 
 namespace culvert::crypto {
 
-// One message for Poly1305 alone (RFC 8439 section 2.5), without the AEAD's padding and length block.
+// One message for Poly1305 alone (RFC 8439 section 2.5), without the AEAD's padding and length block. Whole blocks only:
+// the AEAD has no others.
 struct Poly1305Message {
   const uint8_t* key;  // 32 bytes: r, not yet clamped, and s
   const uint8_t* source;
-  uint32_t length;  // 0..65535
+  uint32_t length;  // a multiple of 16, and not 0
   uint8_t* tag;     // 16 bytes, out
 };
 

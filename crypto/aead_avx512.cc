@@ -1,0 +1,318 @@
+// The AVX-512 IFMA engine.
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "crypto/aead_engine.h"
+#include "crypto/aead_lanes.h"
+#include "crypto/chacha20_avx512.h"
+#include "crypto/poly1305_ifma.h"
+
+namespace culvert::crypto {
+namespace {
+
+static_assert(kGroupLanes == 2 * kVectorLanes);
+inline constexpr int kMacLanes = 8;
+// How far opening fetches ciphertext ahead of its verification, in cache lines: eight messages of the usual length.
+inline constexpr uint64_t kAheadLines = 192;
+
+struct alignas(64) Scratch {
+  ChaChaScratch chacha;
+  PolyScratch poly;
+  __m512i
+      head[kMaxPiece + kGroupLanes];  // the key stream of the first lanes: the Poly1305 keys, then some data
+  Lanes lanes;
+  uint64_t ahead[kGroupLanes];
+  MacInput macs[kMacLanes];
+  uint8_t tags[kMacLanes][kAeadTagBytes];
+  uint8_t order[kMaxPiece];
+};
+
+bool supported(const CpuFeatures& features) {
+  return features.bmi2 && features.avx512f && features.avx512dq && features.avx512bw && features.avx512vl &&
+         features.avx512ifma;
+}
+
+// Zeroes in a way that the compiler keeps.
+inline void wipe(void* memory, size_t bytes) {
+  std::memset(memory, 0, bytes);
+  asm volatile("" : : "r"(memory) : "memory");
+}
+
+// Seals or opens one piece: up to kMaxPiece messages.
+template <class Message>
+class Piece {
+ public:
+  static constexpr bool kOpens = requires(Message & message) { message.authentic = true; };
+
+  Piece(Scratch& scratch, Message* messages, int count)
+      : scratch_(scratch), messages_(messages), count_(count) {}
+
+  void run() {
+    prepare();
+    make_head();
+    if constexpr (kOpens) {
+      open();
+    } else {
+      seal();
+    }
+    wipe(&scratch_.chacha, sizeof scratch_.chacha);
+    wipe(&scratch_.poly, sizeof scratch_.poly);
+    wipe(scratch_.head, static_cast<size_t>(head_lanes_) * sizeof scratch_.head[0]);
+  }
+
+ private:
+  Message& message(int index) { return messages_[scratch_.order[index]]; }
+
+  void prepare() {
+    bool mixed = false;
+    for (int i = 1; i < count_; ++i) {
+      shared_key_ &= messages_[i].key == messages_[0].key;
+      mixed |= data_blocks(messages_[i].length) != data_blocks(messages_[0].length);
+    }
+    if (mixed && count_ > kMacLanes) {
+      order_by_length(messages_, count_, scratch_.order);
+    } else {
+      for (int i = 0; i < count_; ++i) scratch_.order[i] = static_cast<uint8_t>(i);
+    }
+    if (shared_key_) broadcast_key(scratch_.chacha.key[0], messages_[0].key);
+  }
+
+  void gather(int lane) {
+    if (shared_key_) return;
+    for (int half = 0; half < 2; ++half) {
+      const uint8_t* keys[kVectorLanes];
+      for (int i = 0; i < kVectorLanes; ++i) {
+        const int at = lane + half * kVectorLanes + i;
+        keys[i] = message(scratch_.lanes.message[at < scratch_.lanes.count ? at : 0]).key;
+      }
+      gather_keys(scratch_.chacha.key[half], keys);
+    }
+  }
+
+  void generate(int lane, int lanes) {
+    gather(lane);
+    if (lanes > kVectorLanes) {
+      generate_stream<2>(scratch_.chacha, scratch_.lanes, lane, shared_key_, look_ahead(lane));
+    } else {
+      generate_stream<1>(scratch_.chacha, scratch_.lanes, lane, shared_key_, {});
+    }
+  }
+
+  // What to fetch during the rounds of the group at `lane`: sealing, the next group's texts; opening, the next group's
+  // destinations and the ciphertexts to verify next.
+  Ahead look_ahead(int lane) {
+    const Lanes& lanes = scratch_.lanes;
+    const int next = lane + 2 * kGroupLanes <= lanes.count ? lane + kGroupLanes : lane;
+    if constexpr (!kOpens) return {lanes.source + next, lanes.destination + next};
+    int filled = 0;
+    while (filled < kGroupLanes && ahead_.message < count_ && ahead_lines_ < kAheadLines) {
+      const Message& message_ahead = message(ahead_.message);
+      const uint64_t address =
+          reinterpret_cast<uint64_t>(message_ahead.source) + ahead_.block * uint64_t{kBlockBytes};
+      const uint32_t lines = lines_of(message_ahead) - ahead_.block;
+      int now = kGroupLanes - filled;
+      if (static_cast<uint32_t>(now) > lines) now = static_cast<int>(lines);
+      for (int i = 0; i < now; ++i)
+        scratch_.ahead[filled + i] = address + static_cast<uint64_t>(i) * kBlockBytes;
+      filled += now;
+      ahead_lines_ += static_cast<uint64_t>(now);
+      ahead_.block += static_cast<uint32_t>(now);
+      if (static_cast<uint32_t>(now) == lines) ahead_ = {ahead_.message + 1, 0};
+    }
+    for (; filled < kGroupLanes; ++filled)
+      scratch_.ahead[filled] = reinterpret_cast<uint64_t>(scratch_.ahead);
+    return {scratch_.ahead, lanes.destination + next};
+  }
+
+  // Cache lines that a sealed message takes, or one more.
+  static uint32_t lines_of(const Message& message) {
+    return (message.length + kAeadTagBytes) / kBlockBytes + 1;
+  }
+
+  void fill(int messages) {
+    Lanes& lanes = scratch_.lanes;
+    while (cursor_.message < messages && lanes.count < kLaneCapacity) {
+      Message& next = message(cursor_.message);
+      if constexpr (kOpens) {
+        if (cursor_.message < verified_ && !next.authentic) {
+          ++cursor_.message;
+          continue;
+        }
+      }
+      append_data_lanes(lanes, next, cursor_, kLaneCapacity);
+    }
+  }
+
+  // Block 0 of every message, and data blocks for the rest of the last vector.
+  void make_head() {
+    Lanes& lanes = scratch_.lanes;
+    lanes.count = 0;
+    for (int i = 0; i < count_; ++i) append_key_lane(lanes, message(i), i);
+    head_lanes_ = (count_ + kGroupLanes - 1) / kGroupLanes * kGroupLanes;
+    while (cursor_.message < count_ && lanes.count < head_lanes_) {
+      append_data_lanes(lanes, message(cursor_.message), cursor_, head_lanes_);
+    }
+    pad_lanes(lanes);
+    for (int lane = 0; lane < head_lanes_; lane += kGroupLanes) {
+      const int lanes_here = lanes.count - lane;
+      generate(lane, lanes_here);
+      keep_stream(scratch_.chacha.stream[0], scratch_.head + lane);
+      if (lanes_here > kVectorLanes)
+        keep_stream(scratch_.chacha.stream[1], scratch_.head + lane + kVectorLanes);
+    }
+  }
+
+  // The data blocks of the head; those of messages that failed are left out.
+  void apply_head() {
+    Lanes& lanes = scratch_.lanes;
+    const int end = lanes.count;
+    for (int lane = count_; lane < end; ++lane) {
+      if constexpr (kOpens) {
+        if (!message(lanes.message[lane]).authentic) continue;
+      }
+      apply_block(lanes, lane, scratch_.head[lane]);
+    }
+    lanes.count = 0;
+  }
+
+  // Works off the queue: whole groups, and with `all` what is left.
+  void drain(bool all) {
+    Lanes& lanes = scratch_.lanes;
+    int lane = 0;
+    if (all) pad_lanes(lanes);
+    const int keep = all ? 0 : kGroupLanes;
+    for (; lane + kGroupLanes + keep <= lanes.count; lane += kGroupLanes) {
+      generate(lane, kGroupLanes);
+      apply_stream(scratch_.chacha.stream[0], lanes, lane);
+      apply_stream(scratch_.chacha.stream[1], lanes, lane + kVectorLanes);
+    }
+    if (all && lane < lanes.count) {
+      generate(lane, lanes.count - lane);
+      apply_stream(scratch_.chacha.stream[0], lanes, lane);
+      if (lanes.count - lane > kVectorLanes)
+        apply_stream(scratch_.chacha.stream[1], lanes, lane + kVectorLanes);
+      lane = lanes.count;
+    }
+    drop_front(lanes, lane);
+  }
+
+  void mac(int first, int count) {
+    for (int i = 0; i < count; ++i) {
+      const Message& next = message(first + i);
+      scratch_.macs[i] = {reinterpret_cast<const uint8_t*>(scratch_.head + first + i),
+                          kOpens ? next.source : next.destination,
+                          next.length,
+                          {0, next.length}};
+    }
+    mac_messages(scratch_.poly, scratch_.macs, count, scratch_.tags);
+  }
+
+  void seal() {
+    apply_head();
+    int done = 0;
+    for (;;) {
+      fill(count_);
+      const bool all = cursor_.message == count_;
+      drain(all);
+      const int complete = all                        ? count_
+                           : scratch_.lanes.count > 0 ? scratch_.lanes.message[0]
+                                                      : cursor_.message;
+      while (complete - done >= kMacLanes || (all && done < count_)) {
+        const int now = count_ - done < kMacLanes ? count_ - done : kMacLanes;
+        mac(done, now);
+        for (int i = 0; i < now; ++i) {
+          Message& next = message(done + i);
+          std::memcpy(next.destination + next.length, scratch_.tags[i], kAeadTagBytes);
+        }
+        done += now;
+      }
+      if (all) break;
+    }
+  }
+
+  void verify() {
+    const int now = count_ - verified_ < kMacLanes ? count_ - verified_ : kMacLanes;
+    mac(verified_, now);
+    for (int i = 0; i < now; ++i) {
+      Message& next = message(verified_ + i);
+      const __m128i tag = _mm_loadu_si128(reinterpret_cast<const __m128i*>(next.source + next.length));
+      const __m128i wrong =
+          _mm_xor_si128(tag, _mm_loadu_si128(reinterpret_cast<const __m128i*>(scratch_.tags[i])));
+      next.authentic = _mm_testz_si128(wrong, wrong) != 0;
+      if (!next.authentic && next.length != 0) std::memset(next.destination, 0, next.length);
+    }
+    for (int i = 0; i < now; ++i) {
+      const uint64_t lines = lines_of(message(verified_ + i));
+      ahead_lines_ -= lines < ahead_lines_ ? lines : ahead_lines_;
+    }
+    verified_ += now;
+    if (ahead_.message < verified_) ahead_ = {verified_, 0};
+  }
+
+  void open() {
+    const int in_head = cursor_.block == 0 ? cursor_.message : cursor_.message + 1;
+    while (verified_ < in_head) verify();
+    apply_head();
+    for (;;) {
+      fill(verified_);
+      const bool all = verified_ == count_ && cursor_.message == count_;
+      drain(all);
+      if (all) break;
+      if (cursor_.message == verified_) verify();
+    }
+  }
+
+  Scratch& scratch_;
+  Message* messages_;
+  int count_;
+  bool shared_key_ = true;
+  int head_lanes_ = 0;
+  int verified_ = 0;
+  LaneCursor cursor_;
+  LaneCursor ahead_;  // opening: the next line to fetch
+  uint64_t ahead_lines_ = 0;
+};
+
+void seal(const SealMessage* batch, size_t count) {
+  Scratch scratch;
+  for (size_t done = 0; done < count; done += kMaxPiece) {
+    const size_t left = count - done;
+    Piece<const SealMessage>(scratch, batch + done, static_cast<int>(left < kMaxPiece ? left : kMaxPiece))
+        .run();
+  }
+}
+
+size_t open(OpenMessage* batch, size_t count) {
+  Scratch scratch;
+  for (size_t done = 0; done < count; done += kMaxPiece) {
+    const size_t left = count - done;
+    Piece<OpenMessage>(scratch, batch + done, static_cast<int>(left < kMaxPiece ? left : kMaxPiece)).run();
+  }
+  size_t authentic = 0;
+  for (size_t i = 0; i < count; ++i) authentic += batch[i].authentic;
+  return authentic;
+}
+
+void poly1305(const Poly1305Message* batch, size_t count, int /*path*/) {
+  PolyScratch scratch;
+  for (size_t done = 0; done < count; done += kMacLanes) {
+    const size_t now = count - done < kMacLanes ? count - done : kMacLanes;
+    MacInput inputs[kMacLanes];
+    uint8_t tags[kMacLanes][kAeadTagBytes];
+    for (size_t i = 0; i < now; ++i) {
+      const Poly1305Message& message = batch[done + i];
+      inputs[i] = {message.key, message.source, message.length - 16, {}};
+      std::memcpy(inputs[i].last, message.source + message.length - 16, 16);
+    }
+    mac_messages(scratch, inputs, static_cast<int>(now), tags);
+    for (size_t i = 0; i < now; ++i) std::memcpy(batch[done + i].tag, tags[i], kAeadTagBytes);
+  }
+  wipe(&scratch, sizeof scratch);
+}
+
+}  // namespace
+
+const Engine kAvx512Engine{"avx512", supported, seal, open, poly1305, 1};
+
+}  // namespace culvert::crypto
