@@ -13,7 +13,7 @@ void prepare_sodium() {
 
 void fill_random(std::span<uint8_t> bytes) {
   prepare_sodium();
-  randombytes_buf(bytes.data(), bytes.size());
+  if (!bytes.empty()) randombytes_buf(bytes.data(), bytes.size());
 }
 
 uint32_t random_uint32() {

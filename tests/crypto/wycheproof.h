@@ -21,7 +21,8 @@ inline bool for_each_wycheproof(
   if (directory == nullptr) return false;
   std::ifstream stream(std::string(directory) + "/" + file);
   if (!stream) return false;
-  for (const auto& group : nlohmann::json::parse(stream).at("testGroups")) {
+  const auto vectors = nlohmann::json::parse(stream);
+  for (const auto& group : vectors.at("testGroups")) {
     for (const auto& test : group.at("tests")) {
       SCOPED_TRACE(file + " test " + test.at("tcId").dump() + ": " + test.at("comment").get<std::string>());
       check(group, test);
