@@ -12,7 +12,8 @@ Keypair::Keypair(KeypairParameters parameters)
       remote_index_(parameters.remote_index),
       i_am_initiator_(parameters.i_am_initiator),
       owner_(parameters.owner),
-      confirmed_(parameters.i_am_initiator) {}
+      confirmed_(parameters.i_am_initiator),
+      send_counter_(parameters.first_counter) {}
 
 bool Keypair::reserve(uint32_t count, uint64_t& first) {
   uint64_t next = send_counter_.load(std::memory_order_relaxed);

@@ -27,6 +27,7 @@ struct KeypairParameters {
   uint32_t remote_index = 0;  // the receiver index of messages to the peer
   bool i_am_initiator = false;
   PeerHandle owner = nullptr;
+  uint64_t first_counter = 0;  // other than 0 only in tests of the limits
 };
 
 // Thread safety: every method may be called from any thread, as long as the keypair lives: the control thread
@@ -53,7 +54,7 @@ class Keypair {
   // kRejectAfterMessages; `first` is untouched then.
   [[nodiscard]] bool reserve(uint32_t count, uint64_t& first);
 
-  // How many counters were reserved so far.
+  // The next counter: as many were reserved so far.
   uint64_t sent() const { return send_counter_.load(std::memory_order_relaxed); }
 
   // Confirmed: the peer has proven that it holds these keys. True from birth for the initiator.
@@ -108,7 +109,7 @@ class Keypair {
   // worker that sends to this peer writes it.
   std::atomic<bool> confirmed_;
   std::atomic<bool> sending_expired_{false};
-  alignas(64) std::atomic<uint64_t> send_counter_{0};
+  alignas(64) std::atomic<uint64_t> send_counter_;
 
   alignas(64) std::mutex receive_mutex_;
   ReplayWindow replay_window_;  // guarded by receive_mutex_

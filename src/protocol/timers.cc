@@ -48,6 +48,7 @@ void TimerMarks::any_authenticated_packet_received() {
 }
 
 bool TimerMarks::any_authenticated_packet_traversal(Instant now) {
+  if (!traversal_matters_.load(std::memory_order_relaxed)) return false;
   const int64_t last = last_traversal_.load(std::memory_order_relaxed);
   if (last != 0 && to_mark(now) - last < kTraversalGrain.count()) return false;
   last_traversal_.store(to_mark(now), std::memory_order_relaxed);
@@ -102,11 +103,12 @@ void Timers::stop() {
 
 bool Timers::set_persistent_keepalive(Duration interval) {
   const bool was_off = persistent_keepalive_ <= Duration::zero();
+  const bool is_on = interval > Duration::zero();
   persistent_keepalive_ = interval;
-  if (!was_off || interval <= Duration::zero()) return false;
   // What went by while it was off has started no timer; the keepalive that is sent now does.
-  marks_.last_traversal_.store(0, std::memory_order_relaxed);
-  return running_;
+  if (was_off) marks_.last_traversal_.store(0, std::memory_order_relaxed);
+  marks_.traversal_matters_.store(is_on, std::memory_order_relaxed);
+  return was_off && is_on && running_;
 }
 
 void Timers::handshake_initiated(Instant now, Duration jitter) {
@@ -234,8 +236,9 @@ void Timers::advance_persistent_keepalive(Instant now, TimerActions& actions) {
   if (persistent_keepalive_ <= Duration::zero()) return;
   int64_t last = marks_.last_traversal_.load(std::memory_order_relaxed);
   if (last == 0 || now < from_mark(last) + persistent_keepalive_) return;
-  // Once per traversal: what is sent now marks the next one.
-  if (!marks_.last_traversal_.compare_exchange_strong(last, 0, std::memory_order_relaxed)) return;
+  // It counts as sent, so that the next one follows even if this one cannot be sent for lack of a keypair: in
+  // the kernel the handshake that it asks for starts the timer again.
+  if (!marks_.last_traversal_.compare_exchange_strong(last, to_mark(now), std::memory_order_relaxed)) return;
   actions.send_persistent_keepalive = true;
 }
 

@@ -41,7 +41,7 @@ class alignas(64) TimerMarks {
   void any_authenticated_packet_sent();
   void any_authenticated_packet_received();
 
-  // Either of both; before what is sent goes out.
+  // Either of both; before what is sent goes out. Without a persistent keepalive it costs one load.
   [[nodiscard]] bool any_authenticated_packet_traversal(Instant now);
 
   // There is something to send and no keypair to send it with, or a keypair wants to be replaced
@@ -73,8 +73,9 @@ class alignas(64) TimerMarks {
   using Mark = std::atomic<int64_t>;  // nanoseconds of Instant; 0: none
   Mark unanswered_since_{0};          // first data sent after the last authenticated packet received
   Mark unacknowledged_since_{0};      // first data received after the last authenticated packet sent
-  Mark last_traversal_{0};            // or up to 10 ms earlier
+  Mark last_traversal_{0};            // or up to 10 ms earlier; unused while traversal_matters_ is false
   Mark last_handshake_sent_{0};       // initiation or response
+  std::atomic<bool> traversal_matters_{false};       // there is a persistent keepalive
   std::atomic<bool> need_another_keepalive_{false};  // data received while unacknowledged
   std::atomic<bool> sent_lastminute_handshake_{false};
   std::atomic<uint8_t> wanted_{kNothing};

@@ -1,0 +1,151 @@
+#include "src/protocol/index_table.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <random>
+#include <thread>
+#include <vector>
+
+namespace culvert::protocol {
+namespace {
+
+std::unique_ptr<Keypair> make_keypair(uint32_t index) {
+  KeypairParameters parameters;
+  parameters.local_index = index;
+  return std::make_unique<Keypair>(std::move(parameters));
+}
+
+IndexRandom from_list(std::vector<uint32_t> values) {
+  return [values = std::move(values), i = size_t{0}]() mutable { return values.at(i++); };
+}
+
+IndexRandom from_seed(uint32_t seed) {
+  return [engine = std::mt19937(seed)]() mutable { return static_cast<uint32_t>(engine()); };
+}
+
+TEST(IndexTable, handshake_becomes_keypair_and_goes) {
+  IndexTable table;
+  int peer = 0;
+  const uint32_t index = table.insert_handshake(&peer, from_list({0xdeadbeef}));
+  EXPECT_EQ(index, 0xdeadbeef);
+  EXPECT_EQ(table.size(), 1u);
+  EXPECT_EQ(table.find(index), nullptr) << "workers see no handshakes";
+  EXPECT_EQ(table.find_handshake(index), &peer);
+  EXPECT_EQ(table.find_peer(index), &peer);
+
+  const auto keypair = make_keypair(index);
+  table.insert_keypair(keypair.get());
+  EXPECT_EQ(table.size(), 1u);
+  EXPECT_EQ(table.find(index), keypair.get());
+  EXPECT_EQ(table.find_handshake(index), nullptr);
+  EXPECT_EQ(table.find_peer(index), &peer);
+
+  table.erase(index);
+  EXPECT_EQ(table.size(), 0u);
+  EXPECT_EQ(table.find(index), nullptr);
+  EXPECT_EQ(table.find_peer(index), nullptr);
+}
+
+TEST(IndexTable, knows_no_index_but_those_inserted) {
+  IndexTable table(16);
+  int peer = 0;
+  const uint32_t index = table.insert_handshake(&peer, from_list({5}));
+  const auto keypair = make_keypair(index);
+  table.insert_keypair(keypair.get());
+  const uint32_t same_slot = index + 64;
+  EXPECT_EQ(table.find(same_slot), nullptr);
+  EXPECT_EQ(table.find_peer(same_slot), nullptr);
+  EXPECT_EQ(table.find_handshake(same_slot), nullptr);
+  EXPECT_EQ(table.find(6), nullptr);
+  table.erase(same_slot);
+  EXPECT_EQ(table.find(index), keypair.get()) << "erasing an unknown index removes nothing";
+}
+
+TEST(IndexTable, draws_again_until_the_slot_is_free) {
+  IndexTable table(16);
+  int peer = 0;
+  EXPECT_EQ(table.insert_handshake(&peer, from_list({1})), 1u);
+  EXPECT_EQ(table.insert_handshake(&peer, from_list({1, 65, 129, 2})), 2u);
+}
+
+TEST(IndexTable, load_stays_at_one_quarter) {
+  IndexTable table(16);
+  EXPECT_EQ(table.capacity(), 16u);
+  int peer = 0;
+  const IndexRandom random = from_seed(1);
+  for (int i = 0; i < 16; ++i) {
+    EXPECT_FALSE(table.full());
+    (void)table.insert_handshake(&peer, random);
+  }
+  EXPECT_TRUE(table.full());
+}
+
+TEST(IndexTable, growing_keeps_every_index) {
+  const IndexRandom random = from_seed(2);
+  auto table = std::make_unique<IndexTable>(4);
+  std::map<uint32_t, std::unique_ptr<Keypair>> keypairs;
+  std::map<uint32_t, int*> handshakes;
+  std::vector<int> peers(5000);
+  std::mt19937 choice(3);
+  for (int& peer : peers) {
+    if (table->full()) {
+      auto bigger = table->grown();
+      EXPECT_EQ(bigger->size(), table->size());
+      EXPECT_EQ(bigger->capacity(), 2 * table->capacity());
+      table = std::move(bigger);
+    }
+    const uint32_t index = table->insert_handshake(&peer, random);
+    if (choice() % 2 == 0) {
+      keypairs[index] = make_keypair(index);
+      table->insert_keypair(keypairs[index].get());
+    } else {
+      handshakes[index] = &peer;
+    }
+    if (choice() % 3 == 0 && !keypairs.empty()) {
+      table->erase(keypairs.begin()->first);
+      keypairs.erase(keypairs.begin());
+    }
+  }
+  EXPECT_EQ(table->size(), keypairs.size() + handshakes.size());
+  for (const auto& [index, keypair] : keypairs) ASSERT_EQ(table->find(index), keypair.get());
+  for (const auto& [index, peer] : handshakes) {
+    ASSERT_EQ(table->find_handshake(index), peer);
+    ASSERT_EQ(table->find(index), nullptr);
+  }
+}
+
+TEST(IndexTable, workers_look_up_while_the_control_thread_changes_it) {
+  IndexTable table(64);
+  int peer = 0;
+  const IndexRandom random = from_seed(4);
+  // All keypairs live until the end: here this stands for the grace period.
+  std::vector<std::unique_ptr<Keypair>> keypairs;
+  std::vector<std::atomic<uint32_t>> recent(16);
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> wrong{0};
+  std::thread worker([&] {
+    while (!stop.load()) {
+      for (const auto& r : recent) {
+        const uint32_t index = r.load(std::memory_order_relaxed);
+        const Keypair* keypair = table.find(index);
+        if (keypair != nullptr && keypair->local_index() != index) ++wrong;
+      }
+    }
+  });
+  for (size_t i = 0; i < 20'000; ++i) {
+    std::atomic<uint32_t>& place = recent[i % recent.size()];
+    if (i >= recent.size()) table.erase(place.load(std::memory_order_relaxed));
+    const uint32_t index = table.insert_handshake(&peer, random);
+    keypairs.push_back(make_keypair(index));
+    table.insert_keypair(keypairs.back().get());
+    place.store(index, std::memory_order_relaxed);
+  }
+  stop = true;
+  worker.join();
+  EXPECT_EQ(wrong.load(), 0u);
+}
+
+}  // namespace
+}  // namespace culvert::protocol
