@@ -165,7 +165,6 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::adopt(io::Fd fd, const TunOpti
   }
   const std::string name = request.ifr_name;
   if ((request.ifr_flags & IFF_TUN) == 0) return io::Error{EINVAL, name + " is a TAP device"};
-  if ((request.ifr_flags & IFF_NO_PI) == 0) return io::Error{EINVAL, name + " has packet information"};
   const int status = ::fcntl(fd.get(), F_GETFL);
   if (status < 0 || ::fcntl(fd.get(), F_SETFL, status | O_NONBLOCK) != 0 ||
       ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0) {

@@ -39,8 +39,9 @@ class TunDevice {
   static io::Result<std::unique_ptr<TunDevice>> create(const std::string& name, const TunOptions& options);
 
   // Takes a descriptor that somebody else attached to a TUN device, with or without virtio header; it becomes
-  // non-blocking. `options.queues` is ignored. Errors: EBADFD when it is no attached TUN descriptor, EINVAL
-  // for a TAP device or one with packet information (IFF_NO_PI not set).
+  // non-blocking. `options.queues` is ignored. It must have been made without packet information (IFF_NO_PI):
+  // TUNGETIFF cannot tell, because IFF_NOFILTER, which it always adds, is the same bit. Errors: EBADFD when it
+  // is no attached TUN descriptor, EINVAL for a TAP device.
   static io::Result<std::unique_ptr<TunDevice>> adopt(io::Fd fd, const TunOptions& options);
 
   // Asks the kernel, so it stays right after a rename, also in another namespace. The last known name if the
