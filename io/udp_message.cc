@@ -3,6 +3,7 @@
 #include <netinet/udp.h>
 
 #include <cassert>
+#include <cerrno>
 #include <cstring>
 
 namespace culvert::io {
@@ -89,6 +90,10 @@ Endpoint remote_of(const SocketAddress& address) {
 bool has_usable_source(const Endpoint& endpoint) {
   return endpoint.source.family == endpoint.remote.family && endpoint.source.family != Family::none &&
          (!is_v6_link_local(endpoint.source) || endpoint.scope_id != 0);
+}
+
+bool may_be_source_error(int error) {
+  return error == EINVAL || error == ENETUNREACH || error == EADDRNOTAVAIL || error == ENODEV;
 }
 
 void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, bool use_source,

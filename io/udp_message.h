@@ -39,6 +39,10 @@ struct ControlBuffer {
 // address without the interface that it belongs to.
 bool has_usable_source(const Endpoint& endpoint);
 
+// Whether sendmsg(2) failed in a way that a source address that left the host explains: EINVAL (v6, and v4 up to some
+// kernel), ENETUNREACH (v4 on Linux 6.18), EADDRNOTAVAIL, ENODEV.
+bool may_be_source_error(int error);
+
 // Points `message` at `control` and writes UDP_SEGMENT if segment_size is not 0, the source address if
 // `use_source` (the caller has asked has_usable_source()), and the traffic class if it is not 0.
 void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, bool use_source,

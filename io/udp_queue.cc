@@ -87,6 +87,7 @@ struct UdpQueue::SendState {
   int waits_left = 0;
   // What the batch has learned of endpoints, so that their later trains are not refused one by one.
   Endpoint gso_refused, source_refused;
+  int source_error = 0;  // what the source was refused with
 };
 
 UdpQueue::UdpQueue(UdpSockets& sockets)
@@ -306,9 +307,18 @@ void UdpQueue::drop_rest_of_train(const Piece& piece) {
   drop(rest);
 }
 
-// Decides what becomes of the message that was refused: it is left to be composed again, with less offload,
-// or dropped. Ends, as every way back either takes away an offload or uses up `retried`.
+// Decides what becomes of the message that was refused: it is left to be composed again, with less, or dropped. Ends,
+// as every way back takes away the source or an offload, or uses up `retried`.
 void UdpQueue::settle_failure(const Piece& piece, int error) {
+  OutgoingTrain& train = *piece.train;
+  if (may_be_source_error(error)) {
+    if (!train.source_refused && has_usable_source(train.to)) {
+      return refuse_source(train, error);
+    }
+    if (train.source_refused && error == send_->source_error) {
+      restore_source(train);  // the same error without it: it was not to blame
+    }
+  }
   switch (error) {
     case EINTR:
       return;
@@ -326,37 +336,39 @@ void UdpQueue::settle_failure(const Piece& piece, int error) {
       counters_->gso_downgrades.add(sockets_.disable_gso() ? 1 : 0);
       return;
     case EMSGSIZE:
-      return piece.datagrams == 1 ? drop(piece) : refuse_gso(*piece.train);
+      return piece.datagrams == 1 ? drop(piece) : refuse_gso(train);
     case EINVAL:
-    case EADDRNOTAVAIL:
-    case ENODEV:
       return settle_invalid(piece);
     default:
       return drop_rest_of_train(piece);
   }
 }
 
-// EINVAL has three causes, tried in order of likelihood: a source that is no address of this host any more,
-// more datagrams than the kernel takes (before 6.9), and a segment size above the path MTU (EMSGSIZE
-// from 6.14 on).
+// EINVAL that is not about the source: more datagrams than the kernel takes (before 6.9), or a segment size above the
+// path MTU (EMSGSIZE from 6.14 on).
 void UdpQueue::settle_invalid(const Piece& piece) {
-  OutgoingTrain& train = *piece.train;
-  const bool used_source = !train.source_refused && has_usable_source(train.to);
-  if (used_source) {
-    train.source_refused = true;
-    send_->source_refused = train.to;
-    return;
-  }
-  // The source was not to blame.
-  train.source_refused = false;
-  send_->source_refused = {};
   if (piece.datagrams > kOldMaxTrainDatagrams) {
     counters_->gso_downgrades.add(sockets_.limit_train_datagrams(kOldMaxTrainDatagrams) ? 1 : 0);
   } else if (piece.datagrams > 1) {
-    refuse_gso(train);
+    refuse_gso(*piece.train);
   } else {
     drop_rest_of_train(piece);
   }
+}
+
+void UdpQueue::refuse_source(OutgoingTrain& train, int error) {
+  train.source_refused = true;
+  send_->source_refused = train.to;
+  send_->source_error = error;
+}
+
+// Takes refuse_source() back, also from the later trains that compose_messages() has told of it.
+void UdpQueue::restore_source(const OutgoingTrain& train) {
+  const Endpoint to = train.to;
+  for (OutgoingTrain& later : send_->trains.subspan(send_->next_train)) {
+    later.source_refused = later.source_refused && later.to != to;
+  }
+  send_->source_refused = {};
 }
 
 void UdpQueue::refuse_gso(OutgoingTrain& train) {

@@ -59,6 +59,8 @@ class UdpQueue final : public OuterQueue {
   void drop_rest_of_train(const Piece& piece);
   void settle_failure(const Piece& piece, int error);
   void settle_invalid(const Piece& piece);
+  void refuse_source(OutgoingTrain& train, int error);
+  void restore_source(const OutgoingTrain& train);
   void refuse_gso(OutgoingTrain& train);
   bool wait_for_room();
 

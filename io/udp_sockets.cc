@@ -61,10 +61,6 @@ int domain_of(Family family) {
   return family == Family::v4 ? AF_INET : AF_INET6;
 }
 
-bool is_source_error(int error) {
-  return error == EINVAL || error == EADDRNOTAVAIL || error == ENODEV;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<UdpSockets>> UdpSockets::open(const UdpOptions& options, const Syscalls& syscalls) {
@@ -178,7 +174,7 @@ SendOutcome UdpSockets::send_datagram(std::span<const uint8_t> bytes, const Endp
 
   const bool use_source = has_usable_source(to);
   const int error = send(use_source);
-  if (!use_source || !is_source_error(error)) {
+  if (!use_source || !may_be_source_error(error)) {
     return {.error = error};
   }
   // The same error again was about something else.
