@@ -35,7 +35,8 @@ struct KeypairParameters {
 //
 // Invariants: 1. a counter is handed out once and is below kRejectAfterMessages; 2. a responder's keypair is
 // not usable for sending before it was confirmed; 3. a keypair never becomes usable again.
-class Keypair {
+// The padding keeps what workers write away from what they only read.
+class Keypair {  // NOLINT(clang-analyzer-optin.performance.Padding)
  public:
   explicit Keypair(KeypairParameters parameters);
   Keypair(const Keypair&) = delete;
@@ -144,6 +145,14 @@ class Keypairs {
   // The keypair to send with, or null. Any thread; it stays alive until the worker's next quiescent point.
   Keypair* current() const { return published_.load(std::memory_order_acquire); }
 
+  // The keypair to send with, or null: next as soon as a worker has confirmed it, else current. A packet that was
+  // received on next may be answered before the control thread has made it current, and the peer may have
+  // forgotten the one before. Any thread; it stays alive until the worker's next quiescent point.
+  Keypair* to_send_with() const {
+    Keypair* const next = published_next_.load(std::memory_order_acquire);
+    return next != nullptr && next->confirmed() ? next : current();
+  }
+
   // A handshake has derived `keypair`. The initiator's becomes current; the responder's waits as next.
   [[nodiscard]] RetiredKeypairs add(std::unique_ptr<Keypair> keypair);
 
@@ -163,11 +172,16 @@ class Keypairs {
  private:
   // Moves `keypair` into current and lets workers see it; returns what was there.
   std::unique_ptr<Keypair> publish(std::unique_ptr<Keypair> keypair);
+  // Replaces next and lets workers see it; returns what was there. After publish() where a keypair moves from
+  // next to current, so that a worker finds it in one of the places.
+  std::unique_ptr<Keypair> publish_next(std::unique_ptr<Keypair> keypair);
 
   std::unique_ptr<Keypair> previous_;
   std::unique_ptr<Keypair> current_;
   std::unique_ptr<Keypair> next_;
   std::atomic<Keypair*> published_{nullptr};  // current_; release in publish(), acquire in current()
+  // next_; release in publish_next(), acquire in to_send_with()
+  std::atomic<Keypair*> published_next_{nullptr};
 };
 
 }  // namespace culvert::protocol

@@ -669,7 +669,7 @@ TEST(Timers, lazy_timers_do_what_eager_ones_do) {
 
 // Workers set marks in the very moment in which the control thread decides to sleep.
 TEST(TimerMarks, no_wake_up_is_lost_between_workers_and_control_thread) {
-  constexpr int kRounds = 3000;
+  constexpr int kRounds = 10'000;
   constexpr size_t kWorkers = 2;
   Timers timers;
   (void)timers.start();
