@@ -428,22 +428,9 @@ TEST(Coalescing, of_random_traffic_split_gives_every_flow_back_in_order) {
     }
     const std::vector<Bytes> original = packets;
     std::map<Bytes, std::vector<Bytes>> sent, received;
-    // The flow of a packet as the network sees it: protocol, addresses and ports.
-    const auto key = [](const Bytes& packet) {
-      const bool v6 = packet[0] >> 4 == 6;
-      Bytes flow(packet.begin() + (v6 ? 8 : 12), packet.begin() + (v6 ? 44 : 24));
-      flow.push_back(packet[v6 ? 6 : 9]);
-      return flow;
-    };
     // A flipped bit makes a checksum wrong, and joining makes it right: compare without them.
-    const auto without_checksums = [](Bytes packet) {
-      const bool v6 = packet[0] >> 4 == 6;
-      const size_t ip = v6 ? 40 : 20;
-      if (!v6) test::put16(packet, 10, 0);
-      test::put16(packet, ip + (packet[v6 ? 6 : 9] == 6 ? 16 : 6), 0);
-      return packet;
-    };
-    for (const Bytes& packet : original) sent[key(packet)].push_back(without_checksums(packet));
+    for (const Bytes& packet : original)
+      sent[test::flow_of(packet)].push_back(test::without_checksums(packet));
     size_t total = 0;
     for (const Written& one : coalesce(packets)) {
       joined += one.packets > 1;
@@ -451,7 +438,7 @@ TEST(Coalescing, of_random_traffic_split_gives_every_flow_back_in_order) {
         if (one.packets > 1) {
           ASSERT_TRUE(test::checksums_are_right(segment));
         }
-        received[key(segment)].push_back(without_checksums(segment));
+        received[test::flow_of(segment)].push_back(test::without_checksums(segment));
         ++total;
       }
     }

@@ -177,4 +177,21 @@ inline std::vector<Bytes> naive_segments(const Bytes& whole, bool tcp, size_t ip
   return segments;
 }
 
+// The flow of a TCP or UDP packet as the network sees it: protocol, addresses and ports.
+inline Bytes flow_of(const Bytes& packet) {
+  const bool v6 = packet[0] >> 4 == 6;
+  Bytes flow(packet.begin() + (v6 ? 8 : 12), packet.begin() + (v6 ? 44 : 24));
+  flow.push_back(packet[v6 ? 6 : 9]);
+  return flow;
+}
+
+// With its checksums zeroed, where it is long enough to have one.
+inline Bytes without_checksums(Bytes packet) {
+  const bool v6 = packet[0] >> 4 == 6;
+  const size_t field = (v6 ? 40 : 20) + (packet[v6 ? 6 : 9] == 6 ? 16 : 6);
+  if (!v6) put16(packet, 10, 0);
+  if (packet.size() >= field + 2) put16(packet, field, 0);
+  return packet;
+}
+
 }  // namespace culvert::tun::test

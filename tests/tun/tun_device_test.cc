@@ -45,7 +45,7 @@ std::string enter_namespace() {
     write_file("/proc/self/uid_map", "0 " + std::to_string(user) + " 1");
   }
   if (::access("/dev/net/tun", R_OK | W_OK) != 0)
-    return "no /dev/net/tun: modprobe tun, or mknod it (10, 200)";
+    return "no access to /dev/net/tun: modprobe tun, chmod 666 /dev/net/tun";
   return "";
 }
 
