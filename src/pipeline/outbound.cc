@@ -130,7 +130,7 @@ PeerPath* Outbound::route(const io::Superpacket& packet, io::InnerQueue& inner) 
 protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpacket& packet,
                                               protocol::Instant now) {
   const auto usable = [&]() -> protocol::Keypair* {
-    protocol::Keypair* const keypair = path.keypairs.current();
+    protocol::Keypair* const keypair = path.keypairs.to_send_with();
     return keypair != nullptr && keypair->usable_for_sending(now) ? keypair : nullptr;
   };
   if (protocol::Keypair* const keypair = usable()) return keypair;

@@ -56,6 +56,13 @@ std::unique_ptr<Keypair> Keypairs::publish(std::unique_ptr<Keypair> keypair) {
   return keypair;
 }
 
+std::unique_ptr<Keypair> Keypairs::publish_next(std::unique_ptr<Keypair> keypair) {
+  // Pairs with the acquire in to_send_with(): what the constructor wrote, or that it is current now, is visible.
+  published_next_.store(keypair.get(), std::memory_order_release);
+  std::swap(next_, keypair);
+  return keypair;
+}
+
 RetiredKeypairs Keypairs::add(std::unique_ptr<Keypair> keypair) {
   RetiredKeypairs retired;
   retired.add(std::move(previous_));
@@ -63,15 +70,14 @@ RetiredKeypairs Keypairs::add(std::unique_ptr<Keypair> keypair) {
     std::unique_ptr<Keypair> replaced = publish(std::move(keypair));
     if (next_ != nullptr) {
       // The peer may have started to use it already, so it still receives; what was current is two behind.
-      previous_ = std::move(next_);
+      previous_ = publish_next(nullptr);
       retired.add(std::move(replaced));
     } else {
       previous_ = std::move(replaced);
     }
   } else {
     // Nothing may be sent on it before it is confirmed, so current stays.
-    retired.add(std::move(next_));
-    next_ = std::move(keypair);
+    retired.add(publish_next(std::move(keypair)));
   }
   return retired;
 }
@@ -82,6 +88,7 @@ RetiredKeypairs Keypairs::received_with(const Keypair* keypair, bool& became_cur
   if (became_current) {
     retired.add(std::move(previous_));
     previous_ = publish(std::move(next_));
+    (void)publish_next(nullptr);
   }
   return retired;
 }
@@ -93,7 +100,7 @@ void Keypairs::expire_sending() {
 
 RetiredKeypairs Keypairs::clear() {
   RetiredKeypairs retired;
-  retired.add(std::move(next_));
+  retired.add(publish_next(nullptr));
   retired.add(std::move(previous_));
   retired.add(publish(nullptr));
   return retired;

@@ -308,6 +308,23 @@ TEST(Keypairs, expiring_spares_previous) {
   EXPECT_TRUE(keypairs.previous()->usable_for_sending(kBirth));
 }
 
+TEST(Keypairs, a_confirmed_next_is_sent_with_before_it_is_made_current) {
+  Keypairs keypairs;
+  EXPECT_EQ(keypairs.to_send_with(), nullptr);
+  ASSERT_TRUE(keypairs.add(make_keypair(true, 1)).empty());
+  ASSERT_TRUE(keypairs.add(make_keypair(false, 2)).empty());
+  EXPECT_EQ(keypairs.to_send_with()->local_index(), 1u);
+  auto* const next = const_cast<Keypair*>(keypairs.next());
+  ASSERT_TRUE(next->confirm());
+  EXPECT_EQ(keypairs.to_send_with(), next);
+  bool became_current = false;
+  ASSERT_TRUE(keypairs.received_with(next, became_current).empty());
+  EXPECT_TRUE(became_current);
+  EXPECT_EQ(keypairs.to_send_with(), next);
+  EXPECT_EQ(keypairs.clear().size(), 2u);
+  EXPECT_EQ(keypairs.to_send_with(), nullptr);
+}
+
 TEST(Keypairs, every_keypair_is_in_one_place_or_was_handed_back_once) {
   for (uint32_t seed = 0; seed < 50; ++seed) {
     SCOPED_TRACE(seed);
