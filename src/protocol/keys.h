@@ -18,6 +18,8 @@ struct PublicKey {
   std::array<uint8_t, kPublicKeyBytes> bytes{};
 
   bool is_zero() const { return *this == PublicKey{}; }
+  // clang-tidy 14 takes the 0 that a < b is compared with for a null pointer.
+  // NOLINTNEXTLINE(modernize-use-nullptr)
   friend auto operator<=>(const PublicKey&, const PublicKey&) = default;
 };
 

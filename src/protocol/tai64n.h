@@ -18,6 +18,8 @@ inline constexpr size_t kTai64nBytes = 12;
 struct Tai64n {
   std::array<uint8_t, kTai64nBytes> bytes{};
 
+  // clang-tidy 14 takes the 0 that a < b is compared with for a null pointer.
+  // NOLINTNEXTLINE(modernize-use-nullptr)
   friend auto operator<=>(const Tai64n&, const Tai64n&) = default;
 };
 
