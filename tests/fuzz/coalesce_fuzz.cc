@@ -95,7 +95,7 @@ Bytes kept(Bytes packet) {
   return test::without_checksums(std::move(packet));
 }
 
-using Flows = std::map<Bytes, std::vector<Bytes>>;
+using Flows = std::map<std::string, std::vector<Bytes>>;
 
 void take_in(const GatheredPacket& gathered, Flows& flows) {
   Bytes whole;

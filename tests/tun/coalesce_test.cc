@@ -427,7 +427,7 @@ TEST(Coalescing, of_random_traffic_split_gives_every_flow_back_in_order) {
       flow.id++;
     }
     const std::vector<Bytes> original = packets;
-    std::map<Bytes, std::vector<Bytes>> sent, received;
+    std::map<std::string, std::vector<Bytes>> sent, received;
     // A flipped bit makes a checksum wrong, and joining makes it right: compare without them.
     for (const Bytes& packet : original)
       sent[test::flow_of(packet)].push_back(test::without_checksums(packet));

@@ -178,10 +178,10 @@ inline std::vector<Bytes> naive_segments(const Bytes& whole, bool tcp, size_t ip
 }
 
 // The flow of a TCP or UDP packet as the network sees it: protocol, addresses and ports.
-inline Bytes flow_of(const Bytes& packet) {
+inline std::string flow_of(const Bytes& packet) {
   const bool v6 = packet[0] >> 4 == 6;
-  Bytes flow(packet.begin() + (v6 ? 8 : 12), packet.begin() + (v6 ? 44 : 24));
-  flow.push_back(packet[v6 ? 6 : 9]);
+  std::string flow(packet.begin() + (v6 ? 8 : 12), packet.begin() + (v6 ? 44 : 24));
+  flow.push_back(static_cast<char>(packet[v6 ? 6 : 9]));
   return flow;
 }
 
