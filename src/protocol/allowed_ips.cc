@@ -59,9 +59,12 @@ uint32_t PrefixTrie<kWords>::find(const Bits& address) const {
   uint32_t found = kNoValue;
   for (uint32_t n = root_; n != kNone;) {
     const Node& node = nodes_[n];
-    if (common_bits(node.bits, address) < node.cidr()) break;
-    if (node.value() != kNoValue) found = node.value();
-    if (node.cidr() == 32 * kWords) break;
+    // Branches are not compared: what is below one that does not contain the address does not either.
+    if (node.value() != kNoValue) {
+      if (common_bits(node.bits, address) < node.cidr()) break;
+      found = node.value();
+      if (node.cidr() == 32 * kWords) break;
+    }
     n = node.children[bit_at(address, node.cidr())];
   }
   return found;
