@@ -1,11 +1,11 @@
 // Joining opened packets into superpackets: traffic as one likes it, and traffic that gains nothing.
 #include <benchmark/benchmark.h>
 
-#include <chrono>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "bench/cpu_clock.h"
 #include "bench/inner_traffic.h"
 #include "bench/main.h"
 #include "bench/report.h"
@@ -98,12 +98,11 @@ void coalesce(benchmark::State& state, const Traffic& traffic) {
   size_t written = 0;
   for (auto _ : state) {
     batch.restore();
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = CpuClock::now();
     for (uint32_t i = 0; i < kBatch; ++i) coalescer.add(batch.packet(i), batch.length(i), kAll);
     written = coalescer.finish().size();
     coalescer.clear();
-    const auto end = std::chrono::steady_clock::now();
-    state.SetIterationTime(std::chrono::duration<double>(end - start).count());
+    set_iteration_time(state, start, CpuClock::now());
   }
   const auto iterations = static_cast<double>(state.iterations());
   report(state, iterations * kBatch, iterations * static_cast<double>(batch.bytes()));

@@ -5,8 +5,10 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "bench/cpu_clock.h"
 #include "bench/main.h"
 #include "crypto/blake2s.h"
 #include "crypto/x25519.h"
@@ -15,8 +17,6 @@
 
 namespace culvert::bench {
 namespace {
-
-using std::chrono::steady_clock;
 
 struct Side {
   protocol::StaticIdentity identity{crypto::generate_x25519_private_key()};
@@ -50,23 +50,23 @@ class Pair {
   // One handshake from the first message to the keys of both sides. False if anything was refused.
   bool shake_hands() {
     now_ += std::chrono::milliseconds(100);
-    begin_[0] = steady_clock::now();
+    begin_[0] = CpuClock::now();
     protocol::HandshakeInitiation initiation;
     bool ok = ready_ && initiate(initiation);
-    begin_[1] = steady_clock::now();
+    begin_[1] = CpuClock::now();
     protocol::HandshakeResponse response;
     ok = ok && respond(initiation, response);
-    begin_[2] = steady_clock::now();
+    begin_[2] = CpuClock::now();
     ok = ok && finish(response);
-    begin_[3] = steady_clock::now();
+    begin_[3] = CpuClock::now();
     return ok;
   }
 
-  // How long a stage of the last handshake took.
-  [[nodiscard]] std::chrono::duration<double> time_of(Stage stage) const {
-    if (stage == Stage::kAll) return begin_.back() - begin_.front();
+  // When a stage of the last handshake began and ended.
+  [[nodiscard]] std::pair<CpuClock::time_point, CpuClock::time_point> times_of(Stage stage) const {
+    if (stage == Stage::kAll) return {begin_.front(), begin_.back()};
     const auto i = static_cast<size_t>(stage);
-    return begin_[i + 1] - begin_[i];
+    return {begin_[i], begin_[i + 1]};
   }
 
  private:
@@ -102,7 +102,7 @@ class Pair {
   protocol::CookieGenerator to_initiator_macs_{initiator_.identity.public_key()};
   bool ready_ = false;
   std::chrono::nanoseconds now_{std::chrono::hours(24)};
-  std::array<steady_clock::time_point, 4> begin_;
+  std::array<CpuClock::time_point, 4> begin_;
 };
 
 void report_rate(benchmark::State& state) {
@@ -119,7 +119,8 @@ void handshake(benchmark::State& state, Stage stage) {
       state.SkipWithError("a message was refused");
       break;
     }
-    state.SetIterationTime(pair.time_of(stage).count());
+    const auto [start, end] = pair.times_of(stage);
+    set_iteration_time(state, start, end);
   }
   report_rate(state);
 }
