@@ -1,19 +1,20 @@
 #include "src/daemon/config.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
 #include "crypto/secret.h"
+#include "io/fd.h"
 #include "io/udp_message.h"
 
 namespace culvert::daemon {
@@ -21,6 +22,8 @@ namespace {
 
 constexpr uint32_t kSmallestMtu = 68;  // what Linux asks of a device that speaks IPv4
 constexpr uint32_t kLargestMtu = 65535;
+constexpr size_t kReadBytes = 65536;
+constexpr size_t kMaxFileBytes = size_t{64} << 20;
 
 constexpr std::array<std::string_view, 7> kWgQuickKeys = {"DNS",     "Table",    "PreUp",     "PostUp",
                                                           "PreDown", "PostDown", "SaveConfig"};
@@ -325,6 +328,30 @@ class Applier {
   io::Error error_;
 };
 
+// Zero or an errno; EFBIG for a file that is no configuration.
+int read_file(const std::string& path, std::string& text) {
+  const io::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) {
+    return errno;
+  }
+  for (;;) {
+    const size_t end = text.size();
+    text.resize(end + kReadBytes);
+    const ssize_t count = ::read(file.get(), text.data() + end, kReadBytes);
+    const int number = errno;
+    text.resize(end + static_cast<size_t>(std::max<ssize_t>(count, 0)));
+    if (count == 0) {
+      return 0;
+    }
+    if (count < 0 && number != EINTR) {
+      return number;
+    }
+    if (text.size() > kMaxFileBytes) {
+      return EFBIG;
+    }
+  }
+}
+
 io::Status Applier::apply(const Config& config) {
   const bool good =
       apply_device(config) && std::all_of(config.peers.begin(), config.peers.end(),
@@ -401,14 +428,13 @@ ConfigOutcome parse_config(std::string_view text, const std::string& file_name,
 
 ConfigOutcome load_config(const std::string& path) {
   ConfigOutcome outcome;
-  std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file.is_open() || file.bad()) {
+  std::string text;
+  if (const int number = read_file(path, text); number != 0) {
     outcome.errors.push_back(
-        fmt::format("{}: cannot be read: {}; check --config", path, std::strerror(errno)));
-    return outcome;
+        fmt::format("{}: cannot be read: {}; check --config", path, std::strerror(number)));
+  } else {
+    outcome = parse_config(text, path, resolve_endpoint);
   }
-  outcome = parse_config(text, path, resolve_endpoint);
   crypto::wipe(std::span(reinterpret_cast<uint8_t*>(text.data()), text.size()));
   return outcome;
 }

@@ -218,6 +218,7 @@ void LinkMonitor::Impl::report_gone() {
 }
 
 void LinkMonitor::Impl::read_datagrams() {
+  bool lost_messages = false;
   for (;;) {
     alignas(cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int32_t)) * 2];
     iovec part{datagram.data(), datagram.size()};
@@ -228,17 +229,20 @@ void LinkMonitor::Impl::read_datagrams() {
     message.msg_controllen = sizeof control;
     const ssize_t count = ::recvmsg(events_socket.get(), &message, MSG_DONTWAIT);
     if (count < 0 && errno == ENOBUFS) {
-      refresh();
+      lost_messages = true;  // the newest ones: what is in the queue is older
       continue;
     }
     if (count < 0 && errno != EINTR) {
-      return;
+      break;
     }
     if (count > 0) {
       const int32_t sender = sender_of(message);
       for_each_message(std::span(datagram).first(static_cast<size_t>(count)),
                        [this, sender](nlmsghdr& header) { take_message(header, sender); });
     }
+  }
+  if (lost_messages && !state.gone && !timer) {
+    refresh();
   }
 }
 

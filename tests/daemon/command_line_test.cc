@@ -1,0 +1,88 @@
+#include "src/daemon/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace culvert::daemon {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(CommandLine, Runs) {
+  struct Case {
+    const char* name;
+    std::vector<std::string> arguments;
+    bool foreground;
+    const char* config_path;
+    const char* interface_name;
+  };
+  const std::vector<Case> cases = {
+      {"a name alone", {"wg0"}, false, "", "wg0"},
+      {"-f before the name", {"-f", "wg0"}, true, "", "wg0"},
+      {"-f after the name", {"wg0", "-f"}, true, "", "wg0"},
+      {"--foreground", {"--foreground", "wg0"}, true, "", "wg0"},
+      {"--config with a space", {"--config", "/etc/wg.conf", "wg0"}, false, "/etc/wg.conf", "wg0"},
+      {"--config with an equals sign", {"--config=x.conf", "-f", "wg0"}, true, "x.conf", "wg0"},
+      {"the longest name", {"abcdefghijklmno"}, false, "", "abcdefghijklmno"},
+      {"a name with a dot, a dash, a percent sign and an equals sign", {"a.b-c%=d"}, false, "", "a.b-c%=d"},
+      {"a name that is a number", {"0"}, false, "", "0"},
+      {"a name with a dash in front", {"--", "-f"}, false, "", "-f"},
+      {"a name in UTF-8", {"tunnel\xc3\xa9"}, false, "", "tunnel\xc3\xa9"},
+  };
+  for (const Case& c : cases) {
+    const CommandLineOutcome outcome = parse_command_line(c.arguments);
+    EXPECT_TRUE(outcome.run) << c.name << ": " << outcome.output;
+    EXPECT_EQ(outcome.command_line.foreground, c.foreground) << c.name;
+    EXPECT_EQ(outcome.command_line.config_path, c.config_path) << c.name;
+    EXPECT_EQ(outcome.command_line.interface_name, c.interface_name) << c.name;
+  }
+}
+
+TEST(CommandLine, RefusesEveryWrongOne) {
+  struct Case {
+    const char* name;
+    std::vector<std::string> arguments;
+    const char* says;
+  };
+  const std::vector<Case> cases = {
+      {"nothing", {}, "IFNAME"},
+      {"only -f", {"-f"}, "IFNAME"},
+      {"two names", {"wg0", "wg1"}, "wg1"},
+      {"an unknown switch", {"--verbose", "wg0"}, "--verbose"},
+      {"an unknown letter", {"-x", "wg0"}, "-x"},
+      {"--config without a file", {"wg0", "--config"}, "--config"},
+      {"an empty name", {""}, "is empty"},
+      {"a name that is too long", {"abcdefghijklmnop"}, "16 characters; Linux allows 15"},
+      {"a name with a slash", {"../wg0"}, "holds a '/'"},
+      {"a name with a space", {"wg 0"}, "a space"},
+      {"a name with a tab", {"wg\t0"}, "a space"},
+      {"a name with a colon", {"wg:0"}, "a ':'"},
+      {"one dot", {"."}, "directory"},
+      {"two dots", {".."}, "directory"},
+  };
+  for (const Case& c : cases) {
+    const CommandLineOutcome outcome = parse_command_line(c.arguments);
+    EXPECT_FALSE(outcome.run) << c.name;
+    EXPECT_EQ(outcome.exit_code, 2) << c.name;
+    EXPECT_THAT(outcome.output, HasSubstr(c.says)) << c.name;
+    EXPECT_THAT(outcome.output, HasSubstr("Usage: culvert [OPTIONS] IFNAME")) << c.name;
+  }
+}
+
+TEST(CommandLine, PrintsHelpAndVersion) {
+  for (const char* word : {"--help", "-h"}) {
+    const CommandLineOutcome help = parse_command_line({word});
+    EXPECT_FALSE(help.run);
+    EXPECT_EQ(help.exit_code, 0);
+    for (const char* part : {"--foreground", "--config FILE", "--version", "LOG_LEVEL", "CULVERT_METRICS"}) {
+      EXPECT_THAT(help.output, HasSubstr(part));
+    }
+  }
+  const CommandLineOutcome version = parse_command_line({"--version"});
+  EXPECT_FALSE(version.run);
+  EXPECT_EQ(version.exit_code, 0);
+  EXPECT_THAT(version.output, ::testing::MatchesRegex("culvert [0-9.]+\n"));
+}
+
+}  // namespace
+}  // namespace culvert::daemon

@@ -1,0 +1,121 @@
+#include "src/daemon/environment.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+namespace culvert::daemon {
+namespace {
+
+using ::testing::HasSubstr;
+using Variables = std::map<std::string, std::string>;
+
+io::Result<Environment> parse(const Variables& variables) {
+  return parse_environment([&variables](const char* name) -> const char* {
+    const auto at = variables.find(name);
+    return at == variables.end() ? nullptr : at->second.c_str();
+  });
+}
+
+TEST(Environment, HasDefaults) {
+  for (const Variables& variables :
+       {Variables{},
+        Variables{{"LOG_LEVEL", ""}, {"WG_TUN_FD", ""}, {"CULVERT_GSO", ""}, {"CULVERT_METRICS", ""}}}) {
+    const auto environment = parse(variables);
+    ASSERT_TRUE(environment);
+    EXPECT_EQ((*environment).log_level, LogLevel::error);
+    EXPECT_FALSE((*environment).keep_output);
+    EXPECT_FALSE((*environment).tun_fd);
+    EXPECT_FALSE((*environment).uapi_fd);
+    EXPECT_FALSE((*environment).foreground);
+    EXPECT_TRUE((*environment).gso && (*environment).gro);
+    EXPECT_TRUE((*environment).tun_offload && (*environment).tun_uso);
+    EXPECT_FALSE((*environment).metrics);
+    EXPECT_EQ((*environment).aead, "");
+    EXPECT_TRUE((*environment).warnings.empty());
+  }
+}
+
+TEST(Environment, ReadsEveryVariable) {
+  const auto environment = parse({{"LOG_LEVEL", "debug"},
+                                  {"WG_TUN_FD", "3"},
+                                  {"WG_UAPI_FD", "4"},
+                                  {"WG_PROCESS_FOREGROUND", "1"},
+                                  {"CULVERT_GSO", "off"},
+                                  {"CULVERT_GRO", "off"},
+                                  {"CULVERT_TUN_OFFLOAD", "off"},
+                                  {"CULVERT_TUN_USO", "off"},
+                                  {"CULVERT_METRICS", "[::1]:9586"},
+                                  {"CULVERT_AEAD", "portable"}});
+  ASSERT_TRUE(environment);
+  EXPECT_EQ((*environment).log_level, LogLevel::verbose);
+  EXPECT_TRUE((*environment).keep_output);
+  EXPECT_EQ((*environment).tun_fd, 3);
+  EXPECT_EQ((*environment).uapi_fd, 4);
+  EXPECT_TRUE((*environment).foreground);
+  EXPECT_FALSE((*environment).gso || (*environment).gro);
+  EXPECT_FALSE((*environment).tun_offload || (*environment).tun_uso);
+  EXPECT_EQ(io::to_string(*(*environment).metrics), "[::1]:9586");
+  EXPECT_EQ((*environment).aead, "portable");
+}
+
+TEST(Environment, ReadsLogLevelsAsWireguardGoDoes) {
+  struct Case {
+    const char* word;
+    LogLevel level;
+    bool keep_output;
+    size_t warnings;
+  };
+  for (const Case& c : std::vector<Case>{{"verbose", LogLevel::verbose, true, 0},
+                                         {"debug", LogLevel::verbose, true, 0},
+                                         {"error", LogLevel::error, true, 0},
+                                         {"silent", LogLevel::silent, false, 0},
+                                         {"info", LogLevel::error, true, 1}}) {
+    const auto environment = parse({{"LOG_LEVEL", c.word}});
+    ASSERT_TRUE(environment) << c.word;
+    EXPECT_EQ((*environment).log_level, c.level) << c.word;
+    EXPECT_EQ((*environment).keep_output, c.keep_output) << c.word;
+    EXPECT_EQ((*environment).warnings.size(), c.warnings) << c.word;
+  }
+}
+
+TEST(Environment, StaysInTheBackgroundUnlessToldOne) {
+  for (const char* value : {"0", "true", "2"}) {
+    const auto environment = parse({{"WG_PROCESS_FOREGROUND", value}});
+    ASSERT_TRUE(environment);
+    EXPECT_FALSE((*environment).foreground) << value;
+  }
+}
+
+TEST(Environment, SaysWhatIsWrongWhereAndHowToMendIt) {
+  struct Case {
+    const char* name;
+    const char* value;
+    const char* mend;
+  };
+  const std::vector<Case> cases = {
+      {"WG_TUN_FD", "x", "file descriptor"},
+      {"WG_TUN_FD", "-1", "file descriptor"},
+      {"WG_UAPI_FD", "3 ", "file descriptor"},
+      {"WG_UAPI_FD", "99999999999", "file descriptor"},
+      {"CULVERT_GSO", "0", "'off' or 'on'"},
+      {"CULVERT_GRO", "OFF", "'off' or 'on'"},
+      {"CULVERT_TUN_OFFLOAD", "false", "'off' or 'on'"},
+      {"CULVERT_TUN_USO", "no", "'off' or 'on'"},
+      {"CULVERT_METRICS", "9586", "127.0.0.1:9586"},
+      {"CULVERT_METRICS", "localhost:9586", "numeric address"},
+      {"CULVERT_METRICS", "127.0.0.1:65536", "127.0.0.1:9586"},
+      {"CULVERT_METRICS", "127.0.0.1", "127.0.0.1:9586"},
+  };
+  for (const Case& c : cases) {
+    const auto environment = parse({{c.name, c.value}});
+    ASSERT_FALSE(environment) << c.name << "=" << c.value;
+    EXPECT_THAT(environment.error().text(), HasSubstr(std::string(c.name) + "='" + c.value + "'"));
+    EXPECT_THAT(environment.error().text(), HasSubstr(c.mend));
+  }
+}
+
+}  // namespace
+}  // namespace culvert::daemon
