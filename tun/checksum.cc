@@ -55,8 +55,6 @@ bool everywhere() {
   return true;
 }
 
-#if !defined(__x86_64__)
-
 uint64_t portable_add(const uint8_t* bytes, size_t length) {
   return finish_words<false>(nullptr, bytes, length, 0);
 }
@@ -64,9 +62,7 @@ uint64_t portable_copy(uint8_t* destination, const uint8_t* source, size_t lengt
   return finish_words<true>(destination, source, length, 0);
 }
 
-constexpr ChecksumEngine kEngines[] = {{"portable", everywhere, portable_add, portable_copy}};
-
-#else
+#if defined(__x86_64__)
 
 // The three loops below are the same: load a vector, store it, add its even and its odd 32-bit words to two
 // accumulators of 64-bit lanes. A template over the vector type would need one target attribute for all.
@@ -167,13 +163,17 @@ bool has_avx512() {
          __builtin_cpu_supports("bmi2") != 0;
 }
 
-constexpr ChecksumEngine kEngines[] = {{"AVX-512", has_avx512, avx512_add, avx512_copy},
-                                       {"AVX2", has_avx2, avx2_add, avx2_copy},
-                                       {"SSE2", everywhere, sse2_add, sse2_copy}};
-
 #endif
 
-constexpr const ChecksumEngine& kBaseline = kEngines[std::size(kEngines) - 1];
+constexpr ChecksumEngine kEngines[] = {
+#if defined(__x86_64__)
+    {"AVX-512", has_avx512, avx512_add, avx512_copy},
+    {"AVX2", has_avx2, avx2_add, avx2_copy},
+    {"SSE2", everywhere, sse2_add, sse2_copy},
+#endif
+    {"portable", everywhere, portable_add, portable_copy}};
+
+constexpr const ChecksumEngine& kPortable = kEngines[std::size(kEngines) - 1];
 
 const ChecksumEngine* fastest_engine() {
 #if defined(__x86_64__)
@@ -182,12 +182,12 @@ const ChecksumEngine* fastest_engine() {
   for (const ChecksumEngine& engine : kEngines) {
     if (engine.runs_here()) return &engine;
   }
-  return &kBaseline;
+  return &kPortable;
 }
 
-// The baseline serves whoever sums before this file's initializers have run; it never changes after main()
+// The portable one serves whoever sums before this file's initializers have run; it never changes after main()
 // began, so no thread can see it change.
-constinit const ChecksumEngine* chosen = &kBaseline;
+constinit const ChecksumEngine* chosen = &kPortable;
 [[maybe_unused]] const bool chosen_at_start = (chosen = fastest_engine(), true);
 
 }  // namespace

@@ -50,16 +50,16 @@ io::Result<io::Fd> open_queue(std::string& name, int flags) {
   return fd;
 }
 
-// Takes the offloads one kind less at a time until the kernel agrees. They are the device's: all queues
-// agree.
-io::InnerOffloads agree_on_offloads(int fd, const TunOptions& options) {
+// Takes the offloads one kind less at a time until the kernel agrees. They are the device's, not the queue's, and
+// a persistent device keeps those of its last owner: without virtio header nothing could tell us of them.
+io::InnerOffloads agree_on_offloads(int fd, bool vnet_header, const TunOptions& options) {
   io::InnerOffloads offloads;
-  const bool gso = options.vnet && options.gso;
+  const bool gso = vnet_header && options.vnet && options.gso;
   if (gso && options.uso && ::ioctl(fd, TUNSETOFFLOAD, kTcpOffloads | kTunFUso4 | kTunFUso6) == 0) {
     offloads = {true, true, true, true, true};
   } else if (gso && ::ioctl(fd, TUNSETOFFLOAD, kTcpOffloads) == 0) {
     offloads = {true, true, false, false, true};
-  } else if (options.vnet && ::ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) == 0) {
+  } else if (vnet_header && options.vnet && ::ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) == 0) {
     offloads.checksum = true;
   } else {
     ::ioctl(fd, TUNSETOFFLOAD, 0);
@@ -147,11 +147,15 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::create(const std::string& name
   std::unique_ptr<TunDevice> device(new TunDevice);
   device->name_ = real_name;
   const bool vnet_header = (flags & IFF_VNET_HDR) != 0;
-  device->add_queue(std::move(*first), vnet_header, options);
+  if (io::Status added = device->add_queue(std::move(*first), vnet_header, options); !added) {
+    return added.error();
+  }
   for (int i = 1; i < options.queues; ++i) {
     io::Result<io::Fd> next = open_queue(real_name, flags);
     if (!next) return next.error();
-    device->add_queue(std::move(*next), vnet_header, options);
+    if (io::Status added = device->add_queue(std::move(*next), vnet_header, options); !added) {
+      return added.error();
+    }
   }
   device->set_transmit_queue_length();
   return device;
@@ -171,30 +175,29 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::adopt(io::Fd fd, const TunOpti
     return error_of("make the descriptor of " + name + " non-blocking");
   }
   const bool vnet_header = (request.ifr_flags & IFF_VNET_HDR) != 0;
-  if (int bytes = kVnetHeaderBytes; vnet_header && ::ioctl(fd.get(), TUNSETVNETHDRSZ, &bytes) != 0) {
-    return error_of("set the virtio header size of " + name);
-  }
   std::unique_ptr<TunDevice> device(new TunDevice);
   device->name_ = name;
-  device->add_queue(std::move(fd), vnet_header, options);
+  if (io::Status added = device->add_queue(std::move(fd), vnet_header, options); !added) return added.error();
   device->set_transmit_queue_length();
   return device;
 }
 
-void TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& options) {
-  io::InnerOffloads offloads;
-  if (vnet_header) {
-    offloads = agree_on_offloads(fd.get(), options);
-    const bool tcp = offloads.tcp4 && takes_superpacket(fd.get(), io::GsoType::tcp);
-    const bool udp = offloads.udp4 && udp_superpackets_are_safe(kernel_release()) &&
-                     takes_superpacket(fd.get(), io::GsoType::udp);
-    offloads = {tcp, tcp, udp, udp, offloads.checksum};
+io::Status TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& options) {
+  // Who had the device before us may have asked for another size.
+  if (int bytes = kVnetHeaderBytes; vnet_header && ::ioctl(fd.get(), TUNSETVNETHDRSZ, &bytes) != 0) {
+    return error_of("set the virtio header size of " + name_);
   }
+  io::InnerOffloads offloads = agree_on_offloads(fd.get(), vnet_header, options);
+  const bool tcp = offloads.tcp4 && takes_superpacket(fd.get(), io::GsoType::tcp);
+  const bool udp = offloads.udp4 && udp_superpackets_are_safe(kernel_release()) &&
+                   takes_superpacket(fd.get(), io::GsoType::udp);
+  offloads = {tcp, tcp, udp, udp, offloads.checksum};
   // A full send buffer would make writes wait or fail; the kernel's default already is that, an adopter's may
   // not be.
   int unlimited = INT_MAX;
   ::ioctl(fd.get(), TUNSETSNDBUF, &unlimited);
   queues_.push_back(std::make_unique<TunQueue>(std::move(fd), vnet_header, offloads));
+  return io::Success{};
 }
 
 // A wish: an unprivileged adopter goes without.

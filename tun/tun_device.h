@@ -61,7 +61,7 @@ class TunDevice {
 
  private:
   TunDevice() = default;
-  void add_queue(io::Fd fd, bool vnet_header, const TunOptions& options);
+  io::Status add_queue(io::Fd fd, bool vnet_header, const TunOptions& options);
   void set_transmit_queue_length();
 
   std::string name_;

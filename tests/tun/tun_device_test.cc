@@ -70,6 +70,18 @@ void bring_up(const std::string& name, const char* address) {
   ASSERT_EQ(::ioctl(fd.get(), SIOCSIFFLAGS, &request), 0) << std::strerror(errno);
 }
 
+// fd00::ADDRESS/64 besides; a TUN device runs no duplicate address detection.
+void add_ipv6_address(const std::string& name, const char* address) {
+  const io::Fd fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  struct {
+    in6_addr address;
+    uint32_t prefix_length;
+    int interface;
+  } request{{}, 64, static_cast<int>(::if_nametoindex(name.c_str()))};
+  ASSERT_EQ(::inet_pton(AF_INET6, address, &request.address), 1);
+  ASSERT_EQ(::ioctl(fd.get(), SIOCSIFADDR, &request), 0) << std::strerror(errno);
+}
+
 sockaddr_in endpoint(const char* address, uint16_t port) {
   sockaddr_in in{};
   in.sin_family = AF_INET;
@@ -384,27 +396,29 @@ TEST_F(TunDeviceTest, carries_tcp_superpackets_both_ways) {
   EXPECT_EQ(queue.counters().write_dropped, 0u);
 }
 
-TEST_F(TunDeviceTest, delivers_a_coalesced_train_of_datagrams) {
-  const auto device = make();
-  ASSERT_TRUE(device);
-  bring_up(name, "10.77.3.1");
-  const io::Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in at = endpoint("10.77.3.1", 4000);
-  ASSERT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0);
+// Writes a coalesced train of 64 datagrams from host 2 to host 1 of the device's network, and receives them.
+void deliver_datagrams(TunQueue& queue, const sockaddr* at, socklen_t at_bytes, bool v6) {
+  const io::Fd fd(::socket(at->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(fd.get(), at, at_bytes), 0) << std::strerror(errno);
   test::PacketSpec spec;
   spec.tcp = false;
+  spec.v6 = v6;
   spec.destination_port = 4000;
   std::vector<Bytes> train;
   for (int i = 0; i < 64; ++i) {
     spec.payload_bytes = i == 63 ? 30 : 500;
     Bytes& packet = train.emplace_back(test::make_packet(spec));
-    test::put32(packet, 12, 0x0a4d0302);
-    test::put32(packet, 16, 0x0a4d0301);
-    test::finish_checksums(packet, 20, false);
+    if (v6) {
+      packet[23] = 2;
+      packet[39] = 1;
+    } else {
+      test::put32(packet, 12, 0x0a4d0302);
+      test::put32(packet, 16, 0x0a4d0301);
+    }
+    test::finish_checksums(packet, v6 ? 40 : 20, false);
     spec.id++;
   }
   Coalescer coalescer;
-  TunQueue& queue = device->queue(0);
   for (Bytes& one : train) coalescer.add(one.data(), static_cast<uint32_t>(one.size()), queue.offloads());
   const auto gathered = coalescer.finish();
   EXPECT_EQ(gathered.size(), queue.offloads().udp4 ? 1u : 64u);
@@ -416,6 +430,26 @@ TEST_F(TunDeviceTest, delivers_a_coalesced_train_of_datagrams) {
     ASSERT_EQ(::poll(&readable, 1, 2000), 1) << i << " datagrams arrived";
     EXPECT_EQ(::recv(fd.get(), buffer.data(), buffer.size(), 0), i == 63 ? 30 : 500);
   }
+}
+
+TEST_F(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v4) {
+  const auto device = make();
+  ASSERT_TRUE(device);
+  bring_up(name, "10.77.3.1");
+  const sockaddr_in at = endpoint("10.77.3.1", 4000);
+  deliver_datagrams(device->queue(0), reinterpret_cast<const sockaddr*>(&at), sizeof at, false);
+}
+
+TEST_F(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v6) {
+  const auto device = make();
+  ASSERT_TRUE(device);
+  bring_up(name, "10.77.4.1");
+  add_ipv6_address(name, "fd00::1");
+  sockaddr_in6 at{};
+  at.sin6_family = AF_INET6;
+  at.sin6_port = htons(4000);
+  ::inet_pton(AF_INET6, "fd00::1", &at.sin6_addr);
+  deliver_datagrams(device->queue(0), reinterpret_cast<const sockaddr*>(&at), sizeof at, true);
 }
 
 TEST(KernelRelease, decides_whether_udp_superpackets_are_written) {
