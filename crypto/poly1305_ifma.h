@@ -15,16 +15,10 @@
 
 #include <cstdint>
 
+#include "crypto/poly1305_scalar.h"
+
 namespace culvert::crypto {
 namespace {
-
-// One message to authenticate: `length` bytes, padded with zeros to blocks of 16, and then `last`.
-struct MacInput {
-  const uint8_t* key;     // 32 bytes: r, not yet clamped, and s
-  const uint8_t* source;  // may be null if length is 0
-  uint64_t length;
-  uint64_t last[2];  // the last block: low and high half
-};
 
 inline __m512i low_44_bits() {
   return _mm512_set1_epi64((1LL << 44) - 1);
@@ -190,10 +184,13 @@ struct alignas(64) PolyScratch {
   Factor power[4];  // r, r^2, r^3, r^4 of eight messages
 };
 
-// One step of lanes of messages: h = (h + block 0) r^4 + block 1 r^3 + block 2 r^2 + block 3 r. chunk[i] are 64 bytes of
-// message i, top[j] the bit on top of block j.
-[[gnu::always_inline]] inline void step_messages(Limbs& h, const __m512i (&chunk)[8], const __m512i (&top)[4],
-                                                 const Factor (&power)[4]) {
+// The blocks of one step: four of each of eight messages.
+struct StepBlocks {
+  Limbs at[4];
+};
+
+// chunk[i] are 64 bytes of message i, top[j] the bit on top of block j.
+[[gnu::always_inline]] inline StepBlocks split_chunks(const __m512i (&chunk)[8], const __m512i (&top)[4]) {
   // low[p], high[p]: halves of the blocks of messages 2p (lower) and 2p + 1, by block.
   __m512i low[4];
   __m512i high[4];
@@ -210,49 +207,140 @@ struct alignas(64) PolyScratch {
   const __m512i odd_low1 = _mm512_shuffle_i64x2(low[2], low[3], 0xdd);
   const __m512i odd_high0 = _mm512_shuffle_i64x2(high[0], high[1], 0xdd);
   const __m512i odd_high1 = _mm512_shuffle_i64x2(high[2], high[3], 0xdd);
+  return {{split(_mm512_shuffle_i64x2(even_low0, even_low1, 0x88),
+                 _mm512_shuffle_i64x2(even_high0, even_high1, 0x88), top[0]),
+           split(_mm512_shuffle_i64x2(odd_low0, odd_low1, 0x88),
+                 _mm512_shuffle_i64x2(odd_high0, odd_high1, 0x88), top[1]),
+           split(_mm512_shuffle_i64x2(even_low0, even_low1, 0xdd),
+                 _mm512_shuffle_i64x2(even_high0, even_high1, 0xdd), top[2]),
+           split(_mm512_shuffle_i64x2(odd_low0, odd_low1, 0xdd),
+                 _mm512_shuffle_i64x2(odd_high0, odd_high1, 0xdd), top[3])}};
+}
+
+// One step: h = (h + block 0) r^4 + block 1 r^3 + block 2 r^2 + block 3 r.
+[[gnu::always_inline]] inline void step_messages(Limbs& h, const __m512i (&chunk)[8], const __m512i (&top)[4],
+                                                 const Factor (&power)[4]) {
+  const StepBlocks blocks = split_chunks(chunk, top);
   Product first = zero_product();
   Product second = zero_product();
-  const Limbs block3 = split(_mm512_shuffle_i64x2(odd_low0, odd_low1, 0xdd),
-                             _mm512_shuffle_i64x2(odd_high0, odd_high1, 0xdd), top[3]);
-  multiply_add(first, block3, power[0]);
-  const Limbs block1 = split(_mm512_shuffle_i64x2(odd_low0, odd_low1, 0x88),
-                             _mm512_shuffle_i64x2(odd_high0, odd_high1, 0x88), top[1]);
-  multiply_add(second, block1, power[2]);
-  const Limbs block2 = split(_mm512_shuffle_i64x2(even_low0, even_low1, 0xdd),
-                             _mm512_shuffle_i64x2(even_high0, even_high1, 0xdd), top[2]);
-  multiply_add(first, block2, power[1]);
-  const Limbs block0 = split(_mm512_shuffle_i64x2(even_low0, even_low1, 0x88),
-                             _mm512_shuffle_i64x2(even_high0, even_high1, 0x88), top[0]);
-  multiply_add(second, add(h, block0), power[3]);
+  multiply_add(first, blocks.at[3], power[0]);
+  multiply_add(second, blocks.at[1], power[2]);
+  multiply_add(first, blocks.at[2], power[1]);
+  multiply_add(second, add(h, blocks.at[0]), power[3]);
   h = reduce(add(first, second));
 }
 
 alignas(64) constexpr uint8_t kZeroChunk[64] = {};
 
-// The tags of up to eight messages, lanes of messages. `tags[i]` belongs to inputs[i].
-[[gnu::noinline]] void mac_messages(PolyScratch& scratch, const MacInput* inputs, int count,
-                                    uint8_t (*tags)[16]) {
-  alignas(64) uint64_t length[8];
-  const uint8_t* key[8];
-  alignas(64) uint64_t address[8];
-  alignas(16) uint64_t last[8][2];
-  for (int i = 0; i < 8; ++i) {
-    const MacInput& input = inputs[i < count ? i : 0];
-    length[i] = i < count ? input.length : 0;
-    key[i] = input.key;
-    address[i] = reinterpret_cast<uint64_t>(length[i] != 0 ? input.source : kZeroChunk);
-    last[i][0] = input.last[0];
-    last[i][1] = input.last[1];
-  }
+[[gnu::always_inline]] inline Limbs load_r(const uint8_t* const (&key)[8]) {
   __m512i low, high;
   load_halves(key, 0, low, high);
-  Factor(&power)[4] = scratch.power;
-  const Limbs r = clamp_r(low, high);
+  return clamp_r(low, high);
+}
+
+// r, r^2, r^3 and r^4.
+[[gnu::always_inline]] inline void make_powers(Factor (&power)[4], const Limbs& r) {
   power[0] = make_factor(r);
   const Limbs r2 = multiply(r, power[0]);
   power[1] = make_factor(r2);
   power[2] = make_factor(multiply(r2, power[0]));
   power[3] = make_factor(multiply(r2, power[1]));
+}
+
+[[gnu::always_inline]] inline void store_tags(const Limbs& h, const uint8_t* const (&key)[8], int count,
+                                              uint8_t (*tags)[16]) {
+  __m512i low, high, tag_low, tag_high;
+  load_halves(key, 16, low, high);
+  finish(h, low, high, tag_low, tag_high);
+  alignas(64) __m128i out[8];
+  _mm512_store_si512(out, _mm512_unpacklo_epi64(tag_low, tag_high));
+  _mm512_store_si512(out + 4, _mm512_unpackhi_epi64(tag_low, tag_high));
+  for (int i = 0; i < count; ++i) __builtin_memcpy(tags[i], out + i / 2 + 4 * (i & 1), 16);
+}
+
+// How far ahead of a step its messages are fetched into the cache, in bytes, if they are not there.
+inline constexpr uint64_t kMacAheadBytes = 384;
+
+// The tags of up to eight messages of the same length, lanes of messages. `tags[i]` belongs to inputs[i]. `cold`: the
+// messages are probably not in the cache.
+[[gnu::noinline]] void mac_equal(PolyScratch& scratch, const MacInput* inputs, int count, bool cold,
+                                 uint8_t (*tags)[16]) {
+  const uint64_t length = inputs[0].length;
+  const uint64_t blocks = (length + 15) / 16 + 1;
+  const uint64_t steps = (blocks + 3) / 4;
+  const uint64_t padding = 4 * steps - blocks;  // blocks of the first step that are nothing
+  const uint8_t* key[8];
+  const uint8_t*
+      at[8];  // where each message's first step would begin; masks see to it that nothing there is read
+  for (int i = 0; i < 8; ++i) {
+    // Lanes without a message repeat the first.
+    const MacInput& input = inputs[i < count ? i : 0];
+    key[i] = input.key;
+    at[i] = reinterpret_cast<const uint8_t*>(
+        reinterpret_cast<uint64_t>(length != 0 ? input.source : kZeroChunk) - 16 * padding);
+  }
+  Factor(&power)[4] = scratch.power;
+  make_powers(power, load_r(key));
+
+  const __m512i bit = block_bit();
+  const __m512i zero = _mm512_setzero_si512();
+  // In the last step the mask also leaves out what follows the text; the last block takes its place.
+  const uint64_t end = length + 16 * padding - 64 * (steps - 1);
+  const auto put_last = [&](__m512i(&chunk)[8]) __attribute__((always_inline)) {
+    for (int i = 0; i < 8; ++i) {
+      const auto* last = reinterpret_cast<const __m128i*>(inputs[i < count ? i : 0].last);
+      chunk[i] = _mm512_inserti64x2(chunk[i], _mm_loadu_si128(last), 3);
+    }
+  };
+  __m512i chunk[8];
+  __mmask64 mask = ~uint64_t{0} << 16 * padding;
+  if (steps == 1) mask &= (uint64_t{1} << end) - 1;
+  for (int i = 0; i < 8; ++i) chunk[i] = _mm512_maskz_loadu_epi8(mask, at[i]);
+  if (steps == 1) put_last(chunk);
+  Limbs h;
+  {
+    // The first step multiplies only what is there.
+    const StepBlocks first = split_chunks(
+        chunk, {padding > 0 ? zero : bit, padding > 1 ? zero : bit, padding > 2 ? zero : bit, bit});
+    Product product = zero_product();
+    multiply_add(product, first.at[3], power[0]);
+    if (padding < 3) multiply_add(product, first.at[2], power[1]);
+    if (padding < 2) multiply_add(product, first.at[1], power[2]);
+    if (padding < 1) multiply_add(product, first.at[0], power[3]);
+    h = reduce(product);
+  }
+  if (steps > 1) {
+    const __m512i top[4] = {bit, bit, bit, bit};
+    uint64_t offset = 64;
+    for (; offset < 64 * (steps - 1); offset += 64) {
+      for (int i = 0; i < 8; ++i) chunk[i] = _mm512_loadu_si512(at[i] + offset);
+      if (cold) {
+        for (int i = 0; i < 8; ++i) __builtin_prefetch(at[i] + offset + kMacAheadBytes, 0, 3);
+      }
+      step_messages(h, chunk, top, power);
+    }
+    mask = (uint64_t{1} << end) - 1;
+    for (int i = 0; i < 8; ++i) chunk[i] = _mm512_maskz_loadu_epi8(mask, at[i] + offset);
+    put_last(chunk);
+    step_messages(h, chunk, top, power);
+  }
+  store_tags(h, key, count, tags);
+}
+
+// The tags of up to eight messages of any lengths, lanes of messages. `tags[i]` belongs to inputs[i].
+[[gnu::noinline]] void mac_mixed(PolyScratch& scratch, const MacInput* inputs, int count,
+                                 uint8_t (*tags)[16]) {
+  alignas(64) uint64_t length[8];
+  const uint8_t* key[8];
+  alignas(64) uint64_t address[8];
+  for (int i = 0; i < 8; ++i) {
+    const MacInput& input = inputs[i < count ? i : 0];
+    length[i] = i < count ? input.length : 0;
+    key[i] = input.key;
+    address[i] = reinterpret_cast<uint64_t>(length[i] != 0 ? input.source : kZeroChunk);
+  }
+  Factor(&power)[4] = scratch.power;
+  make_powers(power, load_r(key));
 
   // In steps of four blocks, all messages ending together. A message whose blocks are no multiple of four begins with
   // `padding` blocks that are nothing.
@@ -298,7 +386,8 @@ alignas(64) constexpr uint8_t kZeroChunk[64] = {};
     }
     if (is_last) {
       for (int i = 0; i < 8; ++i) {
-        chunk[i] = _mm512_inserti64x2(chunk[i], _mm_load_si128(reinterpret_cast<const __m128i*>(last[i])), 3);
+        chunk[i] = _mm512_inserti64x2(
+            chunk[i], _mm_loadu_si128(reinterpret_cast<const __m128i*>(inputs[i < count ? i : 0].last)), 3);
       }
     }
     for (int block = 0; block < 4; ++block) {
@@ -338,15 +427,135 @@ alignas(64) constexpr uint8_t kZeroChunk[64] = {};
     }
   }
 
-  __m512i tag_low, tag_high;
-  load_halves(key, 16, low, high);
-  finish(h, low, high, tag_low, tag_high);
-  const __m512i even = _mm512_unpacklo_epi64(tag_low, tag_high);
-  const __m512i odd = _mm512_unpackhi_epi64(tag_low, tag_high);
-  alignas(64) __m128i out[8];
-  _mm512_store_si512(out, even);
-  _mm512_store_si512(out + 4, odd);
-  for (int i = 0; i < count; ++i) __builtin_memcpy(tags[i], out + i / 2 + 4 * (i & 1), 16);
+  store_tags(h, key, count, tags);
+}
+
+// The tags of up to eight messages, lanes of messages. `cold`: they are probably not in the cache.
+inline void mac_messages(PolyScratch& scratch, const MacInput* inputs, int count, bool cold,
+                         uint8_t (*tags)[16]) {
+  bool equal = true;
+  for (int i = 1; i < count; ++i) equal &= inputs[i].length == inputs[0].length;
+  if (equal) {
+    mac_equal(scratch, inputs, count, cold, tags);
+  } else {
+    mac_mixed(scratch, inputs, count, tags);
+  }
+}
+
+// Bytes `from` to `end` of 128 (both 0..128) as a mask for each half.
+struct ByteRange {
+  __mmask64 low;
+  __mmask64 high;
+};
+
+[[gnu::always_inline]] inline ByteRange byte_range(uint64_t from, uint64_t end) {
+  const auto below = [](uint64_t bytes) __attribute__((always_inline)) {
+    return _bzhi_u64(~uint64_t{0}, static_cast<unsigned>(bytes < 64 ? bytes : 64));
+  };
+  const auto beyond = [&](uint64_t bytes) __attribute__((always_inline)) {
+    return below(bytes < 64 ? 0 : bytes - 64);
+  };
+  return {below(end) & ~below(from), beyond(end) & ~beyond(from)};
+}
+
+// The powers that lanes of blocks need.
+struct BlockPowers {
+  Factor r8;       // r^8 in every lane
+  Factor by_lane;  // the power that each lane's last block gets
+};
+
+// unpacklo and unpackhi of blocks 0..3 and 4..7 put them into the lanes in this order.
+[[gnu::always_inline]] inline __m512i block_of_lane() {
+  return _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+}
+
+[[gnu::always_inline]] inline Limbs broadcast_lane0(const Limbs& a) {
+  const __m512i zero = _mm512_setzero_si512();
+  return {{_mm512_permutexvar_epi64(zero, a.at[0]), _mm512_permutexvar_epi64(zero, a.at[1]),
+           _mm512_permutexvar_epi64(zero, a.at[2])}};
+}
+
+// r^8 r^4 r^7 r^3 r^6 r^2 r^5 r by lane, from three multiplications in a row.
+[[gnu::always_inline]] inline BlockPowers block_powers(const Limbs& r) {
+  const Limbs r2 = multiply(r, make_factor(r));
+  const Limbs upto2 = select(0x33, r2, r);  // 2 2 1 1 2 2 1 1
+  const Limbs times2 = multiply(upto2, make_factor(r2));
+  const Limbs upto4 = select(0x0f, times2, upto2);  // 4 4 3 3 2 2 1 1
+  const Limbs upto8 = multiply(upto4, make_factor(broadcast_lane0(upto4)));
+  return {make_factor(broadcast_lane0(upto8)), make_factor(select(0x55, upto8, upto4))};
+}
+
+// The tag from limbs below 2^50.
+inline void finish_one(uint64_t h0, uint64_t h1, uint64_t h2, const uint8_t* key, uint8_t* tag) {
+  constexpr uint64_t kLow44 = (uint64_t{1} << 44) - 1;
+  constexpr uint64_t kLow42 = (uint64_t{1} << 42) - 1;
+  for (int round = 0; round < 2; ++round) {
+    h1 += h0 >> 44;
+    h0 &= kLow44;
+    h2 += h1 >> 44;
+    h1 &= kLow44;
+    h0 += 5 * (h2 >> 42);
+    h2 &= kLow42;
+  }
+  h1 += h0 >> 44;
+  h0 &= kLow44;
+  h2 += h1 >> 44;
+  h1 &= kLow44;
+  poly_tag(h0 | h1 << 44, h1 >> 20 | h2 << 24, h2 >> 40, key, tag);
+}
+
+// The tag of one message, lanes of blocks.
+[[gnu::noinline]] void mac_blocks(const MacInput& input, uint8_t* tag) {
+  const Limbs r = clamp_r(_mm512_set1_epi64(static_cast<long long>(load64(input.key))),
+                          _mm512_set1_epi64(static_cast<long long>(load64(input.key + 8))));
+  const BlockPowers power = block_powers(r);
+  const uint64_t blocks = (input.length + 15) / 16 + 1;
+  const uint64_t steps = (blocks + 7) / 8;
+  const uint64_t padding = 8 * steps - blocks;
+  // Where a whole first step would be. It may lie before the message; masks see to it that nothing there is read.
+  const uint64_t base = reinterpret_cast<uint64_t>(input.source) - 16 * padding;
+  const auto load = [&](uint64_t step) __attribute__((always_inline)) {
+    const auto* at = reinterpret_cast<const uint8_t*>(base + 128 * step);
+    __m512i top = block_bit();
+    __m512i low, high;
+    if (step != 0 && step != steps - 1) [[likely]] {
+      low = _mm512_loadu_si512(at);
+      high = _mm512_loadu_si512(at + 64);
+    } else {
+      const bool is_last = step == steps - 1;
+      const ByteRange range =
+          byte_range(step == 0 ? 16 * padding : 0, is_last ? input.length + 16 * padding - 128 * step : 128);
+      low = _mm512_maskz_loadu_epi8(range.low, at);
+      high = _mm512_maskz_loadu_epi8(range.high, at + 64);
+      if (is_last) {
+        high = _mm512_inserti64x2(high, _mm_loadu_si128(reinterpret_cast<const __m128i*>(input.last)), 3);
+      }
+      if (step == 0) {
+        const __m512i first = _mm512_set1_epi64(static_cast<long long>(padding));
+        top = _mm512_maskz_mov_epi64(_mm512_cmpge_epu64_mask(block_of_lane(), first), top);
+      }
+    }
+    return split(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high), top);
+  };
+
+  Limbs h = load(0);
+  uint64_t step = 1;
+  // Two steps at a time make half as many reductions that wait for each other.
+  if (steps >= 5) {
+    const Factor r16 = make_factor(multiply({{power.r8.at[0], power.r8.at[1], power.r8.at[2]}}, power.r8));
+    for (; step + 1 < steps; step += 2) {
+      Product product = zero_product();
+      multiply_add(product, load(step), power.r8);
+      Product product_h = zero_product();
+      multiply_add(product_h, h, r16);
+      h = add(reduce(add(product, product_h)), load(step + 1));
+    }
+  }
+  for (; step < steps; ++step) h = add(multiply(h, power.r8), load(step));
+  h = multiply(h, power.by_lane);
+  finish_one(static_cast<uint64_t>(_mm512_reduce_add_epi64(h.at[0])),
+             static_cast<uint64_t>(_mm512_reduce_add_epi64(h.at[1])),
+             static_cast<uint64_t>(_mm512_reduce_add_epi64(h.at[2])), input.key, tag);
 }
 
 }  // namespace
