@@ -23,14 +23,13 @@ class Implementation:
 
 
 def _culvert():
-    program = os.environ.get("CULVERT_BIN", f"{ROOT}/build/release/src/daemon/culvert")
+    program = os.path.abspath(os.environ.get("CULVERT_BIN", f"{ROOT}/build/release/src/daemon/culvert"))
     return program if os.access(program, os.X_OK) else None
 
 
 def _wireguard_go():
-    program = os.environ.get("WIREGUARD_GO")
-    if program:
-        return program
+    if "WIREGUARD_GO" in os.environ:
+        return os.environ["WIREGUARD_GO"] or None
     done = attempt(f"{ROOT}/tools/fetch-wireguard-go", timeout=300)
     return done.stdout.strip() if done.returncode == 0 else None
 

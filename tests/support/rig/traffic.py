@@ -119,13 +119,14 @@ class Stream:
         self.sent = 0
         self.seen = set()
         self.repeated = 0
-        self._stop = threading.Event()
+        self._done_sending = threading.Event()
+        self._done_receiving = threading.Event()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._receive)]
         for thread in self._threads:
             thread.start()
 
     def _send(self):
-        while not self._stop.wait(self.interval):
+        while not self._done_sending.wait(self.interval):
             try:
                 self.sender_socket.sendto(struct.pack(">I", self.sent) + self.padding, self.target)
             except OSError:  # no peer, no route: the scenario is doing that on purpose
@@ -133,7 +134,7 @@ class Stream:
             self.sent += 1
 
     def _receive(self):
-        while not self._stop.is_set():
+        while not self._done_receiving.is_set():
             try:
                 number = struct.unpack(">I", self.receiver_socket.recv(65536)[:4])[0]
             except OSError:
@@ -146,8 +147,20 @@ class Stream:
         before = len(self.seen)
         wait_until(lambda: len(self.seen) >= before + more, f"{more} more datagrams of a stream arrive", timeout)
 
+    def complete(self):
+        """Ends the stream; everything that was sent must have arrived, once."""
+        self._done_sending.set()
+        self._threads[0].join()
+        try:
+            wait_until(lambda: len(self.seen) == self.sent, "the last datagrams of a stream arrive", 10)
+        except Failure as lost:
+            raise Failure(f"{self.sent - len(self.seen)} of {self.sent} datagrams were lost") from lost
+        self.stop()
+        check(self.repeated == 0, f"{self.repeated} datagrams came twice")
+
     def stop(self):
-        self._stop.set()
+        self._done_sending.set()
+        self._done_receiving.set()
         for thread in self._threads:
             thread.join()
         self.receiver_socket.close()
