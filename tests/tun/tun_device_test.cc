@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -268,6 +269,47 @@ TEST_F(TunDeviceTest, drops_and_counts_writes_while_it_is_down) {
   packet.length = static_cast<uint32_t>(bytes.size());
   EXPECT_EQ(device->queue(0).write_batch({&packet, 1}), 0u);
   EXPECT_EQ(device->queue(0).counters().write_down, 1u);
+}
+
+// RTM_DELLINK, as `ip link delete` sends it.
+void delete_device(const std::string& name) {
+  struct {
+    nlmsghdr header;
+    ifinfomsg link;
+  } request{};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = RTM_DELLINK;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  request.link.ifi_index = static_cast<int>(::if_nametoindex(name.c_str()));
+  const io::Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  ASSERT_EQ(::send(fd.get(), &request, sizeof request, 0), static_cast<ssize_t>(sizeof request));
+  struct {
+    nlmsghdr header;
+    nlmsgerr outcome;
+    char more[256];
+  } answer{};
+  ASSERT_GT(::recv(fd.get(), &answer, sizeof answer, 0), 0);
+  ASSERT_EQ(answer.outcome.error, 0);
+}
+
+TEST_F(TunDeviceTest, says_that_it_is_gone_once_somebody_deleted_it) {
+  const auto device = make();
+  ASSERT_TRUE(device);
+  TunQueue& queue = device->queue(0);
+  delete_device(name);
+  pollfd readable{queue.poll_fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&readable, 1, 2000), 1) << "the event loop has to wake up for it";
+  size_t count = 0;
+  packets.resize(1);
+  EXPECT_EQ(queue.read_batch(packets, count), io::ReadOutcome::gone);
+  Bytes bytes = test::make_packet(test::PacketSpec{});
+  const iovec part{bytes.data(), bytes.size()};
+  io::GatheredPacket packet;
+  packet.parts = {&part, 1};
+  packet.length = static_cast<uint32_t>(bytes.size());
+  EXPECT_EQ(queue.write_batch({&packet, 1}), 0u);
+  EXPECT_EQ(device->name(), name) << "the last name known";
+  EXPECT_FALSE(device->mtu());
 }
 
 TEST_F(TunDeviceTest, reads_a_udp_superpacket_or_its_segments_with_right_checksums) {
