@@ -64,27 +64,9 @@ uint64_t portable_copy(uint8_t* destination, const uint8_t* source, size_t lengt
 
 #if defined(__x86_64__)
 
-// The three loops below are the same: load a vector, store it, add its even and its odd 32-bit words to two
-// accumulators of 64-bit lanes. A template over the vector type would need one target attribute for all.
-
-template <bool kCopies>
-uint64_t sse2_sum(uint8_t* destination, const uint8_t* source, size_t length) {
-  const __m128i low = _mm_set1_epi64x(0xffffffff);
-  __m128i even = _mm_setzero_si128();
-  __m128i odd = _mm_setzero_si128();
-  for (; length >= 16; length -= 16) {
-    const __m128i words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source));
-    if constexpr (kCopies) _mm_storeu_si128(reinterpret_cast<__m128i*>(destination), words);
-    even = _mm_add_epi64(even, _mm_and_si128(words, low));
-    odd = _mm_add_epi64(odd, _mm_srli_epi64(words, 32));
-    source += 16;
-    if constexpr (kCopies) destination += 16;
-  }
-  const __m128i both = _mm_add_epi64(even, odd);
-  const uint64_t sum = static_cast<uint64_t>(_mm_cvtsi128_si64(both)) +
-                       static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_unpackhi_epi64(both, both)));
-  return finish_words<kCopies>(destination, source, length, sum);
-}
+// Both loops below are the same: load a vector, store it, add its even and its odd 32-bit words to two
+// accumulators of 64-bit lanes. A template over the vector type would need one target attribute for both. Of the
+// portable version the compiler makes such a loop for SSE2.
 
 template <bool kCopies>
 __attribute__((target("avx2"))) uint64_t avx2_sum(uint8_t* destination, const uint8_t* source,
@@ -136,12 +118,6 @@ __attribute__((target("avx512f,avx512bw,bmi2"))) uint64_t avx512_sum(uint8_t* de
   return bounded(sum);
 }
 
-uint64_t sse2_add(const uint8_t* bytes, size_t length) {
-  return sse2_sum<false>(nullptr, bytes, length);
-}
-uint64_t sse2_copy(uint8_t* destination, const uint8_t* source, size_t length) {
-  return sse2_sum<true>(destination, source, length);
-}
 uint64_t avx2_add(const uint8_t* bytes, size_t length) {
   return avx2_sum<false>(nullptr, bytes, length);
 }
@@ -169,7 +145,6 @@ constexpr ChecksumEngine kEngines[] = {
 #if defined(__x86_64__)
     {"AVX-512", has_avx512, avx512_add, avx512_copy},
     {"AVX2", has_avx2, avx2_add, avx2_copy},
-    {"SSE2", everywhere, sse2_add, sse2_copy},
 #endif
     {"portable", everywhere, portable_add, portable_copy}};
 
