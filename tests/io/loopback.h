@@ -33,7 +33,7 @@ struct End {
   // Receives trains until there are `datagrams`; what was sent on loopback is there or comes soon.
   std::vector<Received> receive(size_t datagrams) {
     std::vector<Received> result;
-    IncomingTrain trains[UdpQueue::kReceiveBuffers];
+    IncomingTrain trains[UdpReceiver::kBuffers];
     while (datagrams > 0) {
       const auto fds = queue.poll_fds();
       pollfd waiting[2] = {{fds[0], POLLIN, 0}, {fds[1], POLLIN, 0}};

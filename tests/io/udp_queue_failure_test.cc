@@ -68,7 +68,7 @@ struct FakeKernel {
     };
     table.poll = [](pollfd*, nfds_t, int timeout_ms) {
       EXPECT_GT(timeout_ms, 0);
-      EXPECT_LE(timeout_ms, UdpQueue::kSendWaitMs);
+      EXPECT_LE(timeout_ms, UdpSender::kWaitMs);
       ++polls;
       return poll_result;
     };
@@ -379,7 +379,7 @@ TEST_F(UdpQueueFailureTest, ABufferThatHasRoomAndRefusesAllTheSameIsWaitedForAFe
   FakeKernel::verdict = [](const Message&) { return ENOBUFS; };
   add_trains();
   queue_->send_batch(out_.trains);
-  EXPECT_EQ(FakeKernel::polls, UdpQueue::kMaxSendWaits);
+  EXPECT_EQ(FakeKernel::polls, UdpSender::kMaxWaits);
   EXPECT_EQ(queue_->counters().send_stalls, out_.total());
 }
 

@@ -212,10 +212,10 @@ TEST(UdpQueueTest, BothFamiliesGetTheirTurn) {
     flood.add(to.at(host), 40, 10);
   }
   from.queue.send_batch(flood.trains);
-  IncomingTrain trains[UdpQueue::kReceiveBuffers];
+  IncomingTrain trains[UdpReceiver::kBuffers];
   Family last = Family::none;
   for (int call = 0; call < 4; ++call) {
-    ASSERT_EQ(to.queue.receive_batch(trains), UdpQueue::kReceiveBuffers);
+    ASSERT_EQ(to.queue.receive_batch(trains), UdpReceiver::kBuffers);
     EXPECT_NE(trains[0].from.remote.family, last);
     last = trains[0].from.remote.family;
   }

@@ -1,0 +1,103 @@
+#include "io/udp_receiver.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace culvert::io {
+namespace {
+
+constexpr size_t kStride = 65536 + OuterQueue::kReceiveTailroom;
+static_assert(kStride >= UdpReceiver::kBufferBytes + OuterQueue::kReceiveTailroom);
+
+// How many pending socket errors one receive clears away before it gives up.
+constexpr int kErrorRetries = 4;
+
+}  // namespace
+
+UdpReceiver::UdpReceiver(const UdpSockets& sockets)
+    : sockets_(sockets), memory_(std::make_unique_for_overwrite<uint8_t[]>(kBuffers * kStride)) {
+  for (size_t i = 0; i < kBuffers; ++i) {
+    parts_[i] = {memory_.get() + i * kStride, kBufferBytes};
+    messages_[i].msg_hdr.msg_name = &addresses_[i];
+    messages_[i].msg_hdr.msg_iov = &parts_[i];
+    messages_[i].msg_hdr.msg_iovlen = 1;
+    messages_[i].msg_hdr.msg_control = controls_[i].bytes;
+  }
+}
+
+void UdpReceiver::add_counters(OuterCounters& counters) const {
+  counters.datagrams_received += datagrams_received_.get();
+  counters.trains_received += trains_received_.get();
+  counters.receive_errors += receive_errors_.get();
+  counters.truncated += truncated_.get();
+  counters.empty += empty_.get();
+}
+
+size_t UdpReceiver::receive_batch(std::span<IncomingTrain> trains) {
+  const Family first = first_family_;
+  const Family second = first == Family::v4 ? Family::v6 : Family::v4;
+  first_family_ = second;
+  size_t buffers_used = 0, count = 0;
+  for (const Family family : {first, second}) {
+    const size_t room = std::min(kBuffers - buffers_used, trains.size() - count);
+    const size_t got = receive_messages(sockets_.fd(family), buffers_used, room);
+    for (size_t i = buffers_used; i < buffers_used + got; ++i) {
+      count += take_message(i, trains[count]) ? 1 : 0;
+    }
+    buffers_used += got;
+  }
+  return count;
+}
+
+// Receives up to `room` messages into the buffers from `first` on. Returns how many.
+size_t UdpReceiver::receive_messages(int fd, size_t first, size_t room) {
+  if (fd < 0 || room == 0) {
+    return 0;
+  }
+  for (size_t i = first; i < first + room; ++i) {
+    messages_[i].msg_hdr.msg_namelen = sizeof(SocketAddress);
+    messages_[i].msg_hdr.msg_controllen = kControlBytes;
+  }
+  for (int errors = 0; errors <= kErrorRetries;) {
+    const int got = sockets_.syscalls().recvmmsg(fd, &messages_[first], static_cast<unsigned>(room),
+                                                 MSG_DONTWAIT, nullptr);
+    if (got >= 0) {
+      return static_cast<size_t>(got);
+    }
+    if (errno == EAGAIN) {
+      return 0;
+    }
+    if (errno !=
+        EINTR) {  // a pending error of the socket, cleared by being reported; what waits comes after it
+      receive_errors_.add(1);
+      ++errors;
+    }
+  }
+  return 0;
+}
+
+// Fills in `train` from receive buffer `index`. False when its datagram is dropped.
+bool UdpReceiver::take_message(size_t index, IncomingTrain& train) {
+  const mmsghdr& message = messages_[index];
+  if (message.msg_len == 0) {
+    empty_.add(1);
+    return false;
+  }
+  // Without all of its control messages a train cannot be told from a datagram.
+  if ((message.msg_hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    truncated_.add(1);
+    return false;
+  }
+  train.bytes = static_cast<uint8_t*>(parts_[index].iov_base);
+  train.length = message.msg_len;
+  train.from = remote_of(addresses_[index]);
+  read_control(message.msg_hdr, train);
+  if (train.segment_size == 0 || train.segment_size > train.length) {
+    train.segment_size = static_cast<uint16_t>(train.length);
+  }
+  trains_received_.add(1);
+  datagrams_received_.add((train.length + train.segment_size - 1) / train.segment_size);
+  return true;
+}
+
+}  // namespace culvert::io
