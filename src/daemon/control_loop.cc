@@ -59,7 +59,7 @@ io::Status ControlLoop::watch_all() {
                                                        {routes_.fd(), kTagRoutes},
                                                        {uapi_->fd(), kTagUapi}}};
   for (const auto& [fd, tag] : sources)
-    if (const io::Status added = poller_.add(fd, tag); !added) return added;
+    if (io::Status added = poller_.add(fd, tag); !added) return added;
   return io::Success{};
 }
 

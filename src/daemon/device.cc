@@ -63,7 +63,7 @@ io::Status Device::set_link_up(bool up) {
     log_verbose("Interface down");
     return io::Success{};
   }
-  if (const io::Status opened = open_sockets(listen_port_); !opened) return opened;
+  if (io::Status opened = open_sockets(listen_port_); !opened) return opened;
   up_ = true;
   log_verbose("Interface up, listening on port {}", listen_port_);
   for (auto& [id, peer] : peers_) start_peer(*peer);

@@ -22,7 +22,7 @@ enum class LinkEvent : uint8_t {
 struct LinkState {
   bool up = false;
   bool gone = false;
-  uint32_t mtu_bytes = 0;
+  uint32_t mtu_bytes = 0;  // 0: unknown, while polling
   std::string name;
 };
 

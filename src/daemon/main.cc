@@ -54,8 +54,8 @@ io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name,
 // The interface settings of --config. Link changes reach the device as anybody's would.
 io::Status set_up_link(const std::string& name, const Config& config) {
   if (config.mtu)
-    if (const io::Status set = set_link_mtu(name, *config.mtu); !set) return set;
-  if (const io::Status set = add_link_addresses(name, config.addresses); !set) return set;
+    if (io::Status set = set_link_mtu(name, *config.mtu); !set) return set;
+  if (io::Status set = add_link_addresses(name, config.addresses); !set) return set;
   return set_link_up(name);
 }
 
