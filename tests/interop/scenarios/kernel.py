@@ -1,6 +1,7 @@
 """The Linux kernel module as the peer, in a virtual machine of its own."""
 
 import os
+import subprocess
 
 from rig.implementation import ROOT, implementation
 from rig.scenario import scenario
@@ -20,9 +21,15 @@ def prove(lab, which, **options):
     env = {**os.environ, "KP_STATE": os.path.join(lab.directory, "kernel-peer"), "KP_DEBUG": "1", **options}
     run(f"{RIG}/start", env=env, timeout=200)
     lab.undo.append(lambda: run(f"{RIG}/stop", env=env))
-    done = attempt(f"{RIG}/prove", implementation(which).program, "-f", "kp0", env=env, timeout=400)
-    print(done.stdout, done.stderr)
-    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    with open(lab.log("prove"), "w+", encoding="utf-8") as log:
+        try:
+            done = subprocess.run([f"{RIG}/prove", implementation(which).program, "-f", "kp0"], env=env, timeout=400,
+                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        finally:
+            log.seek(0)
+            lines = log.read().splitlines()
+            print("\n".join(lines))
+    failed = [line for line in lines if line.startswith("FAIL")]
     check(done.returncode == 0, f"{len(failed)} checks failed: {'; '.join(' '.join(line.split()[1:-2]) for line in failed)}")
 
 

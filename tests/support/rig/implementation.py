@@ -60,14 +60,15 @@ def wireguard(*arguments, **how):
 class Daemon:
     """One running implementation with its interface, in the foreground with its log in a file."""
 
-    def __init__(self, which, namespace, interface, log_path, env=None):
+    def __init__(self, which, namespace, interface, log_path, env=None, detached=False):
         self.which = which
         self.interface = interface
         self.socket = f"{SOCKETS}/{interface}.sock"
         self.log_path = log_path
         with open(log_path, "ab") as log:
             self.process = namespace.start(which.program, "-f", interface, log=log,
-                                           env={**os.environ, "LOG_LEVEL": "verbose", **(env or {})})
+                                           env={**os.environ, **(env or {})},
+                                           start_new_session=detached)
         self.pid = self.process.pid
         wait_until(self._answers, f"{which} serves {self.socket}")
 

@@ -27,7 +27,8 @@ class Node:
 
     def start(self, mtu=1420, env=None):
         """Starts the daemon and brings its interface up with key, port and inner addresses."""
-        self.daemon = Daemon(self.which, self.namespace, self.interface, self.lab.log(self.interface), env)
+        self.daemon = Daemon(self.which, self.namespace, self.interface, self.lab.log(self.interface),
+                             {"LOG_LEVEL": self.lab.log_level, **(env or {})}, self.lab.detached)
         self.lab.daemons.append(self.daemon)
         self.set("listen-port", self.port, "private-key", self.lab.secret(self.private_key))
         self.namespace.add_address(self.interface, f"{self.inner['v4']}/24", f"{self.inner['v6']}/64")
@@ -73,7 +74,9 @@ class Node:
 class Lab:
     """Everything that one scenario made. Owned by one thread; close() removes it all in reverse."""
 
-    def __init__(self, directory=None, prefix=None):
+    def __init__(self, directory=None, prefix=None, detached=False, log_level="verbose"):
+        self.log_level = log_level
+        self.detached = detached  # daemons that are to outlive this program
         self.prefix = prefix or f"cv{os.getpid()}"
         self.directory = directory or tempfile.mkdtemp(prefix="culvert-lab-")
         self.daemons = []
