@@ -37,6 +37,13 @@ struct Lanes {
   uint8_t message[kLaneCapacity + kLaneSlack];  // its place in the order of the piece
 };
 
+// Cache lines that will be read soon, and as many that will be written: the rounds leave the memory idle. Fetching them
+// a few per round hides what cold data costs (a burst of all would fill the miss buffers and stall).
+struct Ahead {
+  const uint64_t* read;
+  const uint64_t* write;
+};
+
 // Where the filling of the queue stands.
 struct LaneCursor {
   int message = 0;

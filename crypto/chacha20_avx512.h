@@ -90,13 +90,6 @@ inline void gather_keys(__m512i (&words)[8], const uint8_t* const (&keys)[kVecto
   for (int i = 0; i < kChaChaWords; ++i) stream[i] = i == 13 ? x[i] : _mm512_add_epi32(x[i], first[i]);
 }
 
-// Thirty-two cache lines that will be read soon, and as many that will be written: the rounds leave the memory idle.
-// Fetching them a few per round hides what cold data costs (a burst of all would fill the miss buffers and stall).
-struct Ahead {
-  const uint64_t* read;
-  const uint64_t* write;
-};
-
 // The key stream of kHalves times sixteen lanes from `lane` on, word by word into `scratch.stream`. `shared_key`: both
 // halves use the first half's keys.
 template <int kHalves>

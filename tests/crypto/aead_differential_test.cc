@@ -105,7 +105,7 @@ class Batch {
 
   void resize(Entry& entry, uint32_t length) {
     entry.text.resize(length);
-    randombytes_buf(entry.text.data(), entry.text.size());
+    if (length != 0) randombytes_buf(entry.text.data(), entry.text.size());
   }
 
   void add(uint32_t longest) {
@@ -257,7 +257,7 @@ void run_against_guards(const Engine& engine, uint32_t length, size_t count, siz
     sealing.push_back({key.data(), i, texts.data() + i * slot, sealed.data() + i * slot, length});
   }
   uint8_t* text = place(source_pages, length);
-  std::memcpy(text, texts.data() + guarded * slot, length);
+  std::copy_n(texts.data() + guarded * slot, length, text);
   sealing[guarded].source = text;
   sealing[guarded].destination = place(destination_pages, slot);
   engine.seal(sealing.data(), count);

@@ -1,0 +1,259 @@
+// The AVX2 engine.
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "crypto/aead_engine.h"
+#include "crypto/aead_lanes.h"
+#include "crypto/chacha20_avx2.h"
+#include "crypto/poly1305_queue.h"
+#include "crypto/poly1305_scalar.h"
+
+namespace culvert::crypto {
+namespace {
+
+struct alignas(64) Scratch {
+  ChaChaScratch chacha;
+  MacQueue queue;
+  alignas(
+      32) uint8_t head[kMaxPiece + kStepLanes][kChaChaBlockBytes];  // Poly1305 keys, then some data's stream
+  Lanes lanes;
+};
+
+bool supported(const CpuFeatures& features) {
+  return features.avx2 && features.bmi2;
+}
+
+// Zeroes in a way that the compiler keeps.
+inline void wipe(void* memory, size_t bytes) {
+  std::memset(memory, 0, bytes);
+  asm volatile("" : : "r"(memory) : "memory");
+}
+
+// Seals or opens one piece: up to kMaxPiece messages.
+template <class Message>
+class Piece {
+ public:
+  static constexpr bool kOpens = requires(Message & message) { message.authentic = true; };
+
+  Piece(Scratch& scratch, Message* messages, int count)
+      : scratch_(scratch), messages_(messages), count_(count) {}
+
+  void run() {
+    for (int i = 1; i < count_; ++i) shared_key_ &= messages_[i].key == messages_[0].key;
+    if (shared_key_) broadcast_key(scratch_.chacha.key[0], messages_[0].key);
+    make_head();
+    begin_macs();
+    apply_head();
+    for (;;) {
+      fill();
+      const bool all = cursor_.message == count_;
+      drain(all);
+      if (all) break;
+    }
+    finish_macs();
+    wipe(&scratch_.chacha, sizeof scratch_.chacha);
+    wipe(&scratch_.queue.work, sizeof scratch_.queue.work);
+    wipe(scratch_.head, static_cast<size_t>(head_lanes_) * sizeof scratch_.head[0]);
+  }
+
+ private:
+  // The keys of the second half of the step at `lane`; those of the first are set.
+  const __m256i (&set_keys(int lane))[8] {
+    if (shared_key_) return scratch_.chacha.key[0];
+    for (int half = 0; half < 2; ++half) {
+      const uint8_t* keys[kVectorLanes];
+      for (int i = 0; i < kVectorLanes; ++i) {
+        keys[i] = messages_[scratch_.lanes.message[lane + half * kVectorLanes + i]].key;
+      }
+      gather_keys(scratch_.chacha.key[half], keys);
+    }
+    return scratch_.chacha.key[1];
+  }
+
+  // What to fetch during the rounds of the step at `lane`: the texts of the steps after it. When opening, Poly1305 is
+  // ahead of ChaCha20 by up to a message.
+  Ahead look_ahead(int lane) {
+    constexpr int kReadAhead = kOpens ? 2 * kStepLanes : kStepLanes;
+    const Lanes& lanes = scratch_.lanes;
+    const auto within = [&](int at) { return at + kStepLanes <= lanes.count ? at : lane; };
+    return {lanes.source + within(lane + kReadAhead), lanes.destination + within(lane + kStepLanes)};
+  }
+
+  void generate(int lane) {
+    const __m256i(&other_key)[8] = set_keys(lane);
+    if (scratch_.lanes.count - lane > kVectorLanes) {
+      generate_stream(scratch_.chacha, scratch_.lanes, lane, other_key, look_ahead(lane), scratch_.queue);
+    } else {
+      generate_half_stream(scratch_.chacha, scratch_.lanes, lane);
+    }
+  }
+
+  void fill() {
+    while (cursor_.message < count_ && scratch_.lanes.count < kLaneCapacity) {
+      append_data_lanes(scratch_.lanes, messages_[cursor_.message], cursor_, kLaneCapacity);
+    }
+  }
+
+  // Block 0 of every message, and data blocks for the rest of the last step.
+  void make_head() {
+    Lanes& lanes = scratch_.lanes;
+    lanes.count = 0;
+    for (int i = 0; i < count_; ++i) append_key_lane(lanes, messages_[i], i);
+    head_lanes_ = (count_ + kStepLanes - 1) / kStepLanes * kStepLanes;
+    while (cursor_.message < count_ && lanes.count < head_lanes_) {
+      append_data_lanes(lanes, messages_[cursor_.message], cursor_, head_lanes_);
+    }
+    pad_lanes(lanes);
+    scratch_.queue.next = scratch_.queue.ready = 0;
+    scratch_.queue.active = false;
+    scratch_.queue.work.left = 0;
+    for (int lane = 0; lane < head_lanes_; lane += kStepLanes) {
+      generate(lane);
+      std::memcpy(scratch_.head + lane, scratch_.chacha.stream, sizeof scratch_.chacha.stream);
+    }
+  }
+
+  void begin_macs() {
+    for (int i = 0; i < count_; ++i) {
+      const Message& message = messages_[i];
+      scratch_.queue.inputs[i] = {scratch_.head[i],
+                                  kOpens ? message.source : message.destination,
+                                  message.length,
+                                  {0, message.length}};
+    }
+    // A ciphertext may be read at once; a text must be sealed first.
+    if constexpr (kOpens) scratch_.queue.ready = count_;
+  }
+
+  // Before lanes up to `lane` may be written: what was there must have been authenticated.
+  void verify_up_to(int lane) {
+    if constexpr (kOpens) {
+      finish_messages(scratch_.queue, scratch_.lanes.message[lane] + 1);
+      for (; verified_ < scratch_.queue.next; ++verified_) {
+        OpenMessage& message = messages_[verified_];
+        const __m128i sent =
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(message.source + message.length));
+        const __m128i made =
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(scratch_.queue.tags[verified_]));
+        const __m128i wrong = _mm_xor_si128(sent, made);
+        message.authentic = _mm_testz_si128(wrong, wrong) != 0;
+        if (!message.authentic && message.length != 0) std::memset(message.destination, 0, message.length);
+      }
+    }
+  }
+
+  void apply(int first, int end, const uint8_t (*stream)[kChaChaBlockBytes]) {
+    Lanes& lanes = scratch_.lanes;
+    if (first == end) return;
+    verify_up_to(end - 1);
+    for (int lane = first; lane < end; ++lane) {
+      if constexpr (kOpens) {
+        if (!messages_[lanes.message[lane]].authentic) continue;
+      }
+      apply_block(lanes, lane, stream[lane - first]);
+    }
+    // Messages before that of the next lane are sealed.
+    if constexpr (!kOpens) {
+      scratch_.queue.ready = end < lanes.count ? lanes.message[end] : lanes.message[end - 1];
+    }
+  }
+
+  void apply_head() {
+    apply(count_, scratch_.lanes.count, scratch_.head + count_);
+    scratch_.lanes.count = 0;
+  }
+
+  // Works off the queue: whole steps, and with `all` what is left.
+  void drain(bool all) {
+    Lanes& lanes = scratch_.lanes;
+    int lane = 0;
+    if (all) pad_lanes(lanes);
+    const int keep = all ? 0 : 2 * kStepLanes;
+    for (; lane + kStepLanes + keep <= lanes.count; lane += kStepLanes) {
+      generate(lane);
+      apply(lane, lane + kStepLanes, scratch_.chacha.stream);
+    }
+    if (all && lane < lanes.count) {
+      generate(lane);
+      apply(lane, lanes.count, scratch_.chacha.stream);
+      lane = lanes.count;
+    }
+    drop_front(lanes, lane);
+  }
+
+  void finish_macs() {
+    scratch_.queue.ready = count_;
+    if constexpr (kOpens) {
+      // Only messages without text can be left: they have no lanes.
+      scratch_.lanes.message[0] = static_cast<uint8_t>(count_ - 1);
+      verify_up_to(0);
+    } else {
+      finish_messages(scratch_.queue, count_);
+      for (int i = 0; i < count_; ++i) {
+        std::memcpy(messages_[i].destination + messages_[i].length, scratch_.queue.tags[i], kAeadTagBytes);
+      }
+    }
+  }
+
+  Scratch& scratch_;
+  Message* messages_;
+  int count_;
+  bool shared_key_ = true;
+  int head_lanes_ = 0;
+  int verified_ = 0;
+  LaneCursor cursor_;
+};
+
+template <class Message>
+[[gnu::noinline]] void run_pieces(Message* batch, size_t count) {
+  Scratch scratch;
+  for (size_t done = 0; done < count; done += kMaxPiece) {
+    const size_t left = count - done;
+    Piece<Message>(scratch, batch + done, static_cast<int>(left < kMaxPiece ? left : kMaxPiece)).run();
+  }
+}
+
+// The tag of a message without text: a scalar block is done before vectors have begun.
+void empty_tag(const uint8_t* key, uint64_t counter, uint8_t* tag) {
+  uint8_t mac_key[32];
+  make_mac_key(key, counter, mac_key);
+  mac_scalar({mac_key, nullptr, 0, {0, 0}}, tag);
+  wipe(mac_key, sizeof mac_key);
+}
+
+void seal(const SealMessage* batch, size_t count) {
+  if (count == 1 && batch->length == 0) {
+    empty_tag(batch->key, batch->counter, batch->destination);
+  } else {
+    run_pieces(batch, count);
+  }
+}
+
+size_t open(OpenMessage* batch, size_t count) {
+  if (count == 1 && batch->length == 0) {
+    uint64_t tag[2];
+    empty_tag(batch->key, batch->counter, reinterpret_cast<uint8_t*>(tag));
+    batch->authentic = ((tag[0] ^ load64(batch->source)) | (tag[1] ^ load64(batch->source + 8))) == 0;
+    return batch->authentic;
+  }
+  run_pieces(batch, count);
+  size_t authentic = 0;
+  for (size_t i = 0; i < count; ++i) authentic += batch[i].authentic;
+  return authentic;
+}
+
+void poly1305(const Poly1305Message* batch, size_t count, int /*path*/) {
+  for (size_t i = 0; i < count; ++i) {
+    const Poly1305Message& message = batch[i];
+    MacInput input{message.key, message.source, message.length - 16, {}};
+    std::memcpy(input.last, message.source + message.length - 16, 16);
+    mac_scalar(input, message.tag);
+  }
+}
+
+}  // namespace
+
+const Engine kAvx2Engine{"avx2", supported, seal, open, poly1305, 1};
+
+}  // namespace culvert::crypto
