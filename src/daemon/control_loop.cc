@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "crypto/secret.h"
 #include "src/daemon/log.h"
 #include "src/pipeline/clock.h"
 
@@ -105,6 +106,7 @@ void ControlLoop::handle(const io::PollEvent& event) {
       break;
     case kTagUapi:
       uapi_->handle_events();
+      if (link_refused()) follow_link();  // the listen port that was refused may be another one now
       if (uapi_->socket_deleted()) {
         log_verbose("The UAPI socket was deleted");
         stop_ = true;
@@ -147,6 +149,14 @@ void ControlLoop::end_turn() {
 std::string ControlLoop::metrics() const {
   const std::lock_guard lock(device_mutex_);
   return device_.metrics();
+}
+
+std::string ControlLoop::get() {
+  DeviceState state = device_.state();
+  std::string text = print_get(state);
+  crypto::wipe(state.private_key);
+  for (PeerState& peer : state.peers) crypto::wipe(peer.preshared_key);
+  return text;
 }
 
 void ControlLoop::on_error(const std::string& text) {

@@ -43,7 +43,7 @@ class ControlLoop final : public UapiHandler {
   std::string metrics() const;
 
   // UapiHandler.
-  std::string get() override { return print_get(device_.state()); }
+  std::string get() override;
   UapiTarget& target() override { return device_; }
   void on_error(const std::string& text) override;
 
@@ -62,6 +62,7 @@ class ControlLoop final : public UapiHandler {
   void handle(const io::PollEvent& event);
   void read_link_events();
   void follow_link();
+  bool link_refused() const { return link_->state().up && !device_.up(); }
   void begin_turn();
   void end_turn();
 

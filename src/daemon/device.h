@@ -73,6 +73,7 @@ class Device final : public UapiTarget {
   // The link went up or down: sockets are opened or closed, peers started or stopped. Error: the listen port
   // or the fwmark is refused; the link then counts as down.
   io::Status set_link_up(bool up);
+  bool up() const { return up_; }
   void set_mtu(uint32_t mtu_bytes);
   // Routes or addresses changed: sticky sources that the kernel would no longer choose are forgotten.
   void recheck_sources();
