@@ -19,6 +19,7 @@ constexpr uint16_t kMaxUdpSegments = 64;
 constexpr uint32_t kSlots = 2048;
 constexpr uint32_t kMaxProbes = 8;
 constexpr uint16_t kNone = 0xffff;
+constexpr uint32_t kPortBytes = 4;  // both ports of TCP and UDP
 
 enum Transport : uint8_t { kTcp, kUdp };
 
@@ -161,24 +162,22 @@ bool Coalescer::State::parse_ipv6(Parsed& packet) {
 bool Coalescer::State::parse_transport(Parsed& packet, uint8_t protocol) {
   const uint8_t* const transport = packet.bytes + packet.ip_header_length;
   const uint32_t length = packet.length - packet.ip_header_length;
+  if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || length < kPortBytes) return false;
+  // A header cut short still names its flow, so nothing may overtake it.
+  packet.transport = protocol == IPPROTO_TCP ? kTcp : kUdp;
   if (protocol == IPPROTO_TCP && length >= kTcpHeaderBytes) {
-    packet.transport = kTcp;
     const uint32_t tcp_header_length = (transport[kTcpDataOffset] >> 4) * 4u;
     const uint8_t flags = transport[kTcpFlags];
     packet.header_length = packet.ip_header_length + tcp_header_length;
     packet.ends = (flags & kTcpPsh) != 0;
     packet.joinable = (flags & ~kTcpPsh) == kTcpAckFlag && tcp_header_length >= kTcpHeaderBytes &&
                       tcp_header_length < length;
-    return true;
-  }
-  if (protocol == IPPROTO_UDP && length >= kUdpHeaderBytes) {
-    packet.transport = kUdp;
+  } else if (protocol == IPPROTO_UDP && length > kUdpHeaderBytes) {
     packet.header_length = packet.ip_header_length + kUdpHeaderBytes;
-    packet.joinable = length > kUdpHeaderBytes && load_be16(transport + kUdpLength) == length &&
-                      load<uint16_t>(transport + kUdpChecksum) != 0;
-    return true;
+    packet.joinable =
+        load_be16(transport + kUdpLength) == length && load<uint16_t>(transport + kUdpChecksum) != 0;
   }
-  return false;
+  return true;
 }
 
 bool Coalescer::State::parse(Parsed& packet, const io::InnerOffloads& offloads) {

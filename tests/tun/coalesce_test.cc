@@ -342,6 +342,19 @@ TEST(Coalescing, lets_nothing_of_a_flow_overtake_its_pure_ack) {
   EXPECT_EQ(written[2].packets, 2u);
 }
 
+TEST(Coalescing, lets_nothing_overtake_a_packet_whose_header_is_cut_short) {
+  for (const bool tcp : {false, true}) {
+    PacketSpec spec;
+    spec.tcp = tcp;
+    std::vector<Bytes> packets = train(spec, 4);
+    Bytes cut = make_packet(spec);
+    cut.resize(20 + 5);
+    test::put16(cut, 2, 25);
+    packets.insert(packets.begin() + 2, cut);
+    EXPECT_EQ(coalesce(packets).size(), 3u);
+  }
+}
+
 TEST(Coalescing, lets_no_datagram_overtake_a_fragment) {
   PacketSpec spec;
   spec.tcp = false;
