@@ -5,6 +5,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/attr.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -291,15 +292,17 @@ void LinkMonitor::Impl::start_polling() {
   poll_device();
 }
 
-// An empty write fails with EINVAL when the interface is up and with EIO when it is down; EBADFD: deleted.
+// Down is a descriptor that cannot be written to (since Linux 5.2), or an empty write that fails with EIO and not
+// EINVAL, as wireguard-go asks (until then: now the missing virtio_net_hdr is found first).
 void LinkMonitor::Impl::poll_device() {
-  if (::write(tun_fd, nullptr, 0) < 0 && (errno == EINVAL || errno == EIO)) {
-    LinkMessage link;
-    link.up = errno == EINVAL;
-    adopt(link);
-  } else if (!tun_name(tun_fd)) {
+  pollfd writable{tun_fd, POLLOUT, 0};
+  if (!tun_name(tun_fd) || ::poll(&writable, 1, 0) < 0) {
     report_gone();
+    return;
   }
+  LinkMessage link;
+  link.up = (writable.revents & POLLOUT) != 0 && !(::write(tun_fd, nullptr, 0) < 0 && errno == EIO);
+  adopt(link);
 }
 
 LinkMonitor::LinkMonitor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
 
 #include "tests/daemon/own_namespace.h"
 
@@ -40,7 +42,8 @@ class LinkMonitorTest : public ::testing::Test {
   // All events until `last` came, or until nothing comes any more.
   std::vector<LinkEvent> events_until(LinkEvent last) {
     std::vector<LinkEvent> all;
-    while (wait_readable(monitor_->fd(), kSoon)) {
+    const auto deadline = std::chrono::steady_clock::now() + 2 * kSoon;
+    while (std::chrono::steady_clock::now() < deadline && wait_readable(monitor_->fd(), kSoon)) {
       for (const LinkEvent event : monitor_->read_events()) {
         all.push_back(event);
       }
@@ -206,6 +209,43 @@ TEST_F(LinkMonitorTest, SeesTheEndOfTheNamespaceAndDoesNotKeepItAlive) {
   events_until(LinkEvent::up);
   other.end();
   EXPECT_THAT(events_until(LinkEvent::gone), Contains(LinkEvent::gone));
+}
+
+// Switches one capability of this thread off and back on.
+class WithoutCapability {
+ public:
+  explicit WithoutCapability(int capability) {
+    ::syscall(SYS_capget, &header_, before_);
+    __user_cap_data_struct without[2] = {before_[0], before_[1]};
+    without[CAP_TO_INDEX(capability)].effective &= ~CAP_TO_MASK(capability);
+    EXPECT_EQ(::syscall(SYS_capset, &header_, without), 0);
+  }
+  ~WithoutCapability() { ::syscall(SYS_capset, &header_, before_); }
+  WithoutCapability(const WithoutCapability&) = delete;
+  WithoutCapability& operator=(const WithoutCapability&) = delete;
+
+ private:
+  __user_cap_header_struct header_{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct before_[2]{};
+};
+
+TEST_F(LinkMonitorTest, AsksTheDeviceOnceASecondWhereItMayNotListen) {
+  OtherNamespace other;
+  ASSERT_TRUE(other.ready());
+  const int me = ::getpid();
+  {
+    const WithoutCapability scope(CAP_NET_BROADCAST);
+    ASSERT_EQ(run("ip link set cvlink0 netns " + std::to_string(other.process())), 0);
+    EXPECT_THAT(events_until(LinkEvent::moved), ElementsAre(LinkEvent::moved));
+  }
+  EXPECT_EQ(monitor_->watching(), LinkMonitor::Watching::polling);
+  ASSERT_EQ(run(other.enter() + "ip link set cvlink0 up"), 0);
+  EXPECT_THAT(events_until(LinkEvent::up), ElementsAre(LinkEvent::up));
+  ASSERT_EQ(run(other.enter() + "ip link set cvlink0 down"), 0);
+  EXPECT_THAT(events_until(LinkEvent::down), ElementsAre(LinkEvent::down));
+  ASSERT_EQ(run(other.enter() + "ip link set cvlink0 netns " + std::to_string(me)), 0);
+  ASSERT_EQ(run("ip link del cvlink0"), 0);
+  EXPECT_THAT(events_until(LinkEvent::gone), ElementsAre(LinkEvent::gone));
 }
 
 TEST_F(LinkMonitorTest, RefusesADescriptorThatIsNoTun) {
