@@ -23,7 +23,7 @@ struct alignas(64) Scratch {
   __m512i
       head[kMaxPiece + kGroupLanes];  // the key stream of the first lanes: the Poly1305 keys, then some data
   Lanes lanes;
-  uint64_t ahead[kGroupLanes];
+  uint64_t ahead[kGroupLanes + kLanesPerStore];
   MacInput macs[kMacLanes];
   uint8_t tags[kMacLanes][kAeadTagBytes];
   uint8_t order[kMaxPiece];
@@ -91,10 +91,11 @@ class Piece {
     }
   }
 
-  void generate(int lane, int lanes) {
+  void generate(int lane, int lanes, bool head) {
     gather(lane);
     if (lanes > kVectorLanes) {
-      generate_stream<2>(scratch_.chacha, scratch_.lanes, lane, shared_key_, look_ahead(lane));
+      const Ahead ahead = head ? look_ahead_of_head(lane) : look_ahead(lane);
+      generate_stream<2>(scratch_.chacha, scratch_.lanes, lane, shared_key_, ahead);
     } else {
       generate_stream<1>(scratch_.chacha, scratch_.lanes, lane, shared_key_, {});
     }
@@ -108,22 +109,37 @@ class Piece {
     if constexpr (!kOpens) return {lanes.source + next, lanes.destination + next};
     int filled = 0;
     while (filled < kGroupLanes && ahead_.message < count_ && ahead_lines_ < kAheadLines) {
-      const Message& message_ahead = message(ahead_.message);
-      const uint64_t address =
-          reinterpret_cast<uint64_t>(message_ahead.source) + ahead_.block * uint64_t{kBlockBytes};
-      const uint32_t lines = lines_of(message_ahead) - ahead_.block;
-      int now = kGroupLanes - filled;
-      if (static_cast<uint32_t>(now) > lines) now = static_cast<int>(lines);
-      for (int i = 0; i < now; ++i)
-        scratch_.ahead[filled + i] = address + static_cast<uint64_t>(i) * kBlockBytes;
-      filled += now;
-      ahead_lines_ += static_cast<uint64_t>(now);
-      ahead_.block += static_cast<uint32_t>(now);
-      if (static_cast<uint32_t>(now) == lines) ahead_ = {ahead_.message + 1, 0};
+      const Message& next_message = message(ahead_.message);
+      const uint32_t left = lines_of(next_message) - ahead_.block;
+      const uint32_t room = static_cast<uint32_t>(kGroupLanes - filled);
+      const uint32_t lines = left < room ? left : room;
+      store_addresses(scratch_.ahead + filled,
+                      reinterpret_cast<uint64_t>(next_message.source) + ahead_.block * uint64_t{kBlockBytes},
+                      lines);
+      filled += static_cast<int>(lines);
+      ahead_lines_ += lines;
+      ahead_.block += lines;
+      if (lines == left) ahead_ = {ahead_.message + 1, 0};
     }
-    for (; filled < kGroupLanes; ++filled)
-      scratch_.ahead[filled] = reinterpret_cast<uint64_t>(scratch_.ahead);
+    for (; filled < kGroupLanes; ++filled) scratch_.ahead[filled] = lanes.source[lane];
     return {scratch_.ahead, lanes.destination + next};
+  }
+
+  // The same during the head: sealing, the texts of its own data lanes and those behind them; opening, the beginnings
+  // of the messages to verify first.
+  Ahead look_ahead_of_head(int lane) {
+    const Lanes& lanes = scratch_.lanes;
+    if constexpr (!kOpens) return {lanes.source + count_, lanes.destination + count_};
+    constexpr uint32_t kLines = kGroupLanes / kMacLanes;
+    const uint32_t first_line = static_cast<uint32_t>(lane) / kGroupLanes * kLines;
+    for (int i = 0; i < kMacLanes; ++i) {
+      const Message& next_message = message(i < count_ ? i : 0);
+      const uint32_t last_line = lines_of(next_message) - 1;
+      const uint32_t line = first_line < last_line ? first_line : last_line;
+      store_addresses(scratch_.ahead + kLines * static_cast<uint32_t>(i),
+                      reinterpret_cast<uint64_t>(next_message.source) + line * uint64_t{kBlockBytes}, kLines);
+    }
+    return {scratch_.ahead, lanes.destination + count_};
   }
 
   // Cache lines that a sealed message takes, or one more.
@@ -145,57 +161,55 @@ class Piece {
     }
   }
 
-  // Block 0 of every message, and data blocks for the rest of the last vector.
+  // Block 0 of every message, and data blocks for the rest of the last vector. One more group is queued behind them.
   void make_head() {
     Lanes& lanes = scratch_.lanes;
     lanes.count = 0;
     for (int i = 0; i < count_; ++i) append_key_lane(lanes, message(i), i);
     head_lanes_ = (count_ + kGroupLanes - 1) / kGroupLanes * kGroupLanes;
-    while (cursor_.message < count_ && lanes.count < head_lanes_) {
-      append_data_lanes(lanes, message(cursor_.message), cursor_, head_lanes_);
+    const int limit = head_lanes_ + kGroupLanes;
+    while (cursor_.message < count_ && lanes.count < limit) {
+      append_data_lanes(lanes, message(cursor_.message), cursor_, limit);
     }
     pad_lanes(lanes);
     for (int lane = 0; lane < head_lanes_; lane += kGroupLanes) {
       const int lanes_here = lanes.count - lane;
-      generate(lane, lanes_here);
+      generate(lane, lanes_here, true);
       keep_stream(scratch_.chacha.stream[0], scratch_.head + lane);
       if (lanes_here > kVectorLanes)
         keep_stream(scratch_.chacha.stream[1], scratch_.head + lane + kVectorLanes);
     }
+    if constexpr (kOpens) ahead_ = {kMacLanes, 0};
   }
 
-  // The data blocks of the head; those of messages that failed are left out.
+  // The data blocks of the head.
   void apply_head() {
     Lanes& lanes = scratch_.lanes;
-    const int end = lanes.count;
-    for (int lane = count_; lane < end; ++lane) {
-      if constexpr (kOpens) {
-        if (!message(lanes.message[lane]).authentic) continue;
-      }
-      apply_block(lanes, lane, scratch_.head[lane]);
-    }
-    lanes.count = 0;
+    const int end = lanes.count < head_lanes_ ? lanes.count : head_lanes_;
+    for (int lane = count_; lane < end; ++lane) apply_block(lanes, lane, scratch_.head[lane]);
+    drained_ = end;
   }
 
   // Works off the queue: whole groups, and with `all` what is left.
   void drain(bool all) {
     Lanes& lanes = scratch_.lanes;
-    int lane = 0;
+    int lane = drained_;
     if (all) pad_lanes(lanes);
     const int keep = all ? 0 : kGroupLanes;
     for (; lane + kGroupLanes + keep <= lanes.count; lane += kGroupLanes) {
-      generate(lane, kGroupLanes);
+      generate(lane, kGroupLanes, false);
       apply_stream(scratch_.chacha.stream[0], lanes, lane);
       apply_stream(scratch_.chacha.stream[1], lanes, lane + kVectorLanes);
     }
     if (all && lane < lanes.count) {
-      generate(lane, lanes.count - lane);
+      generate(lane, lanes.count - lane, false);
       apply_stream(scratch_.chacha.stream[0], lanes, lane);
       if (lanes.count - lane > kVectorLanes)
         apply_stream(scratch_.chacha.stream[1], lanes, lane + kVectorLanes);
       lane = lanes.count;
     }
-    drop_front(lanes, lane);
+    if (!all) drop_front(lanes, lane);
+    drained_ = 0;
   }
 
   // Whether eight lanes, as long as the longest message, take less than one message after another. In cycles on Zen 5.
@@ -268,9 +282,18 @@ class Piece {
     if (ahead_.message < verified_) ahead_ = {verified_, 0};
   }
 
+  // Empties the lanes of messages that failed: they were queued before they were verified.
+  void leave_out_failed() {
+    Lanes& lanes = scratch_.lanes;
+    for (int lane = count_; lane < lanes.count; ++lane) {
+      if (!message(lanes.message[lane]).authentic) lanes.bytes[lane] = 0;
+    }
+  }
+
   void open() {
     const int in_head = cursor_.block == 0 ? cursor_.message : cursor_.message + 1;
     while (verified_ < in_head) verify();
+    leave_out_failed();
     apply_head();
     for (;;) {
       fill(verified_);
@@ -286,6 +309,7 @@ class Piece {
   int count_;
   bool shared_key_ = true;
   int head_lanes_ = 0;
+  int drained_ = 0;  // lanes at the front of the queue that are done
   int verified_ = 0;
   LaneCursor cursor_;
   LaneCursor ahead_;  // opening: the next line to fetch

@@ -25,7 +25,8 @@ inline constexpr int kLaneSlack = kMaxLeft;
 
 inline constexpr uint32_t kBlockBytes = 64;
 
-// The queue. Nothing in it is secret. The addresses are integers because a lane of block 0 has none.
+// The queue. Nothing in it is secret. Lanes without text have the queue's own address, so that
+// fetching it is harmless.
 struct Lanes {
   int count;
   alignas(64) uint32_t counter[kLaneCapacity + kLaneSlack];  // of the block; 0 makes the Poly1305 key
@@ -61,7 +62,7 @@ inline void append_key_lane(Lanes& lanes, const Message& message, int index) {
   lanes.counter[lane] = 0;
   lanes.nonce_low[lane] = static_cast<uint32_t>(message.counter);
   lanes.nonce_high[lane] = static_cast<uint32_t>(message.counter >> 32);
-  lanes.source[lane] = lanes.destination[lane] = 0;
+  lanes.source[lane] = lanes.destination[lane] = reinterpret_cast<uint64_t>(&lanes);
   lanes.bytes[lane] = 0;
   lanes.message[lane] = static_cast<uint8_t>(index);
 }
@@ -74,6 +75,15 @@ inline constexpr uint32_t kLanesPerStore = 16;
 template <class Vector>
 [[gnu::always_inline]] inline void store_lanes(void* to, const Vector& lanes) {
   __builtin_memcpy(to, &lanes, sizeof lanes);
+}
+
+// The addresses of `lines` lines in a row. Writes up to a vector beyond.
+[[gnu::always_inline]] inline void store_addresses(uint64_t* to, uint64_t first, uint32_t lines) {
+  const Lane64 iota64 = {0, 64, 128, 192, 256, 320, 384, 448};
+  Lane64 addresses = iota64 + first;
+  for (uint32_t done = 0; done < lines; done += 8, addresses += 8 * uint64_t{kBlockBytes}) {
+    store_lanes(to + done, addresses);
+  }
 }
 
 // Queues data blocks of the message under the cursor, as many as fit below `limit` lanes, and moves the cursor. Writes

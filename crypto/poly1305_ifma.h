@@ -259,7 +259,7 @@ alignas(64) constexpr uint8_t kZeroChunk[64] = {};
 }
 
 // How far ahead of a step its messages are fetched into the cache, in bytes, if they are not there.
-inline constexpr uint64_t kMacAheadBytes = 384;
+inline constexpr uint64_t kMacAheadBytes = 256;
 
 // The tags of up to eight messages of the same length, lanes of messages. `tags[i]` belongs to inputs[i]. `cold`: the
 // messages are probably not in the cache.
@@ -414,12 +414,16 @@ inline constexpr uint64_t kMacAheadBytes = 384;
     if (active == 0xff) {
       for (uint64_t offset = 0; step < until; ++step, offset += 64) {
         for (int i = 0; i < 8; ++i) chunk[i] = _mm512_loadu_si512(at[i] + offset);
+        if (cold) {
+          for (int i = 0; i < 8; ++i) __builtin_prefetch(at[i] + offset + kMacAheadBytes, 0, 3);
+        }
         step_messages(h, chunk, top, power);
       }
     } else {
       for (; step < until; ++step) {
         for (int i = 0; i < 8; ++i) {
           chunk[i] = _mm512_loadu_si512(at[i]);
+          if (cold) __builtin_prefetch(at[i] + kMacAheadBytes, 0, 3);
           at[i] += strides[i];
         }
         step_messages(h, chunk, top, power);
@@ -438,7 +442,7 @@ inline void mac_messages(PolyScratch& scratch, const MacInput* inputs, int count
   if (equal) {
     mac_equal(scratch, inputs, count, cold, tags);
   } else {
-    mac_mixed(scratch, inputs, count, tags);
+    mac_mixed(scratch, inputs, count, cold, tags);
   }
 }
 
