@@ -328,7 +328,7 @@ inline constexpr uint64_t kMacAheadBytes = 256;
 }
 
 // The tags of up to eight messages of any lengths, lanes of messages. `tags[i]` belongs to inputs[i].
-[[gnu::noinline]] void mac_mixed(PolyScratch& scratch, const MacInput* inputs, int count,
+[[gnu::noinline]] void mac_mixed(PolyScratch& scratch, const MacInput* inputs, int count, bool cold,
                                  uint8_t (*tags)[16]) {
   alignas(64) uint64_t length[8];
   const uint8_t* key[8];
