@@ -57,7 +57,7 @@ io::ReadOutcome Outbound::run(io::InnerQueue& inner, io::OuterQueue* outer, prot
 void Outbound::flush_staged(PeerPath& path, io::InnerQueue& inner, io::OuterQueue* outer,
                             protocol::Instant now) {
   if (outer == nullptr) return;
-  const std::deque<StagedPacket> staged = staging_.take(path);
+  const std::vector<StagedPacket> staged = staging_.take(path);
   std::array<io::Superpacket, kBatchPackets> batch;
   for (size_t i = 0; i < staged.size();) {
     size_t count = 0;

@@ -8,21 +8,25 @@
 
 namespace culvert::pipeline {
 
-void Staging::pop_front(PeerPath& path, std::deque<StagedPacket>& queue) {
-  bytes_ -= queue.front().packet.length;
-  queue.pop_front();
+bool Staging::has_room(const Queue& queue, size_t bytes) const {
+  return queue.packets.size() < protocol::kMaxStagedPackets && queue.bytes + bytes <= kPeerBudgetBytes &&
+         bytes_ + bytes <= kBudgetBytes;
+}
+
+void Staging::pop_front(PeerPath& path, Queue& queue) {
+  const size_t bytes = queue.packets.front().packet.length + kPacketOverheadBytes;
+  queue.bytes -= bytes;
+  bytes_ -= bytes;
+  queue.packets.erase(queue.packets.begin());
   path.staged.fetch_sub(1, std::memory_order_relaxed);
 }
 
 size_t Staging::stage(PeerPath& path, const io::Superpacket& packet) {
-  std::deque<StagedPacket>& queue = queues_[&path];
+  const size_t bytes = packet.length + kPacketOverheadBytes;
+  Queue& queue = queues_[&path];
   size_t lost = 0;
-  while (!queue.empty() &&
-         (queue.size() >= protocol::kMaxStagedPackets || bytes_ + packet.length > kBudgetBytes)) {
-    pop_front(path, queue);
-    ++lost;
-  }
-  if (bytes_ + packet.length > kBudgetBytes) {
+  for (; !queue.packets.empty() && !has_room(queue, bytes); ++lost) pop_front(path, queue);
+  if (!has_room(queue, bytes)) {
     queues_.erase(&path);
     return lost + 1;
   }
@@ -31,20 +35,21 @@ size_t Staging::stage(PeerPath& path, const io::Superpacket& packet) {
   std::memcpy(copy.bytes.get(), packet.bytes, packet.length);
   copy.packet = packet;
   copy.packet.bytes = copy.bytes.get();
-  bytes_ += packet.length;
-  queue.push_back(std::move(copy));
+  queue.packets.push_back(std::move(copy));
+  queue.bytes += bytes;
+  bytes_ += bytes;
   path.staged.fetch_add(1, std::memory_order_seq_cst);  // pairs with the load in Device::flush_or_keepalive
   return lost;
 }
 
-std::deque<StagedPacket> Staging::take(PeerPath& path) {
+std::vector<StagedPacket> Staging::take(PeerPath& path) {
   const auto found = queues_.find(&path);
   if (found == queues_.end()) return {};
-  std::deque<StagedPacket> queue = std::move(found->second);
+  Queue queue = std::move(found->second);
   queues_.erase(found);
-  for (const StagedPacket& staged : queue) bytes_ -= staged.packet.length;
-  path.staged.fetch_sub(static_cast<uint32_t>(queue.size()), std::memory_order_relaxed);
-  return queue;
+  bytes_ -= queue.bytes;
+  path.staged.fetch_sub(static_cast<uint32_t>(queue.packets.size()), std::memory_order_relaxed);
+  return std::move(queue.packets);
 }
 
 size_t Staging::drop(PeerPath& path) {

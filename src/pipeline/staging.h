@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -21,25 +20,36 @@ struct StagedPacket {
 };
 
 // Thread safety: none; one worker owns it. Bounded: kMaxStagedPackets for each peer (the paper leaves the
-// number to the implementation, the kernel has 128) and kBudgetBytes in all.
+// number to the implementation, the kernel has 128), kPeerBudgetBytes for each peer, so that one with a bulk
+// flow leaves room for others, and kBudgetBytes in all.
 class Staging {
  public:
   static constexpr size_t kBudgetBytes = 4 * 1024 * 1024;
+  static constexpr size_t kPeerBudgetBytes = kBudgetBytes / 4;
+  // What a packet takes beside its bytes: its place in the queue, tailroom, and its share of the allocator's
+  // and the map's memory.
+  static constexpr size_t kPacketOverheadBytes = 256;
 
-  // Stages a copy, displacing the peer's oldest packets if its queue or the budget is full. Returns how many
+  // Stages a copy, displacing the peer's oldest packets if its queue or a budget is full. Returns how many
   // packets were lost by that; the new one itself may be among them.
   size_t stage(PeerPath& path, const io::Superpacket& packet);
 
   // Takes what waits for the peer, oldest first.
-  std::deque<StagedPacket> take(PeerPath& path);
+  std::vector<StagedPacket> take(PeerPath& path);
 
   // Drops what waits for the peer. Returns how many packets that were.
   size_t drop(PeerPath& path);
 
  private:
-  void pop_front(PeerPath& path, std::deque<StagedPacket>& queue);
+  struct Queue {
+    std::vector<StagedPacket> packets;
+    size_t bytes = 0;  // with overhead
+  };
 
-  std::unordered_map<PeerPath*, std::deque<StagedPacket>> queues_;
+  bool has_room(const Queue& queue, size_t bytes) const;
+  void pop_front(PeerPath& path, Queue& queue);
+
+  std::unordered_map<PeerPath*, Queue> queues_;
   size_t bytes_ = 0;
 };
 
