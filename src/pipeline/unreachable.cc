@@ -11,6 +11,7 @@ namespace {
 constexpr size_t kIpv4Header = 20, kIpv6Header = 40, kIcmpHeader = 8;
 constexpr size_t kMaxIpv4Error = 576;  // RFC 1812 section 4.3.2.3
 constexpr uint8_t kIcmpv4 = 1, kIcmpv6 = 58;
+constexpr uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kAuthentication = 51, kDestination = 60;
 constexpr uint8_t kHopLimit = 64;
 
 void put16(uint8_t* at, size_t value) {
@@ -38,14 +39,29 @@ bool v4_may_be_answered(std::span<const uint8_t> packet) {
   return !(packet[9] == kIcmpv4 && (packet.size() <= header || is_icmpv4_error(packet[header])));
 }
 
+// Whether a v6 packet is no ICMP error, as far as its bytes tell: what lies behind extension headers counts.
+bool v6_is_no_error(std::span<const uint8_t> packet) {
+  uint8_t next = packet[6];
+  size_t at = kIpv6Header;
+  while (next == kHopByHop || next == kRouting || next == kFragment || next == kAuthentication ||
+         next == kDestination) {
+    if (packet.size() < at + 8) return false;
+    // A later fragment does not say what it is a part of.
+    if (next == kFragment && (packet[at + 2] | (packet[at + 3] & 0xf8)) != 0) return false;
+    const size_t units = packet[at + 1];
+    const size_t length = next == kFragment ? 8 : next == kAuthentication ? (units + 2) * 4 : (units + 1) * 8;
+    next = packet[at];
+    at += length;
+  }
+  return next != kIcmpv6 ? at <= packet.size() : at < packet.size() && (packet[at] & 0x80) != 0;
+}
+
 bool v6_may_be_answered(std::span<const uint8_t> packet) {
   if (packet.size() < kIpv6Header) return false;
   const uint8_t* const source = &packet[8];
   const bool unspecified = std::all_of(source, source + 16, [](uint8_t byte) { return byte == 0; });
   if (unspecified || source[0] == 0xff || packet[24] == 0xff) return false;
-  const bool icmp_error =
-      packet[6] == kIcmpv6 && (packet.size() <= kIpv6Header || (packet[kIpv6Header] & 0x80) == 0);
-  return !icmp_error;
+  return v6_is_no_error(packet);
 }
 
 size_t make_v4(std::span<const uint8_t> offending, uint8_t* out) {
