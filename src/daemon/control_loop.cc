@@ -125,7 +125,7 @@ void ControlLoop::read_link_events() {
 
 // Brings the device to the state that the link has.
 void ControlLoop::follow_link() {
-  device_.set_mtu(link_->state().mtu_bytes);
+  if (link_->state().mtu_bytes != 0) device_.set_mtu(link_->state().mtu_bytes);  // 0: not known from here
   if (const io::Status set = device_.set_link_up(link_->state().up); !set)
     log_error("Unable to bring the interface up: {}", set.error().text());
 }

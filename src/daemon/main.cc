@@ -86,6 +86,7 @@ int serve(const CommandLine& command_line, const Environment& environment,
   if (!wakeup) return fail(readiness, wakeup.error().text());
 
   Device device({name, environment.gso, environment.gro}, *wakeup);
+  device.set_mtu(kDefaultMtu);
   std::vector<io::InnerQueue*> queues;
   for (size_t i = 0; i < (*tun)->queue_count(); ++i) queues.push_back(&(*tun)->queue(i));
   if (const io::Status started = device.start_workers(queues); !started)
