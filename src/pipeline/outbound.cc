@@ -138,9 +138,8 @@ protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpac
   stats_.drop(DropReason::staging_full, staging_.stage(path, packet));
   if (path.marks.want_handshake(now)) ask_attention(mailbox_, path, kMarks);
   // If a keypair came up since the first look, the control thread may have looked for staged packets before
-  // this one was there: it goes out with the next flush, which we ask for ourselves.
-  std::atomic_thread_fence(
-      std::memory_order_seq_cst);  // pairs with the fence in Device::flush_or_keepalive()
+  // this one was there: it goes out with the next flush, which we ask for ourselves. If it had looked before,
+  // stage() has acquired the keypair from there.
   if (usable() != nullptr) ask_attention(mailbox_, path, kStagedLate);
   return nullptr;
 }

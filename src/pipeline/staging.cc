@@ -38,7 +38,8 @@ size_t Staging::stage(PeerPath& path, const io::Superpacket& packet) {
   queue.packets.push_back(std::move(copy));
   queue.bytes += bytes;
   bytes_ += bytes;
-  path.staged.fetch_add(1, std::memory_order_seq_cst);  // pairs with the load in Device::flush_or_keepalive
+  // Pairs with the read-modify-write in Device::flush_or_keepalive(): whichever comes second sees the other.
+  path.staged.fetch_add(1, std::memory_order_acq_rel);
   return lost;
 }
 
