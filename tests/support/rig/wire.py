@@ -1,7 +1,7 @@
 """The wire between two nodes: what passes, and what an attacker could put there."""
 
-import hashlib
 import base64
+import hashlib
 import os
 import socket
 import time
@@ -14,16 +14,18 @@ LENGTHS = {INITIATION: 148, RESPONSE: 92, COOKIE_REPLY: 64}
 
 
 class Datagram:
-    """An outer UDP datagram as it was seen: traffic class, ports, payload, and the whole frame for replays."""
+    """An outer UDP datagram as it was seen: traffic class, source, ports, payload, and the whole frame for replays."""
 
     def __init__(self, frame):
         packet = frame[14:]
         if packet[0] >> 4 == 4:
             self.traffic_class, start = packet[1], (packet[0] & 15) * 4
             self.protocol = packet[9]
+            self.source = socket.inet_ntop(socket.AF_INET, packet[12:16])
         else:
             self.traffic_class, start = (int.from_bytes(packet[:2], "big") >> 4) & 255, 40
             self.protocol = packet[6]
+            self.source = socket.inet_ntop(socket.AF_INET6, packet[8:24])
         self.frame = frame
         self.source_port = int.from_bytes(packet[start:start + 2], "big")
         self.target_port = int.from_bytes(packet[start + 2:start + 4], "big")
