@@ -7,6 +7,7 @@
 #include "crypto/aead_lanes.h"
 #include "crypto/aead_single_avx512.h"
 #include "crypto/chacha20_avx512.h"
+#include "crypto/declassify.h"
 #include "crypto/poly1305_ifma.h"
 
 namespace culvert::crypto {
@@ -271,7 +272,7 @@ class Piece {
       const __m128i tag = _mm_loadu_si128(reinterpret_cast<const __m128i*>(next.source + next.length));
       const __m128i wrong =
           _mm_xor_si128(tag, _mm_loadu_si128(reinterpret_cast<const __m128i*>(scratch_.tags[i])));
-      next.authentic = _mm_testz_si128(wrong, wrong) != 0;
+      next.authentic = declassify(_mm_testz_si128(wrong, wrong) != 0);
       if (!next.authentic && next.length != 0) std::memset(next.destination, 0, next.length);
     }
     for (int i = 0; i < now; ++i) {
@@ -377,7 +378,7 @@ void poly1305(const Poly1305Message* batch, size_t count, int path) {
   for (size_t done = 0; done < count; done += kMacLanes) {
     const int now = static_cast<int>(count - done < kMacLanes ? count - done : kMacLanes);
     MacInput inputs[kMacLanes];
-    uint8_t tags[kMacLanes][kAeadTagBytes];
+    uint8_t tags[kMacLanes][kAeadTagBytes] = {};
     for (int i = 0; i < now; ++i) {
       const Poly1305Message& message = batch[done + static_cast<size_t>(i)];
       inputs[i] = {message.key, message.source, message.length - 16, {}};

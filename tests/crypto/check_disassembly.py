@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""What the compiler made of the AVX-512 engine: valgrind cannot run it, so its instructions are looked at.
+
+Usage: check_disassembly.py OBJDUMP OBJECT_OR_LIBRARY
+
+1. No division anywhere: its time depends on its operands.
+2. No gather and no scatter: no address comes from a vector.
+3. Tests that turn vectors into flags (vptest, kortest, ktest, comparisons of floats) only where verdicts are made.
+4. The key stream's functions hold no conditional jump but the few of their round loops.
+"""
+import re
+import subprocess
+import sys
+
+FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
+INSTRUCTION = re.compile(r"^\s+[0-9a-f]+:\s+(?:(?:data16|cs|ds|notrack|rep|repz|lock)\s+)*(\S+)\s*(.*)$")
+
+DIVISION = re.compile(r"^i?div[bwlq]?$|^v?div[ps][sd]$|^v?sqrt")
+GATHER_OR_SCATTER = re.compile(r"^vp?(gather|scatter)")
+VECTOR_TO_FLAGS = re.compile(r"^v?ptest$|^vtest|^kortest|^ktest|^v?u?comis")
+CONDITIONAL_JUMP = re.compile(r"^j(?!mp)[a-z]+$|^loop")
+
+JUDGES = re.compile(r"::open(_pieces|_single)?\(|::Piece<.*OpenMessage>::")
+STREAMS = re.compile(r"::generate_stream<|::generate_single<|::make_mac_key\(|::keep_stream\(")
+# Two loops, or one and the choices of keys and of rounds that fetch.
+PUBLIC_JUMPS = 3
+
+
+def functions(objdump, path):
+    listing = subprocess.run([objdump, "-d", "-C", "--no-show-raw-insn", path], check=True, capture_output=True,
+                             text=True).stdout
+    name, body = None, []
+    for line in listing.splitlines():
+        if match := FUNCTION.match(line):
+            if name:
+                yield name, body
+            name, body = match.group(1), []
+        elif match := INSTRUCTION.match(line):
+            body.append(match.group(1))
+    if name:
+        yield name, body
+
+
+def complaints(name, body):
+    for instruction in body:
+        if DIVISION.match(instruction):
+            yield f"division {instruction}"
+        if GATHER_OR_SCATTER.match(instruction):
+            yield f"addresses from a vector: {instruction}"
+        if VECTOR_TO_FLAGS.match(instruction) and not JUDGES.search(name):
+            yield f"flags from a vector: {instruction}"
+    if STREAMS.search(name):
+        jumps = sum(bool(CONDITIONAL_JUMP.match(instruction)) for instruction in body)
+        if jumps > PUBLIC_JUMPS:
+            yield f"{jumps} conditional jumps"
+
+
+def main():
+    objdump, path = sys.argv[1:]
+    found = 0
+    streams = 0
+    for name, body in functions(objdump, path):
+        if "(anonymous namespace)" not in name:
+            continue
+        streams += bool(STREAMS.search(name))
+        for complaint in complaints(name, body):
+            print(f"{name}: {complaint}")
+            found += 1
+    if streams < 4:
+        print(f"{path} holds only {streams} functions that make key stream: is it the engine?")
+        found += 1
+    print(f"{path}: {found} complaints")
+    return found != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
