@@ -28,7 +28,7 @@ Device::~Device() {
 
 io::Status Device::start_workers(std::span<io::InnerQueue* const> queues) {
   for (io::InnerQueue* const queue : queues) {
-    auto worker = pipeline::Worker::start(published_, control_, *queue);
+    auto worker = pipeline::Worker::start(published_, control_, *queue, options_.worker_clock);
     if (!worker) return worker.error();
     workers_.push_back(std::move(*worker));
   }
@@ -58,8 +58,9 @@ io::Status Device::set_link_up(bool up) {
   if (up == up_) return io::Success{};
   if (!up) {
     up_ = false;
-    for (auto& [id, peer] : peers_) stop_peer(*peer);
+    // Without sockets no worker stages anything any more.
     adopt_sockets(nullptr);
+    for (auto& [id, peer] : peers_) stop_peer(*peer);
     log_verbose("Interface down");
     return io::Success{};
   }
@@ -111,8 +112,15 @@ void Device::start_peer(DevicePeer& peer) {
 
 void Device::stop_peer(DevicePeer& peer) {
   retire(peer.peer.stop(*index_table_));
-  for (const auto& worker : workers_) worker->drop_staged(peer.path, pipeline::DropReason::handshake_failed);
+  drop_staged(peer, pipeline::DropReason::handshake_failed);
   reschedule(peer);
+}
+
+void Device::drop_staged(DevicePeer& peer, pipeline::DropReason reason) {
+  // Waiting for a worker takes a while, and most peers have nothing staged.
+  if (peer.path.staged.load(std::memory_order_relaxed) == 0) return;
+  pipeline::PeerPath* const path = &peer.path;
+  for (const auto& worker : workers_) worker->drop_staged({&path, 1}, reason);
 }
 
 // Takes the peer out of everything; its memory goes with reclaim().
@@ -131,8 +139,11 @@ void Device::detach_peer(const protocol::PublicKey& public_key) {
 
 // After a grace period: no worker routes to these peers any more, but packets may still be staged for them.
 void Device::free_detached_peers() {
-  for (const auto& peer : detached_peers_)
-    for (const auto& worker : workers_) worker->drop_staged(peer->path, pipeline::DropReason::no_peer);
+  if (detached_peers_.empty()) return;
+  std::vector<pipeline::PeerPath*> paths;
+  for (const auto& peer : detached_peers_) paths.push_back(&peer->path);
+  // Also where nothing is staged: a flush that was asked for earlier is over after this.
+  for (const auto& worker : workers_) worker->drop_staged(paths, pipeline::DropReason::no_peer);
   detached_peers_.clear();
 }
 
@@ -171,9 +182,8 @@ void Device::retire(protocol::RetiredKeypairs retired) {
 
 void Device::forget_sources() {
   for (auto& [id, peer] : peers_) {
-    io::Endpoint endpoint = peer->path.endpoint.load();
-    endpoint.source = {};
-    peer->path.endpoint.store(endpoint);
+    // Not a store of our own: a worker may let the peer roam in this very moment.
+    peer->path.endpoint.forget_source(peer->path.endpoint.load().source);
     peer->path.gso_refused.store(false, std::memory_order_relaxed);
     peer->route_source.reset();
   }

@@ -22,6 +22,7 @@
 #include "io/udp_sockets.h"
 #include "io/wakeup.h"
 #include "src/daemon/uapi.h"
+#include "src/pipeline/clock.h"
 #include "src/pipeline/peer_path.h"
 #include "src/pipeline/published.h"
 #include "src/pipeline/stats.h"
@@ -36,8 +37,9 @@ namespace culvert::daemon {
 
 struct DeviceOptions {
   std::string name;
-  bool gso = true;  // UDP_SEGMENT
-  bool gro = true;  // UDP_GRO
+  bool gso = true;                                                     // UDP_SEGMENT
+  bool gro = true;                                                     // UDP_GRO
+  pipeline::BootClockReader worker_clock = pipeline::read_boot_clock;  // begin_turn() says ours
 };
 
 // What the control thread counts.
@@ -127,6 +129,7 @@ class Device final : public UapiTarget {
   void adopt_sockets(std::unique_ptr<io::UdpSockets> sockets);
   void start_peer(DevicePeer& peer);
   void stop_peer(DevicePeer& peer);
+  void drop_staged(DevicePeer& peer, pipeline::DropReason reason);
   void detach_peer(const protocol::PublicKey& public_key);
   void free_detached_peers();
   void publish_allowed_ips();

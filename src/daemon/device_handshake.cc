@@ -270,8 +270,7 @@ void Device::advance(DevicePeer& peer) {
     if (actions.give_up) {
       log_verbose("{} - Handshake did not complete after {} attempts, giving up",
                   short_name(peer.peer.public_key()), protocol::kMaxTimerHandshakes);
-      for (const auto& worker : workers_)
-        worker->drop_staged(peer.path, pipeline::DropReason::handshake_failed);
+      drop_staged(peer, pipeline::DropReason::handshake_failed);
     }
     if (actions.clear_source) peer.path.endpoint.forget_source(peer.path.endpoint.load().source);
     if (actions.send_initiation) send_initiation(peer);

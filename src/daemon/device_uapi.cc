@@ -130,7 +130,9 @@ int Device::remove_allowed_ip(const Key& public_key, const Prefix& prefix) {
 void Device::finish_peer(const Key& public_key) {
   DevicePeer* const peer = find_peer(public_key);
   if (peer == nullptr || !up_) return;
-  publish_allowed_ips();
+  // What is flushed is routed again; otherwise the copy can wait for the end of the operation, which may name
+  // thousands of peers.
+  if (peer->path.staged.load(std::memory_order_relaxed) > 0) publish_allowed_ips();
   if (!peer->peer.timers().running()) {
     start_peer(*peer);
   } else if (peer->keepalive_promised || peer->path.staged.load(std::memory_order_relaxed) > 0) {

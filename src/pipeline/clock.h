@@ -7,6 +7,9 @@
 
 namespace culvert::pipeline {
 
+// A clock of event loops; tests give them another one.
+using BootClockReader = protocol::Instant (*)();
+
 inline protocol::Instant read_boot_clock() {
   timespec time{};
   clock_gettime(CLOCK_BOOTTIME, &time);

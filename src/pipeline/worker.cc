@@ -6,7 +6,6 @@
 #include <future>
 #include <system_error>
 
-#include "src/pipeline/clock.h"
 #include "src/pipeline/grace_period.h"
 
 namespace culvert::pipeline {
@@ -24,7 +23,7 @@ void prefer_batches() {
 }  // namespace
 
 io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, const io::Wakeup& control,
-                                                  io::InnerQueue& inner) {
+                                                  io::InnerQueue& inner, BootClockReader clock) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
   auto wakeup = io::Wakeup::open();
@@ -32,7 +31,7 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
   if (const auto added = poller->add(wakeup->fd(), kTagWakeup); !added) return added.error();
   if (const auto added = poller->add(inner.poll_fd(), kTagInner); !added) return added.error();
   std::unique_ptr<Worker> worker(
-      new Worker(published, control, inner, std::move(*poller), std::move(*wakeup)));
+      new Worker(published, control, inner, clock, std::move(*poller), std::move(*wakeup)));
   try {
     worker->thread_ = std::thread([self = worker.get()] { self->loop(); });
   } catch (const std::system_error& error) {
@@ -42,9 +41,10 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
 }
 
 Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerQueue& inner,
-               io::Poller poller, io::Wakeup wakeup)
+               BootClockReader clock, io::Poller poller, io::Wakeup wakeup)
     : published_(published),
       control_(control),
+      clock_(clock),
       poller_(std::move(poller)),
       wakeup_(std::move(wakeup)),
       inner_(inner),
@@ -87,11 +87,13 @@ void Worker::adopt_outer(std::unique_ptr<io::OuterQueue> outer) {
 }
 
 void Worker::flush_staged(PeerPath& path) {
-  post([this, &path] { outbound_.flush_staged(path, inner_, outer_.get(), read_boot_clock()); });
+  post([this, &path] { outbound_.flush_staged(path, inner_, outer_.get(), clock_()); });
 }
 
-void Worker::drop_staged(PeerPath& path, DropReason reason) {
-  post_and_wait([&] { outbound_.drop_staged(path, reason); });
+void Worker::drop_staged(std::span<PeerPath* const> paths, DropReason reason) {
+  post_and_wait([&] {
+    for (PeerPath* const path : paths) outbound_.drop_staged(*path, reason);
+  });
 }
 
 io::OuterCounters Worker::outer_counters() const {
@@ -130,12 +132,12 @@ void Worker::run_tasks() {
 }
 
 void Worker::run_inbound() {
-  if (outer_ != nullptr) inbound_.run(inner_, *outer_, read_boot_clock());
+  if (outer_ != nullptr) inbound_.run(inner_, *outer_, clock_());
 }
 
 void Worker::run_outbound() {
   size_t read = 0;
-  const io::ReadOutcome outcome = outbound_.run(inner_, outer_.get(), read_boot_clock(), read);
+  const io::ReadOutcome outcome = outbound_.run(inner_, outer_.get(), clock_(), read);
   if (outcome != io::ReadOutcome::gone) return;
   (void)poller_.remove(inner_.poll_fd());
   inner_gone_.store(true, std::memory_order_release);  // pairs with the acquire in inner_gone()

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "io/poller.h"
 #include "io/result.h"
 #include "io/wakeup.h"
+#include "src/pipeline/clock.h"
 #include "src/pipeline/inbound.h"
 #include "src/pipeline/mailbox.h"
 #include "src/pipeline/outbound.h"
@@ -33,9 +35,10 @@ namespace culvert::pipeline {
 class Worker {
  public:
   // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
-  // All three outlive the worker. Errors: EMFILE, ENFILE, EAGAIN.
+  // All three outlive the worker. `clock` is called on its thread. Errors: EMFILE, ENFILE, EAGAIN.
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
-                                                   io::InnerQueue& inner);
+                                                   io::InnerQueue& inner,
+                                                   BootClockReader clock = read_boot_clock);
 
   // Ends the thread; staged packets are dropped.
   ~Worker();
@@ -49,9 +52,9 @@ class Worker {
   // Has the worker send what it staged for the peer. Does not wait.
   void flush_staged(PeerPath& path);
 
-  // Has the worker drop what it staged for the peer, counted under `reason`. Returns when it has, so that the
-  // path may be freed.
-  void drop_staged(PeerPath& path, DropReason reason);
+  // Has the worker drop what it staged for the peers, counted under `reason`. Returns when it has, so that the
+  // paths may be freed.
+  void drop_staged(std::span<PeerPath* const> paths, DropReason reason);
 
   Mailbox& mailbox() { return mailbox_; }
   const WorkerStats& stats() const { return stats_; }
@@ -64,8 +67,8 @@ class Worker {
  private:
   using Task = std::function<void()>;  // control path only
 
-  Worker(const Published& published, const io::Wakeup& control, io::InnerQueue& inner, io::Poller poller,
-         io::Wakeup wakeup);
+  Worker(const Published& published, const io::Wakeup& control, io::InnerQueue& inner, BootClockReader clock,
+         io::Poller poller, io::Wakeup wakeup);
   void post(Task task);
   void post_and_wait(const Task& task);
 
@@ -78,6 +81,7 @@ class Worker {
   // Constant after construction.
   const Published& published_;
   const io::Wakeup& control_;
+  const BootClockReader clock_;
 
   io::Poller poller_;
   io::Wakeup wakeup_;
