@@ -261,15 +261,16 @@ struct KeypairOptions {
 };
 
 // What a handshake would leave behind; `initiator` started it.
-inline void begin_session(End& initiator, TestPeer& to_responder, End& responder, TestPeer& to_initiator,
+inline void begin_session(protocol::IndexTable& initiator, TestPeer& to_responder,
+                          protocol::IndexTable& responder, TestPeer& to_initiator,
                           const KeypairOptions& options = {}) {
   static std::mt19937 random(1);
   const auto draw = [] { return static_cast<uint32_t>(random()); };
   std::array<uint8_t, 32> forth, back;
   std::generate(forth.begin(), forth.end(), [] { return static_cast<uint8_t>(random()); });
   std::generate(back.begin(), back.end(), [] { return static_cast<uint8_t>(random()); });
-  const uint32_t ours = initiator.index_table.insert_handshake(&to_responder.path, draw);
-  const uint32_t theirs = responder.index_table.insert_handshake(&to_initiator.path, draw);
+  const uint32_t ours = initiator.insert_handshake(&to_responder.path, draw);
+  const uint32_t theirs = responder.insert_handshake(&to_initiator.path, draw);
   const auto make = [&](bool first) {
     return std::make_unique<protocol::Keypair>(protocol::KeypairParameters{
         .sending_key = crypto::Secret<32>(first ? forth : back),
@@ -282,8 +283,8 @@ inline void begin_session(End& initiator, TestPeer& to_responder, End& responder
         .first_counter = options.first_counter});
   };
   auto at_initiator = make(true), at_responder = make(false);
-  initiator.index_table.insert_keypair(at_initiator.get());
-  responder.index_table.insert_keypair(at_responder.get());
+  initiator.insert_keypair(at_initiator.get());
+  responder.insert_keypair(at_responder.get());
   to_responder.retired.push_back(to_responder.keypairs.add(std::move(at_initiator)));
   protocol::Keypair* const next = at_responder.get();
   to_initiator.retired.push_back(to_initiator.keypairs.add(std::move(at_responder)));
@@ -291,6 +292,11 @@ inline void begin_session(End& initiator, TestPeer& to_responder, End& responder
   (void)next->confirm();
   bool became_current = false;
   to_initiator.retired.push_back(to_initiator.keypairs.received_with(next, became_current));
+}
+
+inline void begin_session(End& initiator, TestPeer& to_responder, End& responder, TestPeer& to_initiator,
+                          const KeypairOptions& options = {}) {
+  begin_session(initiator.index_table, to_responder, responder.index_table, to_initiator, options);
 }
 
 // The network: what `from` has sent arrives at `to`.

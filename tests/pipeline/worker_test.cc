@@ -1,0 +1,169 @@
+#include "src/pipeline/worker.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/pipeline/threaded_queues.h"
+
+namespace culvert::pipeline {
+namespace {
+
+using test::Bytes;
+using test::Cable;
+using test::CableOuter;
+using test::End;
+using test::eventually;
+using test::InnerPacket;
+using test::PacketSpec;
+using test::superpacket;
+using test::TestPeer;
+using test::ThreadedInner;
+
+protocol::Instant frozen_clock() {
+  return test::kStart;
+}
+
+InnerPacket packet_to(uint8_t host) {
+  PacketSpec spec;
+  spec.host = host;
+  return superpacket(spec);
+}
+
+class WorkerTest : public testing::Test {
+ protected:
+  WorkerTest() {
+    here_.allow(to_there_, 1);
+    there_.allow(to_here_, 1);
+    auto worker = Worker::start(here_.published, *control_, inner_, frozen_clock);
+    EXPECT_TRUE(worker);
+    worker_ = std::move(*worker);
+  }
+
+  void begin_session() { test::begin_session(here_, to_there_, there_, to_here_); }
+  void plug_in(bool* destroyed = nullptr) {
+    worker_->adopt_outer(std::make_unique<CableOuter>(cable_, 0, here_.at, destroyed));
+  }
+  // What arrives there until now.
+  std::vector<Bytes> arrived() {
+    cable_.pull(1, there_.outer.to_receive);
+    there_.receive();
+    return there_.inner.take_packets();
+  }
+  uint64_t drops(DropReason reason) const {
+    return worker_->stats().drops[static_cast<size_t>(reason)].get();
+  }
+
+  // `here_` lends its tables to the worker; its own pipelines stay idle.
+  End here_{"192.0.2.1:1001"}, there_{"192.0.2.2:1002"};
+  TestPeer& to_there_ = here_.add_peer(there_.at);
+  TestPeer& to_here_ = there_.add_peer(here_.at);
+  io::Result<io::Wakeup> control_ = io::Wakeup::open();
+  Cable cable_;
+  ThreadedInner inner_;
+  std::unique_ptr<Worker> worker_;
+};
+
+TEST_F(WorkerTest, SendsWhatItReads) {
+  begin_session();
+  plug_in();
+  const InnerPacket packet = packet_to(1);
+  inner_.push(packet);
+  ASSERT_TRUE(eventually([&] { return cable_.pushed(1) == 1; }));
+  EXPECT_EQ(arrived(), std::vector<Bytes>{packet.bytes});
+}
+
+TEST_F(WorkerTest, WritesWhatItReceives) {
+  begin_session();
+  plug_in();
+  const InnerPacket packet = packet_to(1);
+  there_.send(packet);
+  test::Train train = there_.outer.sent.at(0);
+  train.peer = there_.at;
+  cable_.push(0, train);
+  ASSERT_TRUE(eventually([&] { return inner_.written() == 1; }));
+  EXPECT_EQ(inner_.take_packets(), std::vector<Bytes>{packet.bytes});
+}
+
+TEST_F(WorkerTest, DropsWhatItReadsWithoutAnOuterSide) {
+  begin_session();
+  inner_.push(packet_to(1));
+  ASSERT_TRUE(eventually([&] { return worker_->stats().inner_packets_read.get() == 1; }));
+  worker_->drop_staged({}, DropReason::no_peer);  // its turn is over after this
+  EXPECT_EQ(to_there_.path.staged, 0u);
+  EXPECT_EQ(cable_.pushed(1), 0u);
+  EXPECT_EQ(worker_->outer_counters().trains_sent, 0u);
+}
+
+TEST_F(WorkerTest, SendsStagedPacketsWhenToldTo) {
+  plug_in();
+  const InnerPacket packet = packet_to(1);
+  inner_.push(packet);
+  ASSERT_TRUE(eventually([&] { return to_there_.path.staged == 1; }));
+  EXPECT_TRUE(eventually([&] { return control_->drain(); })) << "asks for a handshake";
+  begin_session();
+  worker_->flush_staged(to_there_.path);
+  ASSERT_TRUE(eventually([&] { return cable_.pushed(1) == 1; }));
+  EXPECT_EQ(arrived(), std::vector<Bytes>{packet.bytes});
+  EXPECT_EQ(to_there_.path.staged, 0u);
+}
+
+TEST_F(WorkerTest, HasDroppedStagedPacketsWhenTheCallReturns) {
+  TestPeer& other = here_.add_peer(test::endpoint("192.0.2.3:3"));
+  // No one reads the tables yet.
+  here_.allow(other, 20);
+  plug_in();
+  for (const uint8_t host : {uint8_t{1}, uint8_t{20}, uint8_t{20}}) inner_.push(packet_to(host));
+  ASSERT_TRUE(eventually([&] { return to_there_.path.staged + other.path.staged == 3; }));
+  PeerPath* const paths[] = {&to_there_.path, &other.path};
+  worker_->drop_staged(paths, DropReason::handshake_failed);
+  EXPECT_EQ(to_there_.path.staged, 0u);
+  EXPECT_EQ(other.path.staged, 0u);
+  EXPECT_EQ(drops(DropReason::handshake_failed), 3u);
+}
+
+TEST_F(WorkerTest, HasLetGoOfTheOldOuterSideWhenTheCallReturns) {
+  bool first = false, second = false;
+  plug_in(&first);
+  EXPECT_EQ(worker_->outer_counters().trains_sent, 7u);
+  plug_in(&second);
+  EXPECT_TRUE(first);
+  EXPECT_FALSE(second);
+  worker_->adopt_outer(nullptr);
+  EXPECT_TRUE(second);
+  worker_.reset();
+}
+
+TEST_F(WorkerTest, SaysThatTheInnerSideIsGoneAndGoesOn) {
+  begin_session();
+  plug_in();
+  EXPECT_FALSE(worker_->inner_gone());
+  inner_.remove_device();
+  ASSERT_TRUE(eventually([&] { return worker_->inner_gone(); }));
+  EXPECT_TRUE(eventually([&] { return control_->drain(); }));
+  there_.send(packet_to(1));
+  cable_.push(0, there_.outer.sent.at(0));
+  EXPECT_TRUE(eventually([&] { return worker_->stats().messages_opened.get() == 1; }));
+}
+
+TEST_F(WorkerTest, TakesATurnForEachCallAndNoMore) {
+  for (int i = 0; i < 100; ++i) worker_->drop_staged({}, DropReason::no_peer);
+  EXPECT_LE(worker_->stats().wakeups.get(), 100u);
+}
+
+TEST_F(WorkerTest, EndsWithPacketsStaged) {
+  plug_in();
+  inner_.push(packet_to(1));
+  ASSERT_TRUE(eventually([&] { return to_there_.path.staged == 1; }));
+  worker_.reset();
+}
+
+TEST_F(WorkerTest, EndsUnderTraffic) {
+  begin_session();
+  plug_in();
+  const InnerPacket packet = packet_to(1);
+  inner_.read_endlessly(&packet);
+  ASSERT_TRUE(eventually([&] { return cable_.pushed(1) > 100; }));
+  worker_.reset();
+}
+
+}  // namespace
+}  // namespace culvert::pipeline
