@@ -16,6 +16,7 @@ namespace {
 struct alignas(64) Scratch {
   ChaChaScratch chacha;
   MacQueue queue;
+  alignas(32) uint8_t stream[kStepLanes][kChaChaBlockBytes];
   alignas(
       32) uint8_t head[kMaxPiece + kStepLanes][kChaChaBlockBytes];  // Poly1305 keys, then some data's stream
   Lanes lanes;
@@ -54,6 +55,7 @@ class Piece {
     }
     finish_macs();
     wipe(&scratch_.chacha, sizeof scratch_.chacha);
+    wipe(scratch_.stream, sizeof scratch_.stream);
     wipe(&scratch_.queue.work, sizeof scratch_.queue.work);
     wipe(scratch_.head, static_cast<size_t>(head_lanes_) * sizeof scratch_.head[0]);
   }
@@ -81,12 +83,13 @@ class Piece {
     return {lanes.source + within(lane + kReadAhead), lanes.destination + within(lane + kStepLanes)};
   }
 
-  void generate(int lane) {
+  void generate(int lane, uint8_t (*stream)[kChaChaBlockBytes]) {
     const __m256i(&other_key)[8] = set_keys(lane);
     if (scratch_.lanes.count - lane > kVectorLanes) {
-      generate_stream(scratch_.chacha, scratch_.lanes, lane, other_key, look_ahead(lane), scratch_.queue);
+      generate_stream(scratch_.chacha, stream, scratch_.lanes, lane, other_key, look_ahead(lane),
+                      scratch_.queue);
     } else {
-      generate_half_stream(scratch_.chacha, scratch_.lanes, lane);
+      generate_half_stream(scratch_.chacha, stream, scratch_.lanes, lane);
     }
   }
 
@@ -110,8 +113,7 @@ class Piece {
     scratch_.queue.active = false;
     scratch_.queue.work.left = 0;
     for (int lane = 0; lane < head_lanes_; lane += kStepLanes) {
-      generate(lane);
-      std::memcpy(scratch_.head + lane, scratch_.chacha.stream, sizeof scratch_.chacha.stream);
+      generate(lane, scratch_.head + lane);
     }
   }
 
@@ -172,12 +174,12 @@ class Piece {
     if (all) pad_lanes(lanes);
     const int keep = all ? 0 : 2 * kStepLanes;
     for (; lane + kStepLanes + keep <= lanes.count; lane += kStepLanes) {
-      generate(lane);
-      apply(lane, lane + kStepLanes, scratch_.chacha.stream);
+      generate(lane, scratch_.stream);
+      apply(lane, lane + kStepLanes, scratch_.stream);
     }
     if (all && lane < lanes.count) {
-      generate(lane);
-      apply(lane, lanes.count, scratch_.chacha.stream);
+      generate(lane, scratch_.stream);
+      apply(lane, lanes.count, scratch_.stream);
       lane = lanes.count;
     }
     drop_front(lanes, lane);
@@ -215,31 +217,64 @@ template <class Message>
   }
 }
 
-// The tag of a message without text: a scalar block is done before vectors have begun.
-void empty_tag(const uint8_t* key, uint64_t counter, uint8_t* tag) {
-  uint8_t mac_key[32];
-  make_mac_key(key, counter, mac_key);
-  mac_scalar({mac_key, nullptr, 0, {0, 0}}, tag);
-  wipe(mac_key, sizeof mac_key);
+// One message of up to a block alone: two blocks in scalar registers are done before eight in a vector.
+struct ShortScratch {
+  uint8_t mac_key[kChaChaBlockBytes];
+  alignas(32) uint8_t stream[kChaChaBlockBytes];
+};
+
+template <class Message>
+void begin_short(ShortScratch& scratch, const Message& message) {
+  make_block(message.key, message.counter, 0, scratch.mac_key);
+  if (message.length != 0) make_block(message.key, message.counter, 1, scratch.stream);
+}
+
+template <class Message>
+void apply_short(const ShortScratch& scratch, const Message& message) {
+  for (uint32_t i = 0; i < message.length; ++i) {
+    message.destination[i] = static_cast<uint8_t>(message.source[i] ^ scratch.stream[i]);
+  }
+}
+
+void seal_short(const SealMessage& message) {
+  ShortScratch scratch;
+  begin_short(scratch, message);
+  apply_short(scratch, message);
+  mac_scalar({scratch.mac_key, message.destination, message.length, {0, message.length}},
+             message.destination + message.length);
+  wipe(&scratch, sizeof scratch);
+}
+
+void open_short(OpenMessage& message) {
+  ShortScratch scratch;
+  begin_short(scratch, message);
+  uint8_t tag[kAeadTagBytes];
+  mac_scalar({scratch.mac_key, message.source, message.length, {0, message.length}}, tag);
+  const uint8_t* sent = message.source + message.length;
+  const uint64_t wrong = (load64(tag) ^ load64(sent)) | (load64(tag + 8) ^ load64(sent + 8));
+  message.authentic = declassify(wrong == 0);
+  if (message.authentic) {
+    apply_short(scratch, message);
+  } else if (message.length != 0) {
+    std::memset(message.destination, 0, message.length);
+  }
+  wipe(&scratch, sizeof scratch);
 }
 
 void seal(const SealMessage* batch, size_t count) {
-  if (count == 1 && batch->length == 0) {
-    empty_tag(batch->key, batch->counter, batch->destination);
+  if (count == 1 && batch->length <= kBlockBytes) {
+    seal_short(*batch);
   } else {
     run_pieces(batch, count);
   }
 }
 
 size_t open(OpenMessage* batch, size_t count) {
-  if (count == 1 && batch->length == 0) {
-    uint64_t tag[2];
-    empty_tag(batch->key, batch->counter, reinterpret_cast<uint8_t*>(tag));
-    const uint64_t wrong = (tag[0] ^ load64(batch->source)) | (tag[1] ^ load64(batch->source + 8));
-    batch->authentic = declassify(wrong == 0);
-    return batch->authentic;
+  if (count == 1 && batch->length <= kBlockBytes) {
+    open_short(*batch);
+  } else {
+    run_pieces(batch, count);
   }
-  run_pieces(batch, count);
   size_t authentic = 0;
   for (size_t i = 0; i < count; ++i) authentic += batch[i].authentic;
   return authentic;

@@ -58,9 +58,11 @@ class Piece {
     } else {
       seal();
     }
-    wipe(&scratch_.chacha, sizeof scratch_.chacha);
+    // What was used: a small batch leaves the second half and most of the head alone.
+    wipe(&scratch_.chacha, (second_half_ ? 2 : 1) * sizeof scratch_.chacha.half[0]);
     wipe(&scratch_.poly, sizeof scratch_.poly);
-    wipe(scratch_.head, static_cast<size_t>(head_lanes_) * sizeof scratch_.head[0]);
+    wipe(scratch_.head,
+         static_cast<size_t>(second_half_ ? head_lanes_ : kVectorLanes) * sizeof scratch_.head[0]);
   }
 
  private:
@@ -77,24 +79,26 @@ class Piece {
     } else {
       for (int i = 0; i < count_; ++i) scratch_.order[i] = static_cast<uint8_t>(i);
     }
-    if (shared_key_) broadcast_key(scratch_.chacha.key[0], messages_[0].key);
+    if (shared_key_) broadcast_key(scratch_.chacha.half[0].key, messages_[0].key);
   }
 
   void gather(int lane) {
     if (shared_key_) return;
+    second_half_ = true;
     for (int half = 0; half < 2; ++half) {
       const uint8_t* keys[kVectorLanes];
       for (int i = 0; i < kVectorLanes; ++i) {
         const int at = lane + half * kVectorLanes + i;
         keys[i] = message(scratch_.lanes.message[at < scratch_.lanes.count ? at : 0]).key;
       }
-      gather_keys(scratch_.chacha.key[half], keys);
+      gather_keys(scratch_.chacha.half[half].key, keys);
     }
   }
 
   void generate(int lane, int lanes, bool head) {
     gather(lane);
     if (lanes > kVectorLanes) {
+      second_half_ = true;
       const Ahead ahead = head ? look_ahead_of_head(lane) : look_ahead(lane);
       generate_stream<2>(scratch_.chacha, scratch_.lanes, lane, shared_key_, ahead);
     } else {
@@ -176,9 +180,9 @@ class Piece {
     for (int lane = 0; lane < head_lanes_; lane += kGroupLanes) {
       const int lanes_here = lanes.count - lane;
       generate(lane, lanes_here, true);
-      keep_stream(scratch_.chacha.stream[0], scratch_.head + lane);
+      keep_stream(scratch_.chacha.half[0].stream, scratch_.head + lane);
       if (lanes_here > kVectorLanes)
-        keep_stream(scratch_.chacha.stream[1], scratch_.head + lane + kVectorLanes);
+        keep_stream(scratch_.chacha.half[1].stream, scratch_.head + lane + kVectorLanes);
     }
     if constexpr (kOpens) ahead_ = {kMacLanes, 0};
   }
@@ -199,14 +203,14 @@ class Piece {
     const int keep = all ? 0 : kGroupLanes;
     for (; lane + kGroupLanes + keep <= lanes.count; lane += kGroupLanes) {
       generate(lane, kGroupLanes, false);
-      apply_stream(scratch_.chacha.stream[0], lanes, lane);
-      apply_stream(scratch_.chacha.stream[1], lanes, lane + kVectorLanes);
+      apply_stream(scratch_.chacha.half[0].stream, lanes, lane);
+      apply_stream(scratch_.chacha.half[1].stream, lanes, lane + kVectorLanes);
     }
     if (all && lane < lanes.count) {
       generate(lane, lanes.count - lane, false);
-      apply_stream(scratch_.chacha.stream[0], lanes, lane);
+      apply_stream(scratch_.chacha.half[0].stream, lanes, lane);
       if (lanes.count - lane > kVectorLanes)
-        apply_stream(scratch_.chacha.stream[1], lanes, lane + kVectorLanes);
+        apply_stream(scratch_.chacha.half[1].stream, lanes, lane + kVectorLanes);
       lane = lanes.count;
     }
     if (!all) drop_front(lanes, lane);
@@ -309,6 +313,7 @@ class Piece {
   Message* messages_;
   int count_;
   bool shared_key_ = true;
+  bool second_half_ = false;  // of the vectors' scratch is in use
   int head_lanes_ = 0;
   int drained_ = 0;  // lanes at the front of the queue that are done
   int verified_ = 0;

@@ -55,16 +55,24 @@ inline uint32_t data_blocks(uint32_t length) {
   return (length + kBlockBytes - 1) / kBlockBytes;
 }
 
+// Writes one lane.
+[[gnu::always_inline]] inline void set_lane(Lanes& lanes, int lane, int message, uint32_t block,
+                                            uint64_t counter, uint64_t source, uint64_t destination,
+                                            uint32_t bytes) {
+  lanes.counter[lane] = block;
+  lanes.nonce_low[lane] = static_cast<uint32_t>(counter);
+  lanes.nonce_high[lane] = static_cast<uint32_t>(counter >> 32);
+  lanes.source[lane] = source;
+  lanes.destination[lane] = destination;
+  lanes.bytes[lane] = static_cast<uint8_t>(bytes);
+  lanes.message[lane] = static_cast<uint8_t>(message);
+}
+
 // Queues block 0 of a message.
 template <class Message>
 inline void append_key_lane(Lanes& lanes, const Message& message, int index) {
-  const int lane = lanes.count++;
-  lanes.counter[lane] = 0;
-  lanes.nonce_low[lane] = static_cast<uint32_t>(message.counter);
-  lanes.nonce_high[lane] = static_cast<uint32_t>(message.counter >> 32);
-  lanes.source[lane] = lanes.destination[lane] = reinterpret_cast<uint64_t>(&lanes);
-  lanes.bytes[lane] = 0;
-  lanes.message[lane] = static_cast<uint8_t>(index);
+  const uint64_t nowhere = reinterpret_cast<uint64_t>(&lanes);
+  set_lane(lanes, lanes.count++, index, 0, message.counter, nowhere, nowhere, 0);
 }
 
 // Vectors in the compilers' own notation, which they turn into one register of AVX-512 or two of AVX2.

@@ -23,7 +23,7 @@ inline constexpr uint32_t kMaxSingleBytes = kMaxSets * kSetBlocks * kBlockBytes;
 
 // Secret scratch; its owner wipes what was used: mac_key and the first `sets` sets of `stream`.
 struct alignas(64) SingleScratch {
-  uint8_t mac_key[32];
+  uint8_t mac_key[kChaChaBlockBytes];  // block 0
   __m512i stream[kMaxSets * kSetBlocks];
 };
 
@@ -71,7 +71,7 @@ template <int kSets>
 template <int kSets>
 [[gnu::noinline]] void generate_single(SingleScratch& scratch, const uint8_t* key, uint64_t counter) {
   uint32_t scalar[kChaChaWords];
-  first_state(scalar, key, counter);
+  first_state(scalar, key, counter, 0);
   const auto row = [](const void* from) __attribute__((always_inline)) {
     return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(from)));
   };
@@ -94,7 +94,7 @@ template <int kSets>
     double_round_rows<kSets>(x);
     double_round<Words1>(scalar);
   }
-  finish_mac_key(scalar, key, scratch.mac_key);
+  finish_block(scalar, key, counter, 0, scratch.mac_key);
 #pragma GCC unroll 1
   for (int round = kChaChaDoubleRounds / 2; round < kChaChaDoubleRounds; ++round) double_round_rows<kSets>(x);
   d = first.d;
@@ -148,7 +148,7 @@ inline int sets_of(uint32_t length) {
 inline void begin_single(SingleScratch& scratch, const uint8_t* key, uint64_t counter, int sets) {
   switch (sets) {
     case 0:
-      return make_mac_key(key, counter, scratch.mac_key);
+      return make_block(key, counter, 0, scratch.mac_key);
     case 1:
       return generate_single<1>(scratch, key, counter);
     case 2:

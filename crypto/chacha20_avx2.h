@@ -37,7 +37,6 @@ inline constexpr int kStepLanes = 2 * kVectorLanes;
 struct alignas(32) ChaChaScratch {
   __m256i key[2][8];               // word i of the keys of eight lanes, for each half of a step
   __m256i state[2][kChaChaWords];  // the first state of each half
-  uint8_t stream[kStepLanes][kChaChaBlockBytes];
 };
 
 // The same key in every lane.
@@ -107,11 +106,12 @@ inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int la
   asm volatile("" : : : "memory");
 }
 
-// The key stream of sixteen lanes from `lane` on into `scratch.stream`, while `queue` is worked on: two blocks of
+// The key stream of sixteen lanes from `lane` on into `stream`, while `queue` is worked on: two blocks of
 // Poly1305 at a time, about as many in all as sixteen blocks of ChaCha20 have text. `other_key`: the keys of the
 // second half.
-[[gnu::noinline]] void generate_stream(ChaChaScratch& scratch, const Lanes& lanes, int lane,
-                                       const __m256i (&other_key)[8], const Ahead& ahead, MacQueue& queue) {
+[[gnu::noinline]] void generate_stream(ChaChaScratch& scratch, uint8_t (*stream)[kChaChaBlockBytes],
+                                       const Lanes& lanes, int lane, const __m256i (&other_key)[8],
+                                       const Ahead& ahead, MacQueue& queue) {
   set_state(scratch.state[0], lanes, lane, scratch.key[0]);
   set_state(scratch.state[1], lanes, lane + kVectorLanes, other_key);
   __m256i x[kChaChaWords];
@@ -141,18 +141,19 @@ inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int la
     if (round < 4) work_on(queue, work);
   }
   queue.work = work;
-  store_stream(scratch.stream, x, scratch.state[0]);
-  store_stream(scratch.stream + kVectorLanes, y, scratch.state[1]);
+  store_stream(stream, x, scratch.state[0]);
+  store_stream(stream + kVectorLanes, y, scratch.state[1]);
 }
 
 // The same for eight lanes, with nothing beside.
-[[gnu::noinline]] void generate_half_stream(ChaChaScratch& scratch, const Lanes& lanes, int lane) {
+[[gnu::noinline]] void generate_half_stream(ChaChaScratch& scratch, uint8_t (*stream)[kChaChaBlockBytes],
+                                            const Lanes& lanes, int lane) {
   set_state(scratch.state[0], lanes, lane, scratch.key[0]);
   __m256i x[kChaChaWords];
   for (int i = 0; i < kChaChaWords; ++i) x[i] = scratch.state[0][i];
 #pragma GCC unroll 1
   for (int round = 0; round < kChaChaDoubleRounds; ++round) double_round<Words8>(x);
-  store_stream(scratch.stream, x, scratch.state[0]);
+  store_stream(stream, x, scratch.state[0]);
 }
 
 // Combines one block of key stream with its text.

@@ -24,9 +24,13 @@ struct Words16 {
 inline constexpr int kVectorLanes = 16;
 
 // Secret scratch of the block function; its owner wipes it.
-struct alignas(64) ChaChaScratch {
-  __m512i key[2][8];                // word i of the keys of sixteen lanes, for each half of a group
-  __m512i stream[2][kChaChaWords];  // word i of the key stream of sixteen lanes
+struct alignas(64) ChaChaHalf {
+  __m512i key[8];                // word i of the keys of sixteen lanes
+  __m512i stream[kChaChaWords];  // word i of the key stream of sixteen lanes
+};
+
+struct ChaChaScratch {
+  ChaChaHalf half[2];
 };
 
 // The same key in every lane.
@@ -90,15 +94,16 @@ inline void gather_keys(__m512i (&words)[8], const uint8_t* const (&keys)[kVecto
   for (int i = 0; i < kChaChaWords; ++i) stream[i] = i == 13 ? x[i] : _mm512_add_epi32(x[i], first[i]);
 }
 
-// The key stream of kHalves times sixteen lanes from `lane` on, word by word into `scratch.stream`. `shared_key`: both
+// The key stream of kHalves times sixteen lanes from `lane` on, word by word into the halves of
+// `scratch`. `shared_key`: both
 // halves use the first half's keys.
 template <int kHalves>
 [[gnu::noinline]] void generate_stream(ChaChaScratch& scratch, const Lanes& lanes, int lane, bool shared_key,
                                        [[maybe_unused]] const Ahead& ahead) {
-  const __m512i(&other_key)[8] = scratch.key[shared_key ? 0 : 1];
+  const __m512i(&other_key)[8] = scratch.half[shared_key ? 0 : 1].key;
   __m512i x[kChaChaWords];
   __m512i y[kChaChaWords];
-  load_state(x, lanes, lane, scratch.key[0]);
+  load_state(x, lanes, lane, scratch.half[0].key);
   if constexpr (kHalves == 2) load_state(y, lanes, lane + kVectorLanes, other_key);
 #pragma GCC unroll 1
   for (int round = 0; round < kChaChaDoubleRounds; ++round) {
@@ -113,8 +118,8 @@ template <int kHalves>
     double_round<Words16>(x);
     if constexpr (kHalves == 2) double_round<Words16>(y);
   }
-  store_stream(scratch.stream[0], x, lanes, lane, scratch.key[0]);
-  if constexpr (kHalves == 2) store_stream(scratch.stream[1], y, lanes, lane + kVectorLanes, other_key);
+  store_stream(scratch.half[0].stream, x, lanes, lane, scratch.half[0].key);
+  if constexpr (kHalves == 2) store_stream(scratch.half[1].stream, y, lanes, lane + kVectorLanes, other_key);
 }
 
 // Turns sixteen words of sixteen lanes into sixteen blocks; `emit(lane, block)` gets each.

@@ -63,34 +63,35 @@ struct Words1 {
   }
 };
 
-// The first state of block 0 of a message.
+// The first state of a block of a message.
 [[gnu::always_inline]] inline void first_state(uint32_t (&x)[kChaChaWords], const uint8_t* key,
-                                               uint64_t counter) {
+                                               uint64_t counter, uint32_t block) {
   for (int i = 0; i < 4; ++i) x[i] = kChaChaConstants[i];
   __builtin_memcpy(x + 4, key, 32);
-  x[12] = x[13] = 0;
+  x[12] = block;
+  x[13] = 0;
   x[14] = static_cast<uint32_t>(counter);
   x[15] = static_cast<uint32_t>(counter >> 32);
 }
 
-// Ends a block of which only the first 32 bytes count: the key of Poly1305.
-[[gnu::always_inline]] inline void finish_mac_key(const uint32_t (&x)[kChaChaWords], const uint8_t* key,
-                                                  uint8_t* mac_key) {
-  uint32_t words[8];
-  __builtin_memcpy(words + 4, key, 16);
-  for (int i = 0; i < 4; ++i) words[i] = x[i] + kChaChaConstants[i];
-  for (int i = 4; i < 8; ++i) words[i] += x[i];
-  __builtin_memcpy(mac_key, words, 32);
+// Adds the first state to what the rounds made of it: 64 bytes of key stream.
+[[gnu::always_inline]] inline void finish_block(const uint32_t (&x)[kChaChaWords], const uint8_t* key,
+                                                uint64_t counter, uint32_t block, uint8_t* stream) {
+  uint32_t words[kChaChaWords];
+  first_state(words, key, counter, block);
+  for (int i = 0; i < kChaChaWords; ++i) words[i] += x[i];
+  __builtin_memcpy(stream, words, sizeof words);
 }
 
-// The Poly1305 key of a message, by scalar registers alone: for a message without text nothing is faster, because vector
-// instructions take twice as long to follow each other.
-[[maybe_unused, gnu::noinline]] void make_mac_key(const uint8_t* key, uint64_t counter, uint8_t* mac_key) {
+// One block by scalar registers alone: for one or two nothing is faster, because vector instructions take twice as long
+// to follow each other. Block 0 begins with the key of Poly1305.
+[[maybe_unused, gnu::noinline]] void make_block(const uint8_t* key, uint64_t counter, uint32_t block,
+                                                uint8_t* stream) {
   uint32_t x[kChaChaWords];
-  first_state(x, key, counter);
+  first_state(x, key, counter, block);
 #pragma GCC unroll 1
   for (int round = 0; round < kChaChaDoubleRounds; ++round) double_round<Words1>(x);
-  finish_mac_key(x, key, mac_key);
+  finish_block(x, key, counter, block, stream);
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ VECTOR_TO_FLAGS = re.compile(r"^v?ptest$|^vtest|^kortest|^ktest|^v?u?comis")
 CONDITIONAL_JUMP = re.compile(r"^j(?!mp)[a-z]+$|^loop")
 
 JUDGES = re.compile(r"::open(_pieces|_single)?\(|::Piece<.*OpenMessage>::")
-STREAMS = re.compile(r"::generate_stream<|::generate_single<|::make_mac_key\(|::keep_stream\(")
+STREAMS = re.compile(r"::generate_stream<|::generate_single<|::make_block\(|::keep_stream\(")
 # Two loops, or one and the choices of keys and of rounds that fetch.
 PUBLIC_JUMPS = 3
 
