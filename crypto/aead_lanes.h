@@ -174,7 +174,8 @@ inline void order_by_length(const Message* messages, int count, uint8_t* order) 
     // Ascending keys: longest first, then the first first.
     keys[i] = (kMaxAeadMessageBytes - messages[i].length) / 16 << 8 | static_cast<uint32_t>(i);
   }
-  for (const int gap : {40, 13, 4, 1}) {
+  constexpr int kGaps[] = {40, 13, 4, 1};
+  for (const int gap : kGaps) {
     for (int i = gap; i < count; ++i) {
       const uint32_t key = keys[i];
       int place = i;

@@ -6,7 +6,8 @@ Usage: check_disassembly.py OBJDUMP OBJECT_OR_LIBRARY
 1. No division anywhere: its time depends on its operands.
 2. No gather and no scatter: no address comes from a vector.
 3. Tests that turn vectors into flags (vptest, kortest, ktest, comparisons of floats) only where verdicts are made.
-4. The key stream's functions hold no conditional jump but the few of their round loops.
+4. No function that the linker could take for another file's: those have no business with these instructions.
+5. The key stream's functions hold no conditional jump but the few of their round loops.
 """
 import re
 import subprocess
@@ -55,6 +56,11 @@ def complaints(name, body):
             yield f"{jumps} conditional jumps"
 
 
+def weak_functions(objdump, path):
+    symbols = subprocess.run([objdump, "-t", "-C", path], check=True, capture_output=True, text=True).stdout
+    return [line for line in symbols.splitlines() if re.search(r"^[0-9a-f]+ {2}w.*\.text", line)]
+
+
 def main():
     objdump, path = sys.argv[1:]
     found = 0
@@ -66,6 +72,9 @@ def main():
         for complaint in complaints(name, body):
             print(f"{name}: {complaint}")
             found += 1
+    for symbol in weak_functions(objdump, path):
+        print(f"weak function: {symbol}")
+        found += 1
     if streams < 4:
         print(f"{path} holds only {streams} functions that make key stream: is it the engine?")
         found += 1
