@@ -10,10 +10,20 @@
 namespace culvert::daemon {
 namespace {
 
+// As the text format wants it within quotes; an interface name may hold both of these.
+std::string escape_label(const std::string& value) {
+  std::string escaped;
+  for (const char c : value) {
+    if (c == '"' || c == '\\') escaped.push_back('\\');
+    escaped.push_back(c);
+  }
+  return escaped;
+}
+
 // Writes one metric family after the other.
 class Exposition {
  public:
-  explicit Exposition(const std::string& device) : device_(device) {}
+  explicit Exposition(const std::string& device) : device_(escape_label(device)) {}
 
   void family(std::string_view name, std::string_view type, std::string_view help) {
     name_ = name;
@@ -31,7 +41,7 @@ class Exposition {
     fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
   }
 
-  const std::string& device_;
+  const std::string device_;
   std::string_view name_;
   std::string text_;
 };
