@@ -82,8 +82,8 @@ class GracePeriod : public testing::Test {
       end->plug_in(cable_, end == &left_ ? 0 : 1);
     }
     begin_session();
-    left_.inner.read_endlessly(&packet_);
-    right_.inner.read_endlessly(&packet_);
+    left_.inner.read_endlessly(packet_);
+    right_.inner.read_endlessly(packet_);
   }
 
   ~GracePeriod() override {

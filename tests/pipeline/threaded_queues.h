@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <mutex>
+#include <optional>
 
 #include "io/wakeup.h"
 #include "tests/pipeline/ends.h"
@@ -30,7 +31,7 @@ class ThreadedInner final : public io::InnerQueue {
   io::ReadOutcome read_batch(std::span<io::Superpacket> packets, size_t& count) override {
     const std::lock_guard lock(mutex_);
     const io::ReadOutcome outcome = fake_.read_batch(packets, count);
-    if (endless_ != nullptr && fake_.to_read.empty()) fake_.to_read.assign(16, *endless_);
+    if (endless_ && fake_.to_read.empty()) fake_.to_read.assign(16, *endless_);
     if (fake_.to_read.empty() && outcome == io::ReadOutcome::ok) wakeup_->drain();
     return outcome;
   }
@@ -38,7 +39,7 @@ class ThreadedInner final : public io::InnerQueue {
     const std::lock_guard lock(mutex_);
     const size_t taken = fake_.write_batch(packets);
     written_ += taken;
-    if (endless_ != nullptr) fake_.written.clear();
+    if (endless_) fake_.written.clear();
     return taken;
   }
   io::InnerOffloads offloads() const override { return {true, true, true, true, true}; }
@@ -48,12 +49,12 @@ class ThreadedInner final : public io::InnerQueue {
     fake_.to_read.push_back(std::move(packet));
     wakeup_->notify();
   }
-  // From now on there is always this one to read, and what is written is only counted; null stops it.
-  void read_endlessly(const InnerPacket* packet) {
+  // From now on there is always this one to read, and what is written is only counted; nothing stops it.
+  void read_endlessly(std::optional<InnerPacket> packet) {
     const std::lock_guard lock(mutex_);
-    endless_ = packet;
+    endless_ = std::move(packet);
     fake_.to_read.clear();
-    if (packet != nullptr) fake_.to_read.push_back(*packet);
+    if (endless_) fake_.to_read.push_back(*endless_);
     wakeup_->notify();
   }
   void remove_device() {
@@ -78,7 +79,7 @@ class ThreadedInner final : public io::InnerQueue {
   io::Result<io::Wakeup> wakeup_ = io::Wakeup::open();
   mutable std::mutex mutex_;
   FakeInner fake_;
-  const InnerPacket* endless_ = nullptr;
+  std::optional<InnerPacket> endless_;
   size_t written_ = 0;
 };
 

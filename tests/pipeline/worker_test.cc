@@ -160,7 +160,7 @@ TEST_F(WorkerTest, EndsUnderTraffic) {
   begin_session();
   plug_in();
   const InnerPacket packet = packet_to(1);
-  inner_.read_endlessly(&packet);
+  inner_.read_endlessly(packet);
   ASSERT_TRUE(eventually([&] { return cable_.pushed(1) > 100; }));
   worker_.reset();
 }
