@@ -48,11 +48,13 @@ __mmask8 compare(__m512i a, __m512i b, Test test) {
   return static_cast<__mmask8>(mask);
 }
 
-template <class Vector, class Word>
-Vector load(const Word* from) {
-  Vector out;
-  std::memcpy(&out, from, sizeof out);
-  return out;
+// Through a packed type, because compilers take a pointer to a vector for an aligned one.
+template <class Vector>
+Vector load(const void* from) {
+  struct [[gnu::packed, gnu::may_alias]] Unaligned {
+    Vector value;
+  };
+  return static_cast<const Unaligned*>(from)->value;
 }
 
 }  // namespace emulated
@@ -68,7 +70,7 @@ inline __m256i _mm256_loadu_si256(const __m256i* from) {
   return emulated::load<__m256i>(from);
 }
 inline __m512i _mm512_loadu_si512(const void* from) {
-  return emulated::load<__m512i>(static_cast<const uint8_t*>(from));
+  return emulated::load<__m512i>(from);
 }
 inline __m512i _mm512_load_si512(const void* from) {
   return _mm512_loadu_si512(from);
