@@ -7,7 +7,7 @@ import socket
 import stat
 import struct
 
-from rig.implementation import SOCKETS, implementation
+from rig.implementation import SOCKETS, connects, implementation
 from rig.lab import introduce
 from rig.scenario import scenario
 from rig.shell import attempt, check, wait_until
@@ -24,7 +24,7 @@ def socket_of(interface):
 
 
 def answers(interface):
-    return attempt("wg", "show", interface).returncode == 0
+    return connects(socket_of(interface)) and attempt("wg", "show", interface).returncode == 0
 
 
 def exists(namespace, interface):

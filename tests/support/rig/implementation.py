@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 
 from rig.shell import Failure, Missing, attempt, check, end, run, wait_until
 
@@ -52,6 +53,11 @@ def implementation(name):
     return Implementation(name, program, ours=name == "culvert")
 
 
+def connects(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == 0
+
+
 def wireguard(*arguments, **how):
     """wg(8). It reaches userspace daemons by their sockets, from any namespace."""
     return run("wg", *arguments, **how)
@@ -75,7 +81,8 @@ class Daemon:
     def _answers(self):
         if self.process.poll() is not None:
             raise Failure(f"{self.which} ended with status {self.process.returncode}: {self.log_tail()}")
-        return os.path.exists(self.socket) and attempt("wg", "show", self.interface).returncode == 0
+        # wg(8) removes a socket that refuses it, also one that is bound and does not listen yet: it comes second.
+        return connects(self.socket) and attempt("wg", "show", self.interface).returncode == 0
 
     def log_tail(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
