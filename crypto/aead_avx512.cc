@@ -1,4 +1,19 @@
-// The AVX-512 IFMA engine.
+// The AVX-512 IFMA engine. It works across messages, because one message cannot fill a vector and WireGuard has many.
+//
+// A batch goes in pieces of up to 128 messages:
+// 1. Order: longest first if lengths differ, so that neighbours fill the lanes of Poly1305.
+// 2. Head: block 0 of every message (the Poly1305 keys), and the first blocks of text up to a whole group of 32 lanes.
+// 3. Sealing: lanes of text, 32 blocks at a time whatever message they are from; eight messages at a time get their
+//    tags when the last of their blocks is sealed, while they are in the first cache.
+//    Opening: eight messages at a time are verified, then their lanes are worked on. Nothing is written before it is
+//    authenticated, so that works in place too, and messages that fail cost no ChaCha20.
+// A message alone, or a few that nearly fill vectors of their own, take aead_single_avx512.h.
+//
+// Constant time: branches and addresses follow from lengths, counters, pointers and verdicts only; tests/crypto checks
+// it. Scratch lies on the stack and is wiped once per piece; what the compiler spills is not.
+//
+// Compiler: clang 19 by preference, see CMakeLists.txt. -mtune only chooses instructions; icelake-server allows whole
+// 512-bit vectors and is known to every compiler in question.
 #include <immintrin.h>
 
 #include <cstring>
