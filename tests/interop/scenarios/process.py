@@ -1,11 +1,13 @@
 """The process: command line, environment, daemonizing, sockets, signals."""
 
+import errno
 import fcntl
 import os
 import signal
 import socket
 import stat
 import struct
+import threading
 
 from rig.implementation import SOCKETS, connects, implementation
 from rig.lab import introduce
@@ -128,6 +130,32 @@ def deleted(lab, which):
         remove()
         process.wait(20)
         gone(namespace, program, interface, "deletion")
+
+
+def ask_as_wg_does(path, stop):
+    """Asks for the socket without a pause, and removes it when it refuses, as wg(8) does."""
+    while not stop.is_set():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(path) == errno.ECONNREFUSED:
+                os.unlink(path)
+
+
+@scenario("wg asking from the first moment on takes no socket away", pairs=ALONE)
+def asked_early(lab, which):
+    program, namespace = implementation(which).program, lab.namespace("n")
+    for number in range(30):
+        interface = f"wge{number}"
+        stop = threading.Event()
+        asking = threading.Thread(target=ask_as_wg_does, args=(socket_of(interface), stop), daemon=True)
+        asking.start()
+        process = namespace.start(program, "-f", interface, env=QUIET)
+        try:
+            wait_until(lambda: connects(socket_of(interface)), f"start {number + 1}: the socket is there and answers", 10)
+        finally:
+            stop.set()
+            asking.join()
+            process.terminate()
+            process.wait(20)
 
 
 def open_tun(namespace, interface, flags):
