@@ -79,11 +79,9 @@ void Outbound::process(std::span<const io::Superpacket> packets, io::InnerQueue&
     if (path == nullptr) continue;
     protocol::Keypair* const keypair = keypair_or_stage(*path, packet, now);
     if (keypair == nullptr) continue;
-    Routed& routed = routed_.emplace_back(Routed{&packet, path, keypair, {}});
-    if (routed.plan.plan(packet) != tun::SegmentError::none) {
-      stats_.drop(DropReason::malformed_offload);
-      routed_.pop_back();
-    }
+    // A keypair that has just come up: what waited for it goes first, however late the flush is.
+    if (path->staged.load(std::memory_order_relaxed) != 0) plan_staged(*path, *keypair);
+    plan_packet(packet, *path, *keypair);
   }
 
   const std::span<const Routed> all(routed_);
@@ -95,6 +93,21 @@ void Outbound::process(std::span<const io::Superpacket> packets, io::InnerQueue&
   }
   seal_pending();
   send_trains(outer);
+  unstaged_.clear();
+}
+
+void Outbound::plan_packet(const io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair) {
+  Routed& routed = routed_.emplace_back(Routed{&packet, &path, &keypair, {}});
+  if (routed.plan.plan(packet) == tun::SegmentError::none) return;
+  stats_.drop(DropReason::malformed_offload);
+  routed_.pop_back();
+}
+
+void Outbound::plan_staged(PeerPath& path, protocol::Keypair& keypair) {
+  std::vector<StagedPacket> staged = staging_.take(path);
+  if (staged.empty()) return;  // they are another worker's
+  unstaged_.push_back(std::move(staged));
+  for (const StagedPacket& one : unstaged_.back()) plan_packet(one.packet, path, keypair);
 }
 
 PeerPath* Outbound::route(const io::Superpacket& packet, io::InnerQueue& inner) {

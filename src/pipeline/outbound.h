@@ -57,6 +57,8 @@ class Outbound {
 
   void process(std::span<const io::Superpacket> packets, io::InnerQueue& inner, io::OuterQueue& outer,
                protocol::Instant now);
+  void plan_packet(const io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair);
+  void plan_staged(PeerPath& path, protocol::Keypair& keypair);
   PeerPath* route(const io::Superpacket& packet, io::InnerQueue& inner);
   protocol::Keypair* keypair_or_stage(PeerPath& path, const io::Superpacket& packet, protocol::Instant now);
   void answer_unreachable(const io::Superpacket& packet, io::InnerQueue& inner);
@@ -76,6 +78,7 @@ class Outbound {
   std::vector<crypto::SealMessage> to_seal_;
   TrainBuilder trains_;
   Staging staging_;
+  std::vector<std::vector<StagedPacket>> unstaged_;    // what routed_ refers to besides the batch
   size_t mtu_ = 0;                                     // of this batch
   uint16_t listen_port_ = 0;                           // of this batch
   const protocol::AllowedIps* allowed_ips_ = nullptr;  // of this batch

@@ -205,6 +205,31 @@ TEST(Outbound, StagesWithoutAKeypairAndSendsOnceThereIsOne) {
   EXPECT_TRUE(drops_of(tunnel.left).empty());
 }
 
+// The flush comes from the control thread and may be late.
+TEST(Outbound, SendsStagedPacketsBeforeNewOnes) {
+  Tunnel tunnel;
+  End stranger("192.0.2.3:1003");
+  TestPeer& at_left = tunnel.left.add_peer(stranger.at);
+  tunnel.left.allow(at_left, 20);
+  TestPeer& at_stranger = stranger.add_peer(tunnel.left.at);
+  stranger.allow(at_stranger, 20);
+  std::vector<Bytes> expected;
+  for (uint16_t i = 0; i < 200; ++i) {
+    PacketSpec spec = udp(20);
+    spec.source_port = i;
+    if (i >= 200 - 128 - 10) expected.push_back(make_packet(spec));
+    if (i == 190) test::begin_session(tunnel.left, at_left, stranger, at_stranger);
+    tunnel.left.inner.to_read.push_back(superpacket(spec));
+    if (i == 189 || i == 199) tunnel.left.send();
+  }
+  EXPECT_EQ(at_left.path.staged, 0u);
+  tunnel.left.outbound.flush_staged(at_left.path, tunnel.left.inner, &tunnel.left.outer, kStart);
+  test::carry(tunnel.left, stranger);
+  stranger.receive();
+  EXPECT_EQ(stranger.inner.take_packets(), expected);
+  EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::staging_full, 62}}));
+}
+
 TEST(Outbound, KeepsStagedPacketsWhileTheLinkIsDown) {
   Tunnel tunnel;
   TestPeer& peer = tunnel.left.add_peer(test::endpoint("192.0.2.3:3"));
