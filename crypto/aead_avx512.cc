@@ -23,7 +23,8 @@
 #include "crypto/aead_single_avx512.h"
 #include "crypto/chacha20_avx512.h"
 #include "crypto/declassify.h"
-#include "crypto/poly1305_ifma.h"
+#include "crypto/poly1305_ifma_blocks.h"
+#include "crypto/poly1305_ifma_messages.h"
 
 namespace culvert::crypto {
 namespace {

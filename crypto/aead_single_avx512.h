@@ -12,7 +12,7 @@
 #include "crypto/chacha20_avx512.h"
 #include "crypto/chacha20_rounds.h"
 #include "crypto/declassify.h"
-#include "crypto/poly1305_ifma.h"
+#include "crypto/poly1305_ifma_blocks.h"
 
 namespace culvert::crypto {
 namespace {
