@@ -1,14 +1,13 @@
 // Every timer of WireGuard (paper sections 6.1 to 6.5; the events and their names are those of the kernel's
 // timers.c). The data path only leaves marks; the control thread evaluates them when one of them can be due.
 //
-//   timer                    | starts with                      | stopped by                      | after
-//   -------------------------+----------------------------------+---------------------------------+-----------
-//   retransmit handshake     | handshake_initiated              | handshake_complete              | 5 s +
-//   jitter send keepalive           | data_received                    | any_authenticated_packet_sent   | 10
-//   s new handshake            | data_sent                        | any_authenticated_packet_received | 15 s
-//   + jitter zero key material        | session_derived, giving up       | its next start                  |
-//   540 s send persistent keepalive| any_authenticated_packet_traversal | its next start                | as
-//   configured
+//   timer                | starts with                        | stopped by                        | after
+//   ---------------------+------------------------------------+-----------------------------------+--------------
+//   retransmit handshake | handshake_initiated                | handshake_complete                | 5 s + jitter
+//   send keepalive       | data_received                      | any_authenticated_packet_sent     | 10 s
+//   new handshake        | data_sent                          | any_authenticated_packet_received | 15 s + jitter
+//   zero key material    | session_derived, giving up         | its next start                    | 540 s
+//   persistent keepalive | any_authenticated_packet_traversal | its next start                    | as configured
 //
 // Data is transport data that is not a keepalive. Authenticated packets are handshake messages, data and
 // keepalives. Traversal is sent or received.
