@@ -293,7 +293,10 @@ class Piece {
       const __m128i wrong =
           _mm_xor_si128(tag, _mm_loadu_si128(reinterpret_cast<const __m128i*>(scratch_.tags[i])));
       next.authentic = declassify(_mm_testz_si128(wrong, wrong) != 0);
-      if (!next.authentic && next.length != 0) std::memset(next.destination, 0, next.length);
+      if (!next.authentic) {
+        failed_ = true;
+        if (next.length != 0) std::memset(next.destination, 0, next.length);
+      }
     }
     for (int i = 0; i < now; ++i) {
       const uint64_t lines = lines_of(message(verified_ + i));
@@ -314,7 +317,7 @@ class Piece {
   void open() {
     const int in_head = cursor_.block == 0 ? cursor_.message : cursor_.message + 1;
     while (verified_ < in_head) verify();
-    leave_out_failed();
+    if (failed_) leave_out_failed();
     apply_head();
     for (;;) {
       fill(verified_);
@@ -333,6 +336,7 @@ class Piece {
   int head_lanes_ = 0;
   int drained_ = 0;  // lanes at the front of the queue that are done
   int verified_ = 0;
+  bool failed_ = false;  // some message was not authentic
   LaneCursor cursor_;
   LaneCursor ahead_;  // opening: the next line to fetch
   uint64_t ahead_lines_ = 0;
