@@ -9,6 +9,10 @@
 //    authenticated, so that works in place too, and messages that fail cost no ChaCha20.
 // A message alone, or a few that nearly fill vectors of their own, take aead_single_avx512.h.
 //
+// Where the time goes: 1420 bytes, batches of 128 in the first cache, Zen 5 at 4.1 GHz, 197 ns a message. The rounds of
+// ChaCha20 112 (ports allow 89), turning words into blocks and applying them 25, Poly1305 43 (ports allow 25), lanes,
+// order, verdicts and wiping 17. Cold data costs 5 more, because the rounds fetch it.
+//
 // Constant time: branches and addresses follow from lengths, counters, pointers and verdicts only; tests/crypto checks
 // it. Scratch lies on the stack and is wiped once per piece; what the compiler spills is not.
 //
