@@ -97,8 +97,8 @@ template <class Vector>
 // Queues data blocks of the message under the cursor, as many as fit below `limit` lanes, and moves the cursor. Writes
 // whole vectors; what is beyond the last block is overwritten by the next message.
 template <class Message>
-[[gnu::noinline]] void append_data_lanes(Lanes& lanes, const Message& message, LaneCursor& cursor,
-                                         int limit) {
+[[gnu::noinline]] inline void append_data_lanes(Lanes& lanes, const Message& message, LaneCursor& cursor,
+                                                int limit) {
   const uint32_t total = data_blocks(message.length);
   const uint32_t first = cursor.block;
   const uint32_t room = static_cast<uint32_t>(limit - lanes.count);

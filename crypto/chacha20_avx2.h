@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include "crypto/address.h"
 #include "crypto/aead_lanes.h"
 #include "crypto/chacha20_rounds.h"
 #include "crypto/poly1305_queue.h"
@@ -109,9 +110,9 @@ inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int la
 // The key stream of sixteen lanes from `lane` on into `stream`, while `queue` is worked on: two blocks of
 // Poly1305 at a time, about as many in all as sixteen blocks of ChaCha20 have text. `other_key`: the keys of the
 // second half.
-[[gnu::noinline]] void generate_stream(ChaChaScratch& scratch, uint8_t (*stream)[kChaChaBlockBytes],
-                                       const Lanes& lanes, int lane, const __m256i (&other_key)[8],
-                                       const Ahead& ahead, MacQueue& queue) {
+[[gnu::noinline]] inline void generate_stream(ChaChaScratch& scratch, uint8_t (*stream)[kChaChaBlockBytes],
+                                              const Lanes& lanes, int lane, const __m256i (&other_key)[8],
+                                              const Ahead& ahead, MacQueue& queue) {
   set_state(scratch.state[0], lanes, lane, scratch.key[0]);
   set_state(scratch.state[1], lanes, lane + kVectorLanes, other_key);
   __m256i x[kChaChaWords];
@@ -123,8 +124,8 @@ inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int la
   for (int round = 0; round < kChaChaDoubleRounds; ++round) {
     if (round < 8) {
       for (int line = 2 * round; line < 2 * round + 2; ++line) {
-        __builtin_prefetch(reinterpret_cast<const void*>(ahead.read[line]), 0, 3);
-        __builtin_prefetch(reinterpret_cast<const void*>(ahead.write[line]), 1, 3);
+        __builtin_prefetch(at_address<const uint8_t>(ahead.read[line]), 0, 3);
+        __builtin_prefetch(at_address<const uint8_t>(ahead.write[line]), 1, 3);
       }
     }
     half_double_round<Words8, false>(x);
@@ -146,8 +147,9 @@ inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int la
 }
 
 // The same for eight lanes, with nothing beside.
-[[gnu::noinline]] void generate_half_stream(ChaChaScratch& scratch, uint8_t (*stream)[kChaChaBlockBytes],
-                                            const Lanes& lanes, int lane) {
+[[gnu::noinline]] inline void generate_half_stream(ChaChaScratch& scratch,
+                                                   uint8_t (*stream)[kChaChaBlockBytes], const Lanes& lanes,
+                                                   int lane) {
   set_state(scratch.state[0], lanes, lane, scratch.key[0]);
   __m256i x[kChaChaWords];
   for (int i = 0; i < kChaChaWords; ++i) x[i] = scratch.state[0][i];
@@ -158,8 +160,8 @@ inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int la
 
 // Combines one block of key stream with its text.
 [[gnu::always_inline]] inline void apply_block(const Lanes& lanes, int lane, const uint8_t* stream) {
-  const auto* source = reinterpret_cast<const uint8_t*>(lanes.source[lane]);
-  auto* destination = reinterpret_cast<uint8_t*>(lanes.destination[lane]);
+  const auto* source = at_address<const uint8_t>(lanes.source[lane]);
+  auto* destination = at_address<uint8_t>(lanes.destination[lane]);
   const auto combine32 = [&](int at) __attribute__((always_inline)) {
     const __m256i text = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + at));
     const __m256i key = _mm256_load_si256(reinterpret_cast<const __m256i*>(stream + at));

@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include "crypto/address.h"
 #include "crypto/aead_lanes.h"
 #include "crypto/chacha20_rounds.h"
 
@@ -98,8 +99,8 @@ inline void gather_keys(__m512i (&words)[8], const uint8_t* const (&keys)[kVecto
 // `scratch`. `shared_key`: both
 // halves use the first half's keys.
 template <int kHalves>
-[[gnu::noinline]] void generate_stream(ChaChaScratch& scratch, const Lanes& lanes, int lane, bool shared_key,
-                                       [[maybe_unused]] const Ahead& ahead) {
+[[gnu::noinline]] inline void generate_stream(ChaChaScratch& scratch, const Lanes& lanes, int lane,
+                                              bool shared_key, [[maybe_unused]] const Ahead& ahead) {
   const __m512i(&other_key)[8] = scratch.half[shared_key ? 0 : 1].key;
   __m512i x[kChaChaWords];
   __m512i y[kChaChaWords];
@@ -110,8 +111,8 @@ template <int kHalves>
     if constexpr (kHalves == 2) {
       if (round < 8) {
         for (int line = 4 * round; line < 4 * round + 4; ++line) {
-          __builtin_prefetch(reinterpret_cast<const void*>(ahead.read[line]), 0, 3);
-          __builtin_prefetch(reinterpret_cast<const void*>(ahead.write[line]), 1, 3);
+          __builtin_prefetch(at_address<const uint8_t>(ahead.read[line]), 0, 3);
+          __builtin_prefetch(at_address<const uint8_t>(ahead.write[line]), 1, 3);
         }
       }
     }
@@ -155,8 +156,8 @@ inline __mmask64 first_bytes(uint64_t bytes) {
 }
 
 [[gnu::always_inline]] inline void apply_block(const Lanes& lanes, int lane, __m512i block) {
-  const auto* source = reinterpret_cast<const void*>(lanes.source[lane]);
-  auto* destination = reinterpret_cast<void*>(lanes.destination[lane]);
+  const auto* source = at_address<const uint8_t>(lanes.source[lane]);
+  auto* destination = at_address<uint8_t>(lanes.destination[lane]);
   if (lanes.bytes[lane] == kBlockBytes) [[likely]] {
     _mm512_storeu_si512(destination, _mm512_xor_si512(_mm512_loadu_si512(source), block));
   } else {
@@ -167,14 +168,15 @@ inline __mmask64 first_bytes(uint64_t bytes) {
 }
 
 // Combines the generated key stream of sixteen lanes with their texts.
-[[gnu::noinline]] void apply_stream(const __m512i (&stream)[kChaChaWords], const Lanes& lanes, int lane) {
+[[gnu::noinline]] inline void apply_stream(const __m512i (&stream)[kChaChaWords], const Lanes& lanes,
+                                           int lane) {
   transpose(
       stream, [&](int i, __m512i block)
                   __attribute__((always_inline)) { apply_block(lanes, lane + i, block); });
 }
 
 // Stores the generated key stream of sixteen lanes, block after block.
-[[gnu::noinline]] void keep_stream(const __m512i (&stream)[kChaChaWords], __m512i* blocks) {
+[[gnu::noinline]] inline void keep_stream(const __m512i (&stream)[kChaChaWords], __m512i* blocks) {
   transpose(
       stream, [&](int i, __m512i block) __attribute__((always_inline)) { blocks[i] = block; });
 }

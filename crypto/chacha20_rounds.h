@@ -85,8 +85,8 @@ struct Words1 {
 
 // One block by scalar registers alone: for one or two nothing is faster, because vector instructions take twice as long
 // to follow each other. Block 0 begins with the key of Poly1305.
-[[maybe_unused, gnu::noinline]] void make_block(const uint8_t* key, uint64_t counter, uint32_t block,
-                                                uint8_t* stream) {
+[[gnu::noinline]] inline void make_block(const uint8_t* key, uint64_t counter, uint32_t block,
+                                         uint8_t* stream) {
   uint32_t x[kChaChaWords];
   first_state(x, key, counter, block);
 #pragma GCC unroll 1

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "crypto/address.h"
 #include "crypto/poly1305_ifma.h"
 #include "crypto/poly1305_scalar.h"
 
@@ -76,7 +77,7 @@ inline void finish_one(uint64_t h0, uint64_t h1, uint64_t h2, const uint8_t* key
 }
 
 // The tag of one message, lanes of blocks.
-[[gnu::noinline]] void mac_blocks(const MacInput& input, uint8_t* tag) {
+[[gnu::noinline]] inline void mac_blocks(const MacInput& input, uint8_t* tag) {
   const Limbs r = clamp_r(_mm512_set1_epi64(static_cast<long long>(load64(input.key))),
                           _mm512_set1_epi64(static_cast<long long>(load64(input.key + 8))));
   const BlockPowers power = block_powers(r);
@@ -86,7 +87,7 @@ inline void finish_one(uint64_t h0, uint64_t h1, uint64_t h2, const uint8_t* key
   // Where a whole first step would be. It may lie before the message; masks see to it that nothing there is read.
   const uint64_t base = reinterpret_cast<uint64_t>(input.source) - 16 * padding;
   const auto load = [&](uint64_t step) __attribute__((always_inline)) {
-    const auto* at = reinterpret_cast<const uint8_t*>(base + 128 * step);
+    const auto* at = at_address<const uint8_t>(base + 128 * step);
     __m512i top = block_bit();
     __m512i low, high;
     if (step != 0 && step != steps - 1) [[likely]] {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "crypto/address.h"
 #include "crypto/poly1305_ifma.h"
 #include "crypto/poly1305_scalar.h"
 
@@ -66,7 +67,7 @@ struct StepBlocks {
   h = reduce(add(first, second));
 }
 
-alignas(64) constexpr uint8_t kZeroChunk[64] = {};
+alignas(64) inline constexpr uint8_t kZeroChunk[64] = {};
 
 [[gnu::always_inline]] inline Limbs load_r(const uint8_t* const (&key)[8]) {
   __m512i low, high;
@@ -106,8 +107,8 @@ alignas(64) constexpr uint8_t kZeroChunk[64] = {};
 inline constexpr uint64_t kMacAheadBytes = 256;
 
 // The tags of up to eight messages of the same length.
-[[gnu::noinline]] void mac_equal(PolyScratch& scratch, const MacInput* inputs, int count, bool cold,
-                                 uint8_t (*tags)[16]) {
+[[gnu::noinline]] inline void mac_equal(PolyScratch& scratch, const MacInput* inputs, int count, bool cold,
+                                        uint8_t (*tags)[16]) {
   const uint64_t length = inputs[0].length;
   const uint64_t blocks = (length + 15) / 16 + 1;
   const uint64_t steps = (blocks + 3) / 4;
@@ -119,8 +120,8 @@ inline constexpr uint64_t kMacAheadBytes = 256;
     // Lanes without a message repeat the first.
     const MacInput& input = inputs[i < count ? i : 0];
     key[i] = input.key;
-    at[i] = reinterpret_cast<const uint8_t*>(
-        reinterpret_cast<uint64_t>(length != 0 ? input.source : kZeroChunk) - 16 * padding);
+    at[i] = at_address<const uint8_t>(reinterpret_cast<uint64_t>(length != 0 ? input.source : kZeroChunk) -
+                                      16 * padding);
   }
   Factor(&power)[4] = scratch.power;
   make_powers(power, load_r(key));
@@ -205,7 +206,7 @@ struct MixedPlan {
 [[gnu::always_inline]] inline void chunk_places(const MixedPlan& plan, uint64_t step, __mmask8 active,
                                                 uint64_t (&places)[8]) {
   const __m512i nowhere = _mm512_set1_epi64(reinterpret_cast<long long>(kZeroChunk));
-  const __m512i here = _mm512_add_epi64(plan.base, _mm512_set1_epi64(static_cast<long long>(64 * step)));
+  const __m512i here = _mm512_add_epi64(plan.base, _mm512_set1_epi64(static_cast<long long>(step) * 64));
   _mm512_store_si512(places, _mm512_mask_mov_epi64(nowhere, active, here));
 }
 
@@ -225,7 +226,7 @@ struct MixedPlan {
   chunk_places(plan, step, active, places);
   __m512i chunk[8];
   for (int i = 0; i < 8; ++i) {
-    chunk[i] = _mm512_maskz_loadu_epi8(masks[i], reinterpret_cast<const void*>(places[i]));
+    chunk[i] = _mm512_maskz_loadu_epi8(masks[i], at_address<const uint8_t>(places[i]));
   }
   if (is_last) put_last(inputs, count, chunk);
   __m512i top[4];
@@ -246,7 +247,7 @@ struct MixedPlan {
   chunk_places(plan, step, active, places);
   _mm512_store_si512(strides, _mm512_maskz_set1_epi64(active, 64));
   const uint8_t* at[8];
-  for (int i = 0; i < 8; ++i) at[i] = reinterpret_cast<const uint8_t*>(places[i]);
+  for (int i = 0; i < 8; ++i) at[i] = at_address<const uint8_t>(places[i]);
   const __m512i bit = _mm512_maskz_mov_epi64(active, block_bit());
   const __m512i top[4] = {bit, bit, bit, bit};
   for (; step < until; ++step) {
@@ -261,8 +262,8 @@ struct MixedPlan {
 }
 
 // The tags of up to eight messages of any lengths.
-[[gnu::noinline]] void mac_mixed(PolyScratch& scratch, const MacInput* inputs, int count, bool cold,
-                                 uint8_t (*tags)[16]) {
+[[gnu::noinline]] inline void mac_mixed(PolyScratch& scratch, const MacInput* inputs, int count, bool cold,
+                                        uint8_t (*tags)[16]) {
   const uint8_t* key[8];
   for (int i = 0; i < 8; ++i) key[i] = inputs[i < count ? i : 0].key;
   make_powers(scratch.power, load_r(key));

@@ -52,7 +52,7 @@ inline void end_message(MacQueue& queue, MacWork& work) {
 }
 
 // Goes on to a message with two blocks or more to go; ends those before it. Leaves `left` below two if there is none.
-[[gnu::noinline]] void go_on(MacQueue& queue) {
+[[gnu::noinline]] inline void go_on(MacQueue& queue) {
   while (queue.next < queue.ready) {
     if (!queue.active) begin_message(queue, queue.work);
     if (queue.work.left >= 2) return;
@@ -76,7 +76,7 @@ inline void end_message(MacQueue& queue, MacWork& work) {
 }
 
 // Ends all messages below `end`, which must be ready.
-[[gnu::noinline]] void finish_messages(MacQueue& queue, int end) {
+[[gnu::noinline]] inline void finish_messages(MacQueue& queue, int end) {
   MacWork work = queue.work;
   while (queue.next < end) {
     if (!queue.active) begin_message(queue, work);

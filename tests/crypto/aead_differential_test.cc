@@ -253,6 +253,7 @@ void run_against_guards(const Engine& engine, uint32_t length, size_t count, siz
   Bytes texts(count * slot), sealed(count * slot);
   randombytes_buf(texts.data(), texts.size());
   std::vector<SealMessage> sealing;
+  sealing.reserve(count);
   for (size_t i = 0; i < count; ++i) {
     sealing.push_back({key.data(), i, texts.data() + i * slot, sealed.data() + i * slot, length});
   }

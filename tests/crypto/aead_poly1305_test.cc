@@ -26,6 +26,7 @@ Bytes key_of(const Bytes& r, uint8_t s) {
 void expect_tags(const Engine& engine, std::vector<Input>& inputs, size_t batch, const char* what) {
   for (int path = 0; path < engine.poly1305_paths; ++path) {
     std::vector<Poly1305Message> messages;
+    messages.reserve(inputs.size());
     for (Input& input : inputs) {
       messages.push_back({input.key.data(), input.source.data(), static_cast<uint32_t>(input.source.size()),
                           input.tag.data()});

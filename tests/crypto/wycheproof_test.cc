@@ -47,8 +47,8 @@ std::string name_of(const json& vector) {
 
 #define CULVERT_LOAD_OR_SKIP(vectors, file)                                                               \
   const std::vector<json> vectors = load_vectors(file);                                                   \
-  if (vectors.empty())                                                                                    \
-  GTEST_SKIP() << file                                                                                    \
+  if ((vectors).empty())                                                                                  \
+  GTEST_SKIP() << (file)                                                                                  \
                << " is missing: take it from testvectors_v1/ of the repository C2SP/wycheproof, and set " \
                   "CULVERT_VECTORS to the directory that holds it"
 
