@@ -33,6 +33,7 @@ class Node:
         self.set("listen-port", self.port, "private-key", self.lab.secret(self.private_key))
         self.namespace.add_address(self.interface, f"{self.inner['v4']}/24", f"{self.inner['v6']}/64")
         self.namespace.ip("link", "set", self.interface, "mtu", mtu, "up")
+        wait_until(lambda: self.namespace.owns(self.inner["v6"]), f"{self.inner['v6']} is up")
         return self
 
     def set(self, *arguments):
@@ -120,6 +121,7 @@ class Lab:
         join(nodes[0].namespace, "wire", nodes[1].namespace, "wire", wire_mtu or max(1500, mtu + 80))
         for node in nodes:
             node.namespace.add_address("wire", f"{node.outer['v4']}/24", f"{node.outer['v6']}/64")
+            wait_until(lambda owner=node: owner.namespace.owns(owner.outer["v6"]), f"{node.outer['v6']} is up")
             if start:
                 node.start(mtu)
         return nodes

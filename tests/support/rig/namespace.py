@@ -67,6 +67,11 @@ class Namespace:
             self.ip("addr", "add", address, "dev", interface, *(["nodad"] if ":" in address else []))
 
 
+    def owns(self, address):
+        """True once packets to an address stay here. The kernel routes IPv6 addresses a while after the link is up."""
+        return self.attempt("ip", "route", "get", address).stdout.startswith("local")
+
+
 def _setns(descriptor):
     if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
