@@ -101,7 +101,7 @@ io::Status UapiServer::Impl::start() {
   if (io::Status status = poller.add(listener.get(), kListenerTag); !status) {
     return status;
   }
-  path = uapi_socket_path(listener.get());
+  if (path.empty()) path = uapi_socket_path(listener.get());
   if (path.empty() || ::lstat(path.c_str(), &file) != 0) {
     path.clear();
     return io::Success{};
@@ -280,12 +280,14 @@ UapiServer::~UapiServer() {
   }
 }
 
-io::Result<std::unique_ptr<UapiServer>> UapiServer::open(io::Fd listener, UapiHandler& handler) {
+io::Result<std::unique_ptr<UapiServer>> UapiServer::open(io::Fd listener, UapiHandler& handler,
+                                                         const std::string& path) {
   io::Result<io::Poller> poller = io::Poller::open();
   if (!poller) {
     return poller.error();
   }
   auto impl = std::make_unique<Impl>(std::move(*poller), std::move(listener), handler);
+  impl->path = path;
   if (const io::Status status = impl->start(); !status) {
     return status.error();
   }

@@ -24,9 +24,11 @@ class UapiServer {
   static constexpr size_t kMaxConnections = 64;
   static constexpr size_t kMaxPendingReplyBytes = size_t{32} << 20;
 
-  // Takes over a listening socket (from open_uapi_socket() or WG_UAPI_FD) and watches its file for deletion;
-  // one without a file that we can see is served all the same. `handler` must outlive the server.
-  static io::Result<std::unique_ptr<UapiServer>> open(io::Fd listener, UapiHandler& handler);
+  // Takes over a listening socket (from open_uapi_socket() or WG_UAPI_FD) and watches its file for deletion: `path`,
+  // or if that is empty the one that it was bound to. A socket without a file that we can see is served all the
+  // same. `handler` must outlive the server.
+  static io::Result<std::unique_ptr<UapiServer>> open(io::Fd listener, UapiHandler& handler,
+                                                      const std::string& path = "");
 
   // Closes everything and unlinks the socket file, if it still is ours.
   ~UapiServer();

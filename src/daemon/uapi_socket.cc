@@ -49,10 +49,11 @@ bool is_alive(const sockaddr_un& address) {
   return client && (::connect(client.get(), generic(address), sizeof address) == 0 || errno == EAGAIN);
 }
 
-// Removes what a dead daemon left behind, and nothing else.
-io::Status remove_dead_socket(const std::string& path, const sockaddr_un& address) {
+// Whether `path` may be taken over: nothing is there, or the socket of a dead daemon.
+io::Status check_free(const std::string& path, const sockaddr_un& address) {
   struct stat file {};
-  if (::lstat(path.c_str(), &file) == 0 && !S_ISSOCK(file.st_mode)) {
+  if (::lstat(path.c_str(), &file) != 0) return io::Success{};
+  if (!S_ISSOCK(file.st_mode)) {
     return io::Error{EEXIST, "UAPI socket " + path + ": something else has that name; remove it"};
   }
   if (is_alive(address)) {
@@ -60,10 +61,20 @@ io::Status remove_dead_socket(const std::string& path, const sockaddr_un& addres
         EADDRINUSE,
         "UAPI socket " + path + ": another daemon serves this interface; stop it or choose another name"};
   }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return io::Error{errno, "remove the dead UAPI socket " + path};
-  }
   return io::Success{};
+}
+
+// A socket that listens on `path`, which must not exist.
+io::Result<io::Fd> listen_on(const std::string& path) {
+  const io::Result<sockaddr_un> address = make_address(path);
+  if (!address) return address.error();
+  io::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return io::Error{errno, "UAPI socket"};
+  const UmaskScope scope(077);
+  if (::bind(fd.get(), generic(*address), sizeof *address) != 0)
+    return io::Error{errno, "bind the UAPI socket " + path};
+  if (::listen(fd.get(), kBacklog) != 0) return io::Error{errno, "listen on the UAPI socket " + path};
+  return fd;
 }
 
 }  // namespace
@@ -77,31 +88,24 @@ io::Result<io::Fd> open_uapi_socket(const std::string& interface_name, const std
       return io::Error{error.value(), "create the UAPI directory " + directory};
     }
   }
-  const std::string path = directory + "/" + interface_name + ".sock";
+  const std::string path = uapi_socket_file(interface_name, directory);
   const io::Result<sockaddr_un> address = make_address(path);
-  if (!address) {
-    return address.error();
-  }
-  io::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) {
-    return io::Error{errno, "UAPI socket"};
-  }
-  const UmaskScope scope(077);
-  if (::bind(fd.get(), generic(*address), sizeof *address) != 0) {
-    if (errno != EADDRINUSE) {
-      return io::Error{errno, "bind the UAPI socket " + path};
-    }
-    if (const io::Status status = remove_dead_socket(path, *address); !status) {
-      return status.error();
-    }
-    if (::bind(fd.get(), generic(*address), sizeof *address) != 0) {
-      return io::Error{errno, "bind the UAPI socket " + path};
-    }
-  }
-  if (::listen(fd.get(), kBacklog) != 0) {
-    return io::Error{errno, "listen on the UAPI socket " + path};
-  }
+  if (!address) return address.error();
+  if (const io::Status status = check_free(path, *address); !status) return status.error();
+
+  // Between bind and listen a socket refuses, and wg(8) removes a socket that refuses: it gets its name only when
+  // it listens. The rename also replaces a dead one.
+  const std::string unfinished = directory + "/." + interface_name + "." + std::to_string(::getpid());
+  ::unlink(unfinished.c_str());
+  io::Result<io::Fd> fd = listen_on(unfinished);
+  if (fd && ::rename(unfinished.c_str(), path.c_str()) != 0)
+    fd = io::Error{errno, "name the UAPI socket " + path};
+  if (!fd) ::unlink(unfinished.c_str());
   return fd;
+}
+
+std::string uapi_socket_file(const std::string& interface_name, const std::string& directory) {
+  return directory + "/" + interface_name + ".sock";
 }
 
 std::string uapi_socket_path(int listen_fd) {

@@ -87,7 +87,7 @@ class UapiServerTest : public ::testing::Test {
   void open_server(const std::string& directory) {
     auto fd = open_uapi_socket("wgt0", directory);
     ASSERT_TRUE(fd) << fd.error().text();
-    auto server = UapiServer::open(std::move(*fd), device_);
+    auto server = UapiServer::open(std::move(*fd), device_, uapi_socket_file("wgt0", directory));
     ASSERT_TRUE(server) << server.error().text();
     server_ = std::move(*server);
     path_ = directory + "/wgt0.sock";

@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace culvert::daemon {
 namespace {
@@ -40,7 +43,7 @@ TEST_F(UapiSocketTest, CreatesDirectoryAndSocketForRootAlone) {
   EXPECT_EQ(::umask(before), 0027u) << "the umask is as before";
   EXPECT_EQ(mode_of(directory_), 0755u);
   EXPECT_EQ(mode_of(path_), 0700u);
-  EXPECT_EQ(uapi_socket_path((*fd).get()), path_);
+  EXPECT_EQ(uapi_socket_file("wgt0", directory_), path_);
 }
 
 TEST_F(UapiSocketTest, RefusesASocketThatIsServed) {
@@ -61,6 +64,38 @@ TEST_F(UapiSocketTest, ReplacesASocketThatIsDead) {
   ASSERT_TRUE(std::filesystem::exists(path_)) << "closing leaves the file";
   const auto fd = open_uapi_socket("wgt0", directory_);
   EXPECT_TRUE(fd) << fd.error().text();
+}
+
+TEST_F(UapiSocketTest, NeverRefusesAtItsName) {
+  std::filesystem::create_directories(directory_);
+  for (int round = 0; round < 300; ++round) {
+    std::atomic<bool> refused{false};
+    std::thread client([&] {
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      std::copy(path_.begin(), path_.end(), address.sun_path);
+      for (;;) {
+        const io::Fd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
+        if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return;
+        if (errno == ECONNREFUSED) refused = true;
+      }
+    });
+    const auto fd = open_uapi_socket("wgt0", directory_);
+    client.join();
+    ASSERT_TRUE(fd);
+    EXPECT_FALSE(refused) << "round " << round;
+    std::filesystem::remove(path_);
+  }
+}
+
+TEST_F(UapiSocketTest, FindsTheFileOfASocketThatSomebodyElseBound) {
+  std::filesystem::create_directories(directory_);
+  const io::Fd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::copy(path_.begin(), path_.end(), address.sun_path);
+  ASSERT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(uapi_socket_path(fd.get()), path_);
 }
 
 TEST_F(UapiSocketTest, LeavesAFileOfAnotherKindAlone) {
