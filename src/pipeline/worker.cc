@@ -1,7 +1,5 @@
 #include "src/pipeline/worker.h"
 
-#include <sched.h>
-
 #include <array>
 #include <future>
 #include <system_error>
@@ -12,13 +10,6 @@ namespace culvert::pipeline {
 namespace {
 
 enum Tag : uint64_t { kTagWakeup, kTagInner, kTagOuter };
-
-// Longer time slices and no wake-up preemption: a worker that is woken for each packet of a bulk flow would
-// only make smaller batches.
-void prefer_batches() {
-  sched_param none{};
-  sched_setscheduler(0, SCHED_BATCH, &none);
-}
 
 }  // namespace
 
@@ -102,7 +93,6 @@ io::OuterCounters Worker::outer_counters() const {
 }
 
 void Worker::loop() {
-  prefer_batches();
   WorkerPresence presence;
   std::array<io::PollEvent, 4> events;
   while (!stop_) {
