@@ -76,7 +76,7 @@ io::Status add_link_addresses(const std::string& interface_name, std::span<const
   }
   for (const Prefix& address : addresses) {
     const NetlinkMessage request = make_address_request(index, address);
-    const io::Status status = request_rtnetlink(
+    io::Status status = request_rtnetlink(
         fd->get(), request.get(), "add address " + to_string(address) + " to " + interface_name);
     if (!status && status.error().number != EEXIST) {
       return status;
