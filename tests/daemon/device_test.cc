@@ -54,8 +54,8 @@ class DeviceTest : public testing::Test {
   void transfer(Node& from, Node& to) {
     const InnerPacket packet = next_packet();
     (void)to.inner.take_packets();
-    from.inner.push(packet);
     const size_t before = to.inner.written();
+    from.inner.push(packet);
     ASSERT_TRUE(pump([&] { return to.inner.written() > before; }));
     EXPECT_EQ(to.inner.take_packets(), std::vector<Bytes>{packet.bytes});
   }
