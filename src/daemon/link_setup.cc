@@ -76,8 +76,8 @@ io::Status add_link_addresses(const std::string& interface_name, std::span<const
   }
   for (const Prefix& address : addresses) {
     const NetlinkMessage request = make_address_request(index, address);
-    io::Status status = request_rtnetlink(
-        fd->get(), request.get(), "add address " + to_string(address) + " to " + interface_name);
+    io::Status status = request_rtnetlink(fd->get(), request.get(),
+                                          "add address " + to_string(address) + " to " + interface_name);
     if (!status && status.error().number != EEXIST) {
       return status;
     }
