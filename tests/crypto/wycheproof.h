@@ -1,5 +1,5 @@
 // The test vectors of Project Wycheproof. They are not part of this repository: the environment variable
-// CULVERT_WYCHEPROOF names the directory that holds its JSON files.
+// CULVERT_VECTORS names the directory that holds its JSON files.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ namespace culvert::tests {
 inline bool for_each_wycheproof(
     const std::string& file,
     const std::function<void(const nlohmann::json& group, const nlohmann::json& test)>& check) {
-  const char* directory = std::getenv("CULVERT_WYCHEPROOF");
+  const char* directory = std::getenv("CULVERT_VECTORS");
   if (directory == nullptr) return false;
   std::ifstream stream(std::string(directory) + "/" + file);
   if (!stream) return false;
@@ -33,6 +33,6 @@ inline bool for_each_wycheproof(
 
 #define CULVERT_FOR_EACH_WYCHEPROOF(file, check)             \
   if (!culvert::tests::for_each_wycheproof((file), (check))) \
-  GTEST_SKIP() << "no " << (file) << " in the directory that CULVERT_WYCHEPROOF names"
+  GTEST_SKIP() << "no " << (file) << " ; set CULVERT_VECTORS to the directory that holds it"
 
 }  // namespace culvert::tests
