@@ -76,7 +76,7 @@ class Keypair {  // NOLINT(clang-analyzer-optin.performance.Padding)
   bool wants_rekey_after_send(Instant now) const;
 
   // To ask after something was received on it: is this the last chance to rekey before it is rejected? The
-  // answer stays true; TimerMarks::claim_lastminute_handshake() sees to it that it is followed once.
+  // answer stays true; TimerMarks::want_lastminute_handshake() sees to it that it is followed once.
   bool wants_rekey_on_receive(Instant now) const;
 
   // The replay window, locked for as long as this lives: one a batch, never two at a time on one thread.
