@@ -164,7 +164,8 @@ void Device::receive_initiation(const pipeline::HandshakeDatagram& datagram) {
 
   ensure_free_index();
   protocol::RetiredKeypairs retired;
-  const auto response = peer->peer.create_response(now_, *index_table_, random_index_, retired);
+  const auto response =
+      peer->peer.create_response(now_, draw_jitter(), *index_table_, random_index_, retired);
   retire(std::move(retired));
   if (response) {
     if (send_to_peer(*peer, protocol::wire_bytes(*response), protocol::kHandshakeDsField))

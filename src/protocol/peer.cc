@@ -22,7 +22,7 @@ Peer::Peer(const PublicKey& remote_static, PeerHandle handle)
 bool Peer::set_identity(const StaticIdentity& identity, IndexTable& indices) {
   drop_handshake(indices);
   keypairs_.expire_sending();
-  timers_.reset_last_handshake_sent();
+  timers_.lift_throttle();
   return handshake_.precompute_static_static(identity);
 }
 
@@ -61,7 +61,7 @@ InitiationVerdict Peer::consume_initiation(OpenedInitiation& opened, Instant now
   return verdict;
 }
 
-std::optional<HandshakeResponse> Peer::create_response(Instant now, IndexTable& indices,
+std::optional<HandshakeResponse> Peer::create_response(Instant now, Duration jitter, IndexTable& indices,
                                                        const IndexRandom& random, RetiredKeypairs& retired) {
   const uint32_t index = indices.insert_handshake(handle_, random);
   HandshakeResponse message;
@@ -72,7 +72,7 @@ std::optional<HandshakeResponse> Peer::create_response(Instant now, IndexTable& 
   replace_pending_index(index, indices);
   cookie_.add_macs(wire_bytes(message), now);
   if (!begin_session(now, indices, retired)) return std::nullopt;
-  timers_.handshake_responded(now);
+  timers_.handshake_responded(now, jitter);
   return message;
 }
 

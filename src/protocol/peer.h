@@ -71,7 +71,8 @@ class Peer {
   // Responder, right after consume_initiation() was ok. The response to send, with macs. The new keypair
   // waits as next, and workers already receive with it. Nothing when the initiation's ephemeral was of low
   // order.
-  [[nodiscard]] std::optional<HandshakeResponse> create_response(Instant now, IndexTable& indices,
+  [[nodiscard]] std::optional<HandshakeResponse> create_response(Instant now, Duration jitter,
+                                                                 IndexTable& indices,
                                                                  const IndexRandom& random,
                                                                  RetiredKeypairs& retired);
 

@@ -71,12 +71,11 @@ bool TimerMarks::want_lastminute_handshake(Instant now) {
 }
 
 bool TimerMarks::may_initiate(Instant now) const {
-  const int64_t last = last_handshake_sent_.load(std::memory_order_relaxed);
-  return last == 0 || now - from_mark(last) >= kRekeyTimeout;
+  return to_mark(now) >= may_initiate_from_.load(std::memory_order_relaxed);
 }
 
 void TimerMarks::forget() {
-  for (Mark* mark : {&unanswered_since_, &unacknowledged_since_, &last_traversal_, &last_handshake_sent_}) {
+  for (Mark* mark : {&unanswered_since_, &unacknowledged_since_, &last_traversal_, &may_initiate_from_}) {
     mark->store(0, std::memory_order_relaxed);
   }
   need_another_keepalive_.store(false, std::memory_order_relaxed);
@@ -112,18 +111,19 @@ bool Timers::set_persistent_keepalive(Duration interval) {
 }
 
 void Timers::handshake_initiated(Instant now, Duration jitter) {
-  initiation_failed(now);
+  throttle(now, jitter);
   mark_traversal(now);
   marks_.any_authenticated_packet_sent();
   if (running_) retransmit_handshake_ = now + kRekeyTimeout + jitter;
 }
 
 void Timers::initiation_failed(Instant now) {
-  marks_.last_handshake_sent_.store(to_mark(now), std::memory_order_relaxed);
+  throttle(now, Duration::zero());
 }
 
-void Timers::handshake_responded(Instant now) {
-  marks_.last_handshake_sent_.store(to_mark(now), std::memory_order_relaxed);
+void Timers::handshake_responded(Instant now, Duration jitter) {
+  throttle(now, jitter);
+  if (retransmit_handshake_) retransmit_handshake_ = now + kRekeyTimeout + jitter;
   mark_traversal(now);
   marks_.any_authenticated_packet_sent();
 }
@@ -143,8 +143,8 @@ void Timers::session_derived(Instant now) {
   if (running_) zero_key_material_ = now + kKeyWipeTime;
 }
 
-void Timers::reset_last_handshake_sent() {
-  marks_.last_handshake_sent_.store(0, std::memory_order_relaxed);
+void Timers::lift_throttle() {
+  marks_.may_initiate_from_.store(0, std::memory_order_relaxed);
 }
 
 std::optional<Instant> Timers::next_deadline() const {
@@ -244,6 +244,10 @@ void Timers::advance_persistent_keepalive(Instant now, TimerActions& actions) {
 
 void Timers::request_initiation(Instant now, TimerActions& actions) {
   if (marks_.may_initiate(now)) actions.send_initiation = true;
+}
+
+void Timers::throttle(Instant now, Duration jitter) {
+  marks_.may_initiate_from_.store(to_mark(now + kRekeyTimeout + jitter), std::memory_order_relaxed);
 }
 
 void Timers::mark_traversal(Instant now) {

@@ -51,7 +51,9 @@ class alignas(64) TimerMarks {
   // Keypair::wants_rekey_on_receive() was true: the same, but only once until the next handshake completes.
   [[nodiscard]] bool want_lastminute_handshake(Instant now);
 
-  // At most one handshake message of ours in kRekeyTimeout starts a handshake.
+  // The throttle: kRekeyTimeout and jitter have to pass after each handshake message of ours before an initiation.
+  // The kernel's has no jitter. But two sides whose initiations have crossed answer each other at the same time,
+  // and if both have data to send all the time, their next initiations cross again, and so on.
   bool may_initiate(Instant now) const;
 
  private:
@@ -73,7 +75,7 @@ class alignas(64) TimerMarks {
   Mark unanswered_since_{0};          // first data sent after the last authenticated packet received
   Mark unacknowledged_since_{0};      // first data received after the last authenticated packet sent
   Mark last_traversal_{0};            // or up to 10 ms earlier; unused while traversal_matters_ is false
-  Mark last_handshake_sent_{0};       // initiation or response
+  Mark may_initiate_from_{0};         // set by each handshake message sent
   std::atomic<bool> traversal_matters_{false};       // there is a persistent keepalive
   std::atomic<bool> need_another_keepalive_{false};  // data received while unacknowledged
   std::atomic<bool> sent_lastminute_handshake_{false};
@@ -111,7 +113,7 @@ class Timers {
   const TimerMarks& marks() const { return marks_; }
 
   // The interface goes up or down. While stopped nothing is ever due; stopping forgets all that was pending,
-  // the attempts and the last handshake sent. start() returns whether to send a keepalive at once.
+  // the attempts and the throttle. start() returns whether to send a keepalive at once.
   [[nodiscard]] bool start();
   void stop();
   bool running() const { return running_; }
@@ -126,8 +128,9 @@ class Timers {
   // An initiation could not be made at all. The throttle counts it, so that nobody asks again at once.
   void initiation_failed(Instant now);
 
-  // A response was sent.
-  void handshake_responded(Instant now);
+  // A response was sent. It takes the place of an initiation of ours that is pending: the retry of that waits for
+  // the throttle, instead of finding it closed.
+  void handshake_responded(Instant now, Duration jitter);
 
   // An initiation or a response was received and is good.
   void handshake_received(Instant now);
@@ -140,7 +143,7 @@ class Timers {
   void session_derived(Instant now);
 
   // The next initiation need not wait for the last one (our key has changed).
-  void reset_last_handshake_sent();
+  void lift_throttle();
 
   // When advance() has to be called; nothing: not before somebody asks for it.
   std::optional<Instant> next_deadline() const;
@@ -156,6 +159,7 @@ class Timers {
   void advance_send_keepalive(Instant now, TimerActions& actions);
   void advance_persistent_keepalive(Instant now, TimerActions& actions);
   void request_initiation(Instant now, TimerActions& actions);
+  void throttle(Instant now, Duration jitter);
   void mark_traversal(Instant now);
   void watch(Instant now);
 

@@ -43,7 +43,7 @@ struct Side {
 
   std::optional<HandshakeInitiation> initiate(Instant now) {
     const Duration since_begin = now - kBegin;
-    return peer.create_initiation(identity, now, kWall + since_begin, milliseconds(100), indices, random);
+    return peer.create_initiation(identity, now, kWall + since_begin, jitter, indices, random);
   }
 
   std::optional<HandshakeResponse> respond(const HandshakeInitiation& message, Instant now) {
@@ -51,7 +51,7 @@ struct Side {
     if (!opened || opened->remote_static != peer.public_key()) return std::nullopt;
     if (peer.consume_initiation(*opened, now) != InitiationVerdict::ok) return std::nullopt;
     RetiredKeypairs retired;
-    std::optional<HandshakeResponse> response = peer.create_response(now, indices, random, retired);
+    std::optional<HandshakeResponse> response = peer.create_response(now, jitter, indices, random, retired);
     retire(retired);
     return response;
   }
@@ -91,6 +91,7 @@ struct Side {
   IndexTable indices;
   Peer peer;
   IndexRandom random;
+  Duration jitter = milliseconds(100);
   std::vector<std::unique_ptr<Keypair>> graveyard;
 };
 
@@ -170,9 +171,10 @@ TEST_F(PeerTest, initiations_are_throttled) {
   EXPECT_TRUE(alice.initiate(kBegin));
   EXPECT_FALSE(alice.initiate(kBegin + seconds(4)));
   EXPECT_EQ(alice.indices.size(), 1u);
-  EXPECT_TRUE(alice.initiate(kBegin + seconds(5)));
+  EXPECT_FALSE(alice.initiate(kBegin + seconds(5))) << "not without jitter";
+  EXPECT_TRUE(alice.initiate(kBegin + milliseconds(5100)));
   EXPECT_EQ(alice.indices.size(), 1u) << "the index of the one before is free again";
-  EXPECT_EQ(alice.peer.timers().next_deadline(), kBegin + seconds(10) + milliseconds(100));
+  EXPECT_EQ(alice.peer.timers().next_deadline(), kBegin + milliseconds(10'200));
 }
 
 TEST_F(PeerTest, response_to_a_replaced_initiation_is_not_found) {
@@ -303,6 +305,75 @@ TEST_F(PeerTest, both_initiating_at_once_still_leaves_a_common_keypair) {
   // The retry settles it.
   shake_hands(alice, bob, kBegin + milliseconds(5200));
   EXPECT_TRUE(match(*alice.peer.current_keypair(), *bob.peer.current_keypair()));
+}
+
+// Two sides that both have a packet to send every 2 ms, with messages that are under way for a while.
+class SteadyTraffic {
+ public:
+  SteadyTraffic(Side& first, Side& second, Duration latency, uint32_t seed)
+      : first_(first), second_(second), latency_(latency), random_(seed) {}
+
+  // Starts both at the same time. Returns how long it takes until one of them can send.
+  Duration until_keypair(bool second_draws_jitter, Duration limit) {
+    for (Instant now = kBegin; now < kBegin + limit; now += milliseconds(2)) {
+      deliver(now);
+      for (const Side* side : {&first_, &second_})
+        if (side->peer.current_keypair() != nullptr) return now - kBegin;
+      pass_packet(first_, now, true);
+      pass_packet(second_, now, second_draws_jitter);
+    }
+    return limit;
+  }
+
+ private:
+  template <typename Message>
+  struct UnderWay {
+    Instant arrival;
+    Side* target;
+    Message message;
+  };
+
+  // What the device does with a packet for which there is no keypair.
+  void pass_packet(Side& side, Instant now, bool draws_jitter) {
+    side.jitter = milliseconds(draws_jitter ? random_() % 334 : 0);
+    (void)side.peer.marks().want_handshake(now);
+    if (!side.peer.timers().advance(now, side.jitter).send_initiation) return;
+    if (const auto message = side.initiate(now))
+      initiations_.push_back({now + latency_, &other(side), *message});
+  }
+
+  void deliver(Instant now) {
+    for (; !initiations_.empty() && initiations_.front().arrival <= now; initiations_.pop_front()) {
+      Side& target = *initiations_.front().target;
+      if (const auto response = target.respond(initiations_.front().message, now))
+        responses_.push_back({now + latency_, &other(target), *response});
+    }
+    for (; !responses_.empty() && responses_.front().arrival <= now; responses_.pop_front())
+      (void)responses_.front().target->complete(responses_.front().message, now);
+  }
+
+  Side& other(const Side& side) { return &side == &first_ ? second_ : first_; }
+
+  Side& first_;
+  Side& second_;
+  const Duration latency_;
+  std::mt19937 random_;
+  std::deque<UnderWay<HandshakeInitiation>> initiations_;
+  std::deque<UnderWay<HandshakeResponse>> responses_;
+};
+
+// If data alone said when to try again, both would do so 5 s after they had answered each other, and so on for ever.
+TEST_F(PeerTest, handshakes_that_cross_under_traffic_do_not_cross_again_and_again) {
+  for (const bool second_draws_jitter : {true, false}) {  // the kernel module and wireguard-go do not
+    for (uint32_t seed = 0; seed < 20; ++seed) {
+      SCOPED_TRACE(seed);
+      Side first(1, identity_of(100).public_key()), second(100, identity_of(1).public_key());
+      SteadyTraffic traffic(first, second, milliseconds(10), seed);
+      const Duration took = traffic.until_keypair(second_draws_jitter, seconds(60));
+      EXPECT_GT(took, seconds(5)) << "the first ones crossed";
+      EXPECT_LT(took, seconds(20));
+    }
+  }
 }
 
 // Messages get lost, delayed and doubled at random, both sides initiate, stop and change: whatever happens, the

@@ -100,7 +100,7 @@ class Simulation {
       case Event::initiation_received:
         timers_.handshake_received(now_);
         timers_.session_derived(now_);
-        timers_.handshake_responded(now_);
+        timers_.handshake_responded(now_, kJitter);
         break;
       case Event::confirmed:
         timers_.handshake_complete();
@@ -131,7 +131,7 @@ class Simulation {
         network_fails_ = true;
         break;
       case Event::reset_throttle:
-        timers_.reset_last_handshake_sent();
+        timers_.lift_throttle();
         break;
     }
   }
@@ -235,21 +235,33 @@ TEST(Timers, retransmit_handshake) {
         {2.5, Event::response_received}},
        100,
        {{1, "initiation"}}},
-      {"an initiation waits 5 s after the last one",
+      {"an initiation waits 5 s and jitter after the last one",
        {{1, Event::want_handshake},
         {1.1, Event::response_received},
-        {5.9, Event::want_handshake},
         {6, Event::want_handshake},
-        {6.1, Event::response_received}},
+        {6.1, Event::want_handshake},
+        {6.2, Event::response_received}},
        100,
-       {{1, "initiation"}, {6, "initiation"}}},
-      {"an initiation waits 5 s after a response of ours",
+       {{1, "initiation"}, {6.1, "initiation"}}},
+      {"an initiation waits 5 s and jitter after a response of ours",
        {{1, Event::initiation_received},
-        {5, Event::want_handshake},
         {6, Event::want_handshake},
-        {6.1, Event::response_received}},
+        {6.1, Event::want_handshake},
+        {6.2, Event::response_received}},
        100,
-       {{6, "initiation"}}},
+       {{6.1, "initiation"}}},
+      {"one that crossed another is tried again after the answer to that, without any new packet",
+       {{1, Event::want_handshake}, {1.3, Event::initiation_received}, {6.5, Event::response_received}},
+       100,
+       {{1, "initiation"}, {6.4, "clear_source initiation"}}},
+      {"one that crossed another waits for its jitter, however much there is to send",
+       {{1, Event::want_handshake},
+        {1.3, Event::initiation_received},
+        {6.35, Event::want_handshake},
+        {6.4, Event::want_handshake},
+        {6.5, Event::response_received}},
+       100,
+       {{1, "initiation"}, {6.4, "clear_source initiation"}}},
       {"a new key of ours lifts the throttle",
        {{1, Event::want_handshake},
         {1.1, Event::response_received},
@@ -482,7 +494,7 @@ TEST(Timers, a_persistent_keepalive_alone_costs_one_look_each) {
 // --- against the kernel's way to do it ---
 
 // One timer object for each timer, armed and disarmed by each event, as in the kernel's timers.c, with the
-// effect of sending applied before the timer's own re-arming is undone by it.
+// effect of sending applied before the timer's own re-arming is undone by it, and with jitter in the throttle.
 class EagerTimers {
  public:
   explicit EagerTimers(Duration persistent) : persistent_interval_(persistent) {}
@@ -522,7 +534,8 @@ class EagerTimers {
       case Event::initiation_received:
         new_handshake_.reset();
         wipe_ = now_ + kKeyWipeTime;
-        last_sent_ = now_;
+        may_initiate_from_ = now_ + kRekeyTimeout + kJitter;
+        if (retransmit_) retransmit_ = may_initiate_from_;
         send();
         break;
       case Event::confirmed:
@@ -590,12 +603,12 @@ class EagerTimers {
   }
 
   void initiate(std::string actions = "") {
-    if (!last_sent_ || now_ - *last_sent_ >= kRekeyTimeout) {
+    if (!may_initiate_from_ || now_ >= *may_initiate_from_) {
       if (!actions.empty()) actions += ' ';
       actions += "initiation";
-      last_sent_ = now_;
+      may_initiate_from_ = now_ + kRekeyTimeout + kJitter;
       send();
-      retransmit_ = now_ + kRekeyTimeout + kJitter;
+      retransmit_ = may_initiate_from_;
     }
     if (!actions.empty()) log_.push_back({now_, actions});
   }
@@ -615,7 +628,7 @@ class EagerTimers {
   const Duration persistent_interval_;
   Instant now_ = kBegin;
   Timer retransmit_, new_handshake_, keepalive_, wipe_, persistent_;
-  std::optional<Instant> last_sent_;
+  std::optional<Instant> may_initiate_from_;
   unsigned attempts_ = 0;
   bool need_another_ = false, lastminute_ = false, persistent_is_on_ = false;
   std::vector<Simulation::Entry> log_;
