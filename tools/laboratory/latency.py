@@ -1,0 +1,35 @@
+"""Request/response and connections, on an idle tunnel and beside a bulk flow."""
+
+import contextlib
+
+from laboratory.measure import LESS, Measure, Reading
+from laboratory.traffic import bulk, echo, once
+
+TITLES = {"rr": "request/response", "crr": "connect/request/response"}
+TIMES = (("mean", "mean_us"), ("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p999_us"))
+
+
+def _exchange(kind, loaded):
+    def take(topology, trial):
+        client, server = topology.ends(trial.direction)[0]
+        address = topology.address(server)
+        with echo(trial, server, address) as port, bulk(topology, trial.direction) if loaded else contextlib.nullcontext():
+            found = once(trial, client, kind, "--to", address, "--port", port, "--seconds", trial.seconds, timeout=trial.seconds + 60)
+        name = f"{TITLES[kind]}, {'loaded' if loaded else 'idle'}"
+        return [Reading(name, found["transactions"] / found["seconds"], "per s"),
+                *(Reading(f"{name}: {time}", found[key], "us", LESS) for time, key in TIMES)]
+    return take
+
+
+def _loaded_cost(seconds):
+    return seconds + 0.9
+
+
+MEASURES = [
+    Measure("rr", "one byte there and back over one TCP connection, idle", _exchange("rr", False), directions=("forward", "reverse")),
+    Measure("rr-loaded", "the same beside one TCP flow at full speed", _exchange("rr", True), directions=("forward", "reverse"),
+            cost=_loaded_cost),
+    Measure("crr", "a new TCP connection for each byte, idle", _exchange("crr", False), directions=("forward", "reverse")),
+    Measure("crr-loaded", "the same beside one TCP flow at full speed", _exchange("crr", True), directions=("forward", "reverse"),
+            cost=_loaded_cost),
+]

@@ -1,0 +1,48 @@
+"""What a measure is, and the readings that it gives."""
+
+import dataclasses
+import typing
+
+MORE, LESS, NEUTRAL = "more", "less", "neutral"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """One figure of one trial. `better` says which way is better."""
+
+    name: str
+    value: float
+    unit: str
+    better: str = MORE
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """How one measure is taken once."""
+
+    seconds: float
+    direction: str  # "forward", "reverse" or "both"
+    variant: object  # what the measure varies: flows, a datagram size, or None
+    cores: tuple
+    program: str  # lab_traffic
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A kind of measurement. `take(topology, trial)` returns Readings and raises Failure if there are none to be had."""
+
+    name: str
+    help: str
+    take: typing.Callable
+    varies: str = ""  # "flows", "size" or nothing
+    directions: tuple = ("forward",)  # those that mean something to it
+    planes: tuple = ("program", "kernel", "none")  # the kinds of planes that it applies to
+    traffic: bool = True  # wants lab_traffic
+    cost: typing.Callable = lambda seconds: seconds + 0.5  # about how long a trial of so many seconds takes
+
+    def directed(self, wanted):
+        return [each for each in wanted if each in self.directions] or ["forward"]
+
+
+def flows_of(count):
+    return "1 flow" if count == 1 else f"{count} flows"

@@ -1,0 +1,141 @@
+"""Two ends of a data plane on a wire of their own."""
+
+import base64
+import dataclasses
+import itertools
+import os
+
+from rig.implementation import wireguard
+from rig.lab import Lab, Node, introduce
+from rig.namespace import join
+from rig.shell import Failure, wait_until
+from rig.traffic import until_ping
+
+from laboratory.processor import seconds_of
+
+OVERHEAD = 80  # what an inner packet grows by at most: IPv6, UDP, transport data header and tag
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What a topology is built from, the plane apart."""
+
+    wire_mtu: int = 1500
+    inner: str = "v4"
+    outer: str = "v4"
+    peers: int = 1
+
+    @property
+    def mtu(self):
+        return self.wire_mtu - OVERHEAD
+
+    @property
+    def largest_datagram(self):
+        """The largest UDP payload that goes through the tunnel in one packet."""
+        return self.mtu - (28 if self.inner == "v4" else 48)
+
+
+class KernelNode(Node):
+    """An end whose interface is the kernel module's. wg(8) has to be in its namespace to reach it."""
+
+    def start(self, mtu=1420, env=None):
+        self.namespace.ip("link", "add", self.interface, "type", "wireguard")
+        self.set("listen-port", self.port, "private-key", self.lab.secret(self.private_key))
+        self.namespace.add_address(self.interface, f"{self.inner['v4']}/24", f"{self.inner['v6']}/64")
+        self.namespace.ip("link", "set", self.interface, "mtu", mtu, "up")
+        wait_until(lambda: self.namespace.owns(self.inner["v6"]), f"{self.inner['v6']} is up")
+        return self
+
+    def set(self, *arguments):
+        self.namespace.run("wg", "set", self.interface, *arguments)
+
+
+class BareNode(Node):
+    """An end without a tunnel: the inner addresses are on the wire."""
+
+    def start(self, mtu=1420, env=None):
+        self.interface = "wire"
+        self.namespace.add_address("wire", f"{self.inner['v4']}/24", f"{self.inner['v6']}/64")
+        wait_until(lambda: self.namespace.owns(self.inner["v6"]), f"{self.inner['v6']} is up")
+        return self
+
+
+class Topology(Lab):
+    """Nodes 1 and 2 of one plane, joined by a veth pair, introduced, with a handshake behind them. Several may live at a time."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, plane, setting, directory):
+        number = next(Topology._numbers)
+        super().__init__(os.path.join(directory, str(number)), prefix=f"lab{os.getpid()}-{number}", log_level="error")
+        os.makedirs(self.directory)
+        self.number = number
+        self.plane = plane
+        self.setting = setting
+        self.idle_kib = None  # resident memory of the larger daemon before any load
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    def number_interface(self):
+        self._interfaces += 1
+        return f"lab{self.number}x{self._interfaces}"
+
+    def _build(self):
+        kind = {"program": Node, "kernel": KernelNode, "none": BareNode}[self.plane.kind]
+        self.nodes = [kind(self, self.plane, number, self.namespace(f"n{number}")) for number in (1, 2)]
+        left, right = self.nodes
+        join(left.namespace, "wire", right.namespace, "wire", self.setting.wire_mtu)
+        for node in self.nodes:
+            node.namespace.add_address("wire", f"{node.outer['v4']}/24", f"{node.outer['v6']}/64")
+            wait_until(lambda owner=node: owner.namespace.owns(owner.outer["v6"]), f"{node.outer['v6']} is up")
+            node.start(self.setting.mtu, self.plane.env)
+        if self.tunnel:
+            self._configure_more_peers()
+            introduce(left, right, self.setting.outer)
+        until_ping(left, right.inner[self.setting.inner], 60)
+        if self.daemons:
+            self.idle_kib = self.resident_kib()
+
+    def _configure_more_peers(self):
+        """Peers that never speak, so that as many as wanted are configured."""
+        if self.setting.peers == 1:
+            return
+        path = os.path.join(self.directory, "peers.conf")
+        with open(path, "w", encoding="ascii") as file:
+            for number in range(1, self.setting.peers):
+                file.write(f"[Peer]\nPublicKey = {base64.b64encode(os.urandom(32)).decode()}\n"
+                           f"AllowedIPs = 10.{96 + (number >> 16)}.{number >> 8 & 255}.{number & 255}/32\n")
+        for node in self.nodes:
+            self.wg(node, "addconf", node.interface, path)
+
+    def wg(self, node, *arguments):
+        """wg(8) on the interface of a node, wherever that has to be run."""
+        return node.namespace.run("wg", *arguments, timeout=180) if self.plane.kind == "kernel" else wireguard(*arguments, timeout=180)
+
+    @property
+    def tunnel(self):
+        return self.plane.kind != "none"
+
+    def ends(self, direction):
+        """The (sending, receiving) nodes of a direction."""
+        left, right = self.nodes
+        return {"forward": [(left, right)], "reverse": [(right, left)], "both": [(left, right), (right, left)]}[direction]
+
+    def address(self, node):
+        return node.inner[self.setting.inner]
+
+    def daemon_seconds(self):
+        """Processor seconds of both daemons so far; None for a plane without."""
+        return sum(seconds_of(daemon.pid) for daemon in self.daemons) if self.daemons else None
+
+    def resident_kib(self):
+        """Resident memory of the larger of the two daemons."""
+        return max(daemon.resident_kib() for daemon in self.daemons)
+
+    def check_alive(self):
+        for daemon in self.daemons:
+            if not daemon.alive():
+                raise Failure(f"{self.plane} died with status {daemon.process.returncode}: {daemon.log_tail().strip() or 'no word of why'}")
