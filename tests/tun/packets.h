@@ -38,11 +38,11 @@ inline void put32(std::span<uint8_t> bytes, size_t at, uint32_t value) {
 
 // RFC 1071, one 16-bit word at a time in network order.
 inline unsigned naive_checksum(std::span<const uint8_t> bytes, unsigned sum = 0) {
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    sum += i % 2 == 0 ? bytes[i] << 8 : bytes[i];
-    sum = (sum & 0xffff) + (sum >> 16);
-  }
-  return sum;
+  uint64_t words = sum;
+  for (size_t i = 0; i + 1 < bytes.size(); i += 2) words += get16(bytes, i);
+  if (bytes.size() % 2 != 0) words += bytes.back() << 8;
+  while (words > 0xffff) words = (words & 0xffff) + (words >> 16);
+  return static_cast<unsigned>(words);
 }
 
 // What a test wants a packet to be. One source of truth for addresses: they end in `host`.
