@@ -12,8 +12,8 @@ from rig.traffic import Stream, echo_datagrams, expect_ping, ping, transfer, unt
 def mtu(lab, left, right, size):
     a, b = lab.pair(left, right, size)
     introduce(a, b)
-    expect_ping(a, b.inner["v4"], 2, size - 28, "-M", "do")
-    expect_ping(b, a.inner["v6"], 2, size - 48, "-M", "do")
+    expect_ping(a, b.inner["v4"], 2, size - 28, whole=True)
+    expect_ping(b, a.inner["v6"], 2, size - 48, whole=True)
     echo_datagrams(a, b, "v4", sizes=(1, size - 29, size - 28, size - 27, 65000))
     for family in ("v4", "v6"):
         transfer(a, b, family)
@@ -34,7 +34,7 @@ def mtu_changes(lab, left, right):
         for node in (a, b):
             node.namespace.ip("link", "set", node.interface, "mtu", size)
         stream.flows()
-        expect_ping(a, b.inner["v4"], 2, size - 28, "-M", "do")
+        expect_ping(a, b.inner["v4"], 2, size - 28, whole=True)
         transfer(a, b)
     stream.stop()
 

@@ -49,14 +49,14 @@ def moved(lab, left, right):
     transfer(b, a, "v6")
     listening = lambda: str(a.port) in birth.run("ss", "-Hlun", f"sport = :{a.port}")  # noqa: E731
     away.ip("link", "set", a.interface, "down")
-    wait_until(lambda: not listening(), "link down is noticed: the UDP socket goes", 20)
+    wait_until(lambda: not listening(), "link down is noticed: the UDP socket goes")
     away.ip("link", "set", a.interface, "up")
-    wait_until(listening, "link up is noticed: the UDP socket is back where it was born", 20)
+    wait_until(listening, "link up is noticed: the UDP socket is back where it was born")
     away.add_address(a.interface, f"{a.inner['v6']}/64")
     until_ping(a, b.inner["v4"])
     for size in (1280, 1420):
         away.ip("link", "set", a.interface, "mtu", size)
-        expect_ping(a, b.inner["v4"], 2, size - 28, "-M", "do")
+        expect_ping(a, b.inner["v4"], 2, size - 28, whole=True)
     until_ping(b, a.inner["v4"])
     away.ip("link", "del", a.interface)
     wait_until(lambda: not a.daemon.alive(), "the daemon ends with its device")

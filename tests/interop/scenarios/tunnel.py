@@ -113,4 +113,4 @@ def passive_keepalive(lab, left, right):
         stream = Stream(sender, receiver, interval=0.2)
         stream.flows(2)
         stream.stop()
-        wait_until(lambda: sender.peer(receiver)["received"] == before + 32, "one keepalive comes back", 40)
+        wait_until(lambda: sender.peer(receiver)["received"] == before + 32, "one keepalive comes back")

@@ -92,7 +92,7 @@ def refused(node, target, what):
                 return True
             return False
 
-        wait_until(answered, what, 20)
+        wait_until(answered, what)
 
 
 @scenario("a packet without peer or endpoint is answered: host unreachable", pairs=(("culvert",),))

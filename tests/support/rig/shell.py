@@ -34,8 +34,12 @@ def attempt(*command, stdin=None, timeout=60, env=None):
         raise Failure(f"{' '.join(map(str, command))}: not done after {timeout} s") from late
 
 
-def wait_until(condition, what, timeout=30, interval=0.02):
-    """Polls until the condition returns something true, and returns that. The timeout is a last resort."""
+def wait_until(condition, what, timeout=60, interval=0.02):
+    """Polls until the condition returns something true, and returns that. The timeout is a last resort.
+
+    It is longer than the protocol's own clocks: a peer that has lost its keys unnoticed is missed after 15 s, and each
+    attempt at a handshake that crosses another takes 5 s.
+    """
     deadline = time.monotonic() + timeout
     while True:
         met = condition()

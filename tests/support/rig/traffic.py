@@ -3,31 +3,43 @@
 import hashlib
 import json
 import os
-import re
 import socket
 import struct
 import threading
+import time
 
+from rig.echo import Echo
 from rig.shell import Failure, check, wait_until
 
 SOL_UDP = 17
 UDP_SEGMENT = 103
 
 
-def ping(node, address, count=3, size=56, interval=0.02, wait=5, *more):
-    """Sends pings from a node and returns how many were answered."""
-    done = node.namespace.attempt("ping", "-q", "-n", "-c", count, "-i", interval, "-W", wait, "-s", size, *more, address,
-                                  timeout=120 + count * (interval + 1))
-    received = re.search(r"(\d+) received", done.stdout)
-    return int(received.group(1)) if received else 0
+def ping(node, address, count=3, size=56, interval=0.02, wait=30, **how):
+    """Sends pings from a node and returns how many were answered, waiting for each until `wait` seconds after the last.
+
+    ping(8) will not do: once it has one answer, it gives the others twice the longest time so far, or one interval.
+    `source` is an address to send from, `whole` forbids fragments.
+    """
+    echo = Echo(node, address, **how)
+    with echo.socket:
+        sent = 0
+        for number in range(count):
+            asked = time.monotonic()
+            sent += echo.ask(number, size)
+            if number < count - 1:
+                echo.listen(asked + interval)
+                time.sleep(max(0, asked + interval - time.monotonic()))
+        echo.listen(time.monotonic() + wait)
+        return sent - len(echo.unanswered)
 
 
-def expect_ping(node, address, count=3, size=56, *more):
-    received = ping(node, address, count, size, 0.02, 5, *more)
+def expect_ping(node, address, count=3, size=56, **how):
+    received = ping(node, address, count, size, **how)
     check(received == count, f"{received} of {count} pings of {size} bytes from {node.which} to {address} were answered")
 
 
-def until_ping(node, address, timeout=30):
+def until_ping(node, address, timeout=60):
     """Pings until one is answered."""
     wait_until(lambda: ping(node, address, 1, wait=1) == 1, f"a ping from {node.which} to {address}", timeout)
 
@@ -87,8 +99,8 @@ def echo_datagrams(sender, receiver, family="v4", sizes=range(0, 1372, 61), segm
 
     With a segment size, each send is one UDP_SEGMENT superpacket, which must arrive as datagrams of that size.
     """
-    with bound(receiver, socket.SOCK_DGRAM, receiver.inner[family], timeout=30) as there, \
-            bound(sender, socket.SOCK_DGRAM, sender.inner[family], timeout=30) as here:
+    with bound(receiver, socket.SOCK_DGRAM, receiver.inner[family], timeout=60) as there, \
+            bound(sender, socket.SOCK_DGRAM, sender.inner[family], timeout=60) as here:
         here.connect(there.getsockname()[:2])
         there.connect(here.getsockname()[:2])
         if segment:
@@ -142,7 +154,7 @@ class Stream:
             self.repeated += number in self.seen
             self.seen.add(number)
 
-    def flows(self, more=50, timeout=30):
+    def flows(self, more=50, timeout=60):
         """Waits until that many more datagrams have arrived."""
         before = len(self.seen)
         wait_until(lambda: len(self.seen) >= before + more, f"{more} more datagrams of a stream arrive", timeout)
@@ -152,7 +164,7 @@ class Stream:
         self._done_sending.set()
         self._threads[0].join()
         try:
-            wait_until(lambda: len(self.seen) == self.sent, "the last datagrams of a stream arrive", 10)
+            wait_until(lambda: len(self.seen) == self.sent, "the last datagrams of a stream arrive")
         except Failure as lost:
             raise Failure(f"{self.sent - len(self.seen)} of {self.sent} datagrams were lost") from lost
         self.stop()

@@ -43,7 +43,7 @@ class Capture:
         self.socket.bind((interface, ETH_P_ALL))
         self.socket.settimeout(0.2)
 
-    def next(self, match, what, timeout=30):
+    def next(self, match, what, timeout=60):
         """The next UDP datagram for which match(datagram) is true."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
