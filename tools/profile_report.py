@@ -3,7 +3,7 @@
 import collections
 
 import profile_groups
-from profile_groups import KERNEL, OURS
+from profile_groups import KERNEL, OURS, bare
 
 
 def _process(sample, roles):
@@ -18,22 +18,8 @@ def _process(sample, roles):
 
 def _label(sample):
     """What the lists of functions show: the innermost name, and for inlined ones the function it is in."""
-    inner, outer = _short(sample.stack[0]), _short(sample.stack[-1])
+    inner, outer = bare(sample.stack[0]), bare(sample.stack[-1])
     return f"{inner} < {outer}" if sample.place == OURS and inner != outer else inner
-
-
-def _short(name):
-    """A C++ name without its parameters."""
-    depth, kept = 0, []
-    name = name.replace("(anonymous namespace)", "{anonymous}").replace("culvert::", "").split(" [clone")[0]
-    for at, letter in enumerate(name):
-        if letter in "(<" and not (letter == "<" and name[at - 1:at] in (" ", "<")):
-            depth += 1
-        if depth == 0:
-            kept.append(letter)
-        if letter in ")>" and depth:
-            depth -= 1
-    return "".join(kept).replace("{anonymous}::", "").strip() or name
 
 
 class Report:
@@ -59,12 +45,12 @@ class Report:
         else:
             otherwise = {"iperf3": "traffic program", "python3": "traffic program"}.get(sample.comm, "other")
             group = profile_groups.judge(sample.place, sample.stack, otherwise)
-            if not profile_groups.known(sample.place, sample.stack[0]) and otherwise == "other":
+            if otherwise == "other" and not profile_groups.known(sample.place, sample.stack):
                 self.unknown[f"{_label(sample)} ({sample.place}, counted as {group})"] += 1
             self.names[group][_label(sample) + ("" if sample.place == KERNEL else " *")] += 1
             if sample.place == OURS:
-                self.ours[_short(sample.stack[0])] += 1
-                self.outer[_short(sample.stack[-1])] += 1
+                self.ours[bare(sample.stack[0])] += 1
+                self.outer[bare(sample.stack[-1])] += 1
         self.by_process[process][group] += 1
         self.by_group[group] += 1
 
@@ -94,9 +80,9 @@ class Report:
             lines += [f"    {100 * count / self.busy():6.2f}  {name}" for name, count in self.names[group].most_common(top)
                       if count >= self.busy() / 2000]
         if self.ours:
-            lines.append("\nculvert's own functions, in percent of busy time: innermost, with what was inlined apart")
+            lines.append("\nfunctions of the daemon's program, in percent of busy time: innermost, with what was inlined apart")
             lines += [f"    {100 * count / self.busy():6.2f}  {name}" for name, count in self.ours.most_common(24)]
-            lines.append("\nculvert's own functions as they were compiled")
+            lines.append("\nthe same functions as they were compiled")
             lines += [f"    {100 * count / self.busy():6.2f}  {name}" for name, count in self.outer.most_common(16)]
         if self.unknown:
             lines.append("\nunknown to the table in tools/profile_groups.py, in percent of busy time")

@@ -10,7 +10,6 @@ from profile_groups import KERNEL, OURS, USER
 
 _FRAME = re.compile(r"\s+([0-9a-f]+) (.*) \((.*)\)$")
 _HEAD = re.compile(r"(.*?)\s+(-?\d+)/(-?\d+)\s*$")
-_MAPPING = re.compile(r".*PERF_RECORD_MMAP2? (-?\d+)/-?\d+: \[0x([0-9a-f]+)\(0x([0-9a-f]+)\) @ (?:0x)?([0-9a-f]+) .*\]: \S+ (.*)$")
 
 # place: KERNEL, OURS or USER. stack: names, innermost first; of a user function only what was inlined into it.
 Sample = collections.namedtuple("Sample", "comm pid tid place stack")
@@ -59,15 +58,16 @@ class _Inlined:
 
     def resolve(self, offsets):
         wanted = sorted({self.address(each) for each in offsets})
-        done = subprocess.run(["addr2line", "-a", "-i", "-f", "-C", "-e", self.program], capture_output=True, text=True, check=False,
-                              input="".join(f"{each:#x}\n" for each in wanted))
-        stack = []
-        for number, line in enumerate(done.stdout.splitlines()):
-            if line.startswith("0x") and re.fullmatch(r"0x[0-9a-f]+", line):
-                stack = self.names.setdefault(int(line, 16), [])
-                first = number + 1
-            elif (number - first) % 2 == 0 and line != "??":
-                stack.append(line)
+        done = subprocess.run(["addr2line", "-a", "-i", "-f", "-C", "-e", self.program], capture_output=True, text=True,
+                              input="".join(f"{each:#x}\n" for each in wanted), check=False)
+        stack, names = [], False
+        for line in done.stdout.splitlines():
+            if re.fullmatch(r"0x[0-9a-f]+", line):
+                stack, names = self.names.setdefault(int(line, 16), []), True
+            else:
+                if names and line != "??":
+                    stack.append(line)
+                names = not names  # function and file:line by turns
 
     def stack(self, offset):
         return self.names.get(self.address(offset), [])
@@ -75,55 +75,30 @@ class _Inlined:
 
 def read(path, ours):
     """All samples of a recording. `ours`: the program whose functions are culvert's."""
-    done = subprocess.run(["perf", "script", "-i", path, "--show-mmap-events", "--no-inline", "--max-stack", "60",
-                           "-F", "comm,pid,tid,ip,sym,dso"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                          check=False)
-    ours = os.path.realpath(ours) if ours else None
-    mappings = collections.defaultdict(list)
+    done = subprocess.run(["perf", "script", "-i", path, "--no-inline", "--max-stack", "60", "-F", "comm,pid,tid,ip,sym,dso"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
     raw = []
     for line in done.stdout.splitlines():
         if frame := _FRAME.match(line):
             if raw:
-                raw[-1][3].append(frame.groups())
-        elif mapping := _MAPPING.match(line):
-            pid, start, length, offset, name = mapping.groups()
-            if os.path.realpath(name) == ours:
-                # perf 6.1 prints offsets in hexadecimal, with and without 0x.
-                mappings[int(pid)].append((int(start, 16), int(length, 16), int(offset, 16)))
+                address, name, where = frame.groups()
+                raw[-1][3].append((int(address, 16), name, where))
         elif head := _HEAD.match(line):
             raw.append((head.group(1).strip(), int(head.group(2)), int(head.group(3)), []))
-    return _finish(raw, mappings, ours)
+    inlined = _Inlined(os.path.realpath(ours)) if ours else None
+    if inlined:
+        inlined.resolve({frames[0][0] for *_, frames in raw if frames and frames[0][2] == inlined.program})
+    return [Sample(comm, pid, tid, *_stack(frames, inlined)) for comm, pid, tid, frames in raw]
 
 
-def _finish(raw, mappings, ours):
-    inlined = _Inlined(ours) if ours else None
-
-    def offset_of(pid, address):
-        for start, length, offset in mappings.get(pid, ()):
-            if start <= address < start + length:
-                return address - start + offset
-        return None
-
-    wanted = {}
-    for _, pid, _, frames in raw:
-        if frames and frames[0][2] == ours:
-            address = int(frames[0][0], 16)
-            wanted[pid, address] = offset_of(pid, address)
-    if wanted:
-        inlined.resolve(each for each in wanted.values() if each is not None)
-    samples = []
-    for comm, pid, tid, frames in raw:
-        if not frames:
-            samples.append(Sample(comm, pid, tid, USER, ("[unknown]",)))
-            continue
-        address, name, where = frames[0]
-        if int(address, 16) >> 63:
-            stack = tuple(each[1] for each in frames if int(each[0], 16) >> 63)
-            samples.append(Sample(comm, pid, tid, KERNEL, stack))
-        elif where == ours:
-            offset = wanted[pid, int(address, 16)]
-            stack = inlined.stack(offset) if offset is not None else []
-            samples.append(Sample(comm, pid, tid, OURS, (*stack, name) if name not in stack[-1:] else tuple(stack)))
-        else:
-            samples.append(Sample(comm, pid, tid, USER, (name if name != "[unknown]" else f"[unknown] {os.path.basename(where)}",)))
-    return samples
+def _stack(frames, inlined):
+    """Place and stack of one sample."""
+    if not frames:
+        return USER, ("[unknown]",)
+    address, name, where = frames[0]
+    if address >> 63:
+        return KERNEL, tuple(each[1] for each in frames if each[0] >> 63)
+    if inlined and where == inlined.program:
+        # Since 5.13 perf prints where in the file a user address is, not where in memory.
+        return OURS, (*inlined.stack(address)[:-1], name)
+    return USER, (f"[unknown] {os.path.basename(where)}" if name == "[unknown]" else name,)

@@ -3,7 +3,9 @@
 
 Without --pid it makes the tunnel itself, as tools/lab does: two daemons and iperf3 in private namespaces. With --pid
 it watches daemons that are running. perf(1) samples the whole machine; tools/profile_groups.py is the table that puts
-functions into groups. Interrupts cannot be sampled where there is no PMU: their time shows where they are let in again.
+functions into groups. Without a PMU, as in most virtual machines, sections without interrupts cannot be sampled: their time shows
+where interrupts are let in again (a wake-up of another core in _raw_spin_unlock_irqrestore), and a part of "timers and
+interrupts" is the sampling itself.
 """
 
 import argparse
@@ -179,7 +181,8 @@ def main():
     if place and place != "1":
         role, size, address = place.split()
         return superpackets(role, int(size), address)
-    parser = argparse.ArgumentParser(prog="tools/profile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="tools/profile", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--mtu", type=int, default=1500, help="of the wire (default: 1500)")
     parser.add_argument("--flows", type=int, default=1)
@@ -187,7 +190,7 @@ def main():
     parser.add_argument("--udp", type=int, metavar="SIZE", help="datagrams of that size instead of TCP")
     parser.add_argument("--gso", action="store_true", help="with --udp: many datagrams in one send, by UDP_SEGMENT")
     parser.add_argument("--pid", type=int, action="append", help="watch this process instead; may be repeated")
-    parser.add_argument("--frequency", type=int, default=1999, help="samples per second and core")
+    parser.add_argument("--frequency", type=int, default=997, help="samples per second and core")
     parser.add_argument("--top", type=int, default=6, help="functions to show of each group")
     parser.add_argument("--keep", metavar="FILE", help="keep perf's recording there")
     parser.add_argument("implementation", nargs="*", metavar="PROGRAM",
