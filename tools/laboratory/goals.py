@@ -5,6 +5,7 @@ import dataclasses
 from laboratory.plan import MEASURES, Contender, Task
 from laboratory.ratios import number, ratio, series
 from laboratory.record import SETTING
+from laboratory.report import aligned
 from laboratory.topology import Setting
 
 ETHERNET, JUMBO, MANY_PEERS = Setting(1500), Setting(9000), Setting(1500, peers=10000)
@@ -83,7 +84,7 @@ def _cell(found, unit):
 
 def table(record):
     """The table of goals, with what was reached. Rows of which nothing was measured are left out."""
-    lines = [f"{'':46}{'culvert':>28}{'wireguard-go':>28}{'ratio':>9}{'at least':>10}{'goal':>7}"]
+    cells = [["", "culvert", "wireguard-go", "ratio", "at least", "goal", ""]]
     for goal in GOALS:
         mine, base = (_series(record, goal, each) for each in (goal.mine, goal.base))
         if not mine and not base:
@@ -99,8 +100,8 @@ def table(record):
         else:
             verdict = f"missed by {abs(found / goal.at_least - 1):.0%}"
         other = "" if goal.base.plane == "wireguard-go" else "1 peer: " if goal.base.plane == "culvert" else "none: "
-        lines.append(f"{'↓' if goal.less else '↑'} {goal.label:44}{_cell(mine, unit):>28}{other + _cell(base, unit):>28}"
-                     f"{f'{found:.2f}x' if found is not None else '-':>9}{f'{goal.at_least}x':>10}{f'{goal.goal}x':>7}  {verdict}")
+        cells.append([f"{'↓' if goal.less else '↑'} {goal.label}", _cell(mine, unit), other + _cell(base, unit),
+                      f"{found:.2f}x" if found is not None else "-", f"{goal.at_least}x", f"{goal.goal}x", verdict])
     rounds = len({figure["round"] for figure in record.figures})
-    lines.append(f"\nMedians of {rounds} rounds [least most]; the ratio is the median of the ratios within a round. ↑ more is better, ↓ less is better.")
-    return "\n".join(lines)
+    return "\n".join([*aligned(cells), f"\nMedians of {rounds} rounds [least most]; the ratio is the median of the ratios within a round. "
+                      f"↑ more is better, ↓ less is better."])

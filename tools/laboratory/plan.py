@@ -8,7 +8,7 @@ from laboratory.measure import Measure
 from laboratory.topology import Setting
 
 MEASURES = {each.name: each for module in (tcp, udp, latency, footprint, handshakes) for each in module.MEASURES}
-SET_UP = 0.6  # seconds that a topology takes to come and go
+SET_UP = 0.6  # seconds that the smallest topology takes to come and go
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +78,12 @@ FULL = (
 )
 
 
+def set_up_seconds(contender):
+    """About how long a topology takes to come and go."""
+    return SET_UP + contender.setting.peers / 4000
+
+
 def expected_seconds(plan):
     """About how long a round of a plan takes."""
     topologies = {contender for task in plan for contender in task.contenders}
-    return (sum(task.measure.cost(task.seconds) * len(task.contenders) for task in plan)
-            + sum(SET_UP + each.setting.peers / 4000 for each in topologies))
+    return sum(task.measure.cost(task.seconds) * len(task.contenders) for task in plan) + sum(map(set_up_seconds, topologies))

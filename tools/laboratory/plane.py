@@ -1,5 +1,6 @@
 """The data planes that can be compared."""
 
+import gzip
 import hashlib
 import os
 import re
@@ -33,9 +34,23 @@ class Plane(Implementation):
         if self.kind == "kernel":
             module = _read("/sys/module/wireguard/version")
             return f"module {module}, Linux {os.uname().release}" if module else f"Linux {os.uname().release}"
+        packaged = _package_version(self.program)
+        if packaged:
+            return packaged
         done = attempt(self.program, "--version", timeout=10)
         lines = (done.stdout + done.stderr).strip().splitlines()
         return lines[0].strip() if done.returncode == 0 and lines else "a program that tells no version"
+
+
+def _package_version(program):
+    """The Debian package that a program came from: wireguard-go's own --version is older than its package."""
+    prefix, name = os.path.dirname(os.path.dirname(program)), os.path.basename(program)
+    try:
+        with gzip.open(f"{prefix}/share/doc/{name}/changelog.Debian.gz", "rt", encoding="utf-8") as changelog:
+            found = re.match(r"(\S+) \(([^)]+)\)", changelog.readline())
+            return f"{found.group(1)} {found.group(2)} (Debian)" if found else ""
+    except OSError:
+        return ""
 
 
 def _read(path):

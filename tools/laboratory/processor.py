@@ -77,7 +77,7 @@ class Use:
     @property
     def disturbed(self):
         """True if others had a noticeable part. The kernel counts by the tick: less than this is noise."""
-        return self.foreign > 0.15 or self.steal > 0.05
+        return self.foreign > 0.2 or self.steal > 0.05
 
 
 class Watch:

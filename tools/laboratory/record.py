@@ -57,6 +57,8 @@ def read(paths):
             else:
                 merged.content["command"] += f"\n{'':10}{content['command']}"
                 merged.content["planes"] += [each for each in content["planes"] if each not in merged.planes]
+                if content["machine"]["commit"] not in merged.machine["commit"]:
+                    merged.machine["commit"] += f"; {content['machine']['commit']}"
             merged.content["complete"] = content["complete"] and (merged.complete or number == 0)
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as problem:
             raise ValueError(f"{path}: no figures of the lab: {problem!r}") from problem

@@ -3,7 +3,6 @@
 from laboratory.ratios import number, ratio, series
 
 ARROW = {"more": "↑", "less": "↓", "neutral": " "}
-WIDTH = 27
 
 
 def heading(record):
@@ -25,31 +24,49 @@ def heading(record):
 def cell(mine, base):
     """`median [least most] ratio`, with a mark if others disturbed a round."""
     if mine is None:
-        return "-".rjust(WIDTH)
-    text = f"{number(mine.median())}{'!' if mine.disturbed else ''}"
-    if len(mine) > 1:
-        text += f" [{number(mine.least())} {number(mine.most())}]"
+        return "-"
+    spread = f" [{number(mine.least())} {number(mine.most())}]" if len(mine) > 1 else ""
     found = ratio(mine, base) if base and base is not mine else None
-    return f"{text} {f'{found:.2f}x' if found is not None else '':>6}".rjust(WIDTH)
+    return f"{number(mine.median())}{'!' if mine.disturbed else ''}{spread} {f'{found:.2f}x' if found is not None else '':>6}"
+
+
+def aligned(lines):
+    """Lines of cells as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return ["   ".join([line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:]))]).rstrip()
+            for line in lines]
+
+
+def rows_of(figures):
+    """((name, peers), figures of that row): what was measured together stays together, fewer peers first."""
+    heads, tails, rows = {}, {}, {}
+    for figure in figures:
+        head = figure["name"].partition(":")[0]
+        heads.setdefault(head, len(heads))
+        tails.setdefault(figure["name"], len(tails))
+        rows.setdefault((figure["name"], figure["peers"]), []).append(figure)
+    return sorted(rows.items(), key=lambda row: (heads[row[0][0].partition(":")[0]], row[0][1], tails[row[0][0]]))
 
 
 def tables(record):
-    """One table for each wire and family; rows in the order in which they were measured first."""
-    names = [plane["name"] for plane in record.planes]
+    """One table for each wire and family."""
+    names = list(dict.fromkeys(plane["name"] for plane in record.planes))
     groups = {}
     for figure in record.figures:
-        group = groups.setdefault((figure["wire_mtu"], figure["inner"], figure["outer"]), {})
-        group.setdefault((figure["name"], figure["peers"]), []).append(figure)
+        groups.setdefault((figure["wire_mtu"], figure["inner"], figure["outer"]), []).append(figure)
     lines = []
-    for (wire_mtu, inner, outer), rows in groups.items():
-        rounds = len({figure["round"] for figures in rows.values() for figure in figures})
-        lines += [f"\nwire MTU {wire_mtu} (inside {wire_mtu - 80}), inner {inner}, outer {outer}: medians of {rounds} round"
-                  f"{'s' if rounds != 1 else ''} [least most], ratio to {record.baseline}",
-                  f"{'':48}" + "".join(f"{name:>{WIDTH}}" for name in names)]
-        for (name, peers), figures in rows.items():
-            label = f"{ARROW[figures[0]['better']]} {name}{f', {peers} peers' if peers != 1 else ''}, {figures[0]['unit']}"
+    for (wire_mtu, inner, outer), found in groups.items():
+        rounds = len({figure["round"] for figure in found})
+        lines.append(f"\nwire MTU {wire_mtu} (inside {wire_mtu - 80}), inner {inner}, outer {outer}: medians of {rounds} round"
+                     f"{'s' if rounds != 1 else ''} [least most], ratio to {record.baseline}")
+        cells = [["", *names]]
+        for (name, peers), figures in rows_of(found):
             base = series(figures, plane=record.baseline)
-            lines.append(f"{label:48}" + "".join(cell(series(figures, plane=plane), base) for plane in names))
+            head, colon, tail = name.partition(":")
+            label = f"{head}{f', {peers} peers' if peers != 1 else ''}{colon}{tail}, {figures[0]['unit']}"
+            cells.append([f"{ARROW[figures[0]['better']]} {label}",
+                          *(cell(series(figures, plane=plane), base) for plane in names)])
+        lines += aligned(cells)
     lines.append("\n↑ more is better, ↓ less is better. A ratio is the median over the rounds of plane / baseline within a round.")
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import time
 from rig.shell import Failure
 
 from laboratory.measure import Trial
-from laboratory.plan import expected_seconds
+from laboratory.plan import expected_seconds, set_up_seconds
 from laboratory.processor import Watch
 from laboratory.topology import Topology
 
@@ -68,9 +68,12 @@ class Rounds:
                 direction = "" if task.direction == "forward" else f" {task.direction}"
                 peers = "" if contender.setting.peers == 1 else f", {contender.setting.peers} peers"
                 self.progress.say(f"round {turn}/{rounds}, MTU {contender.setting.wire_mtu}, {task.measure.name}{variant}{direction}, "
-                                  f"{contender.plane}{peers}", task.measure.cost(task.seconds))
+                                  f"{contender.plane}{peers}", self._cost(task, contender))
                 self._trial(turn, task, contender)
             self._keep({contender for later in self.plan[number + 1:] for contender in later.contenders})
+
+    def _cost(self, task, contender):
+        return task.measure.cost(task.seconds) + (0 if contender in self.alive else set_up_seconds(contender))
 
     def _trial(self, turn, task, contender):
         if contender in self.hopeless:

@@ -47,9 +47,9 @@ def _goodput(gso):
             Reading(f"{name}: lost", 100 * max(0, sent - arrived) / max(1, sent), "%", NEUTRAL),
             Reading(f"{name}: reordered", sum(each["reordered"] for _, each in counts), "datagrams", LESS)]
         if gigabits:
+            readings.append(Reading(f"{name}: CPU, machine", use.lab / gigabits, "s/Gb", LESS))
             if spent is not None:
                 readings.append(Reading(f"{name}: CPU, daemons", (topology.daemon_seconds() - spent) / gigabits, "s/Gb", LESS))
-            readings.append(Reading(f"{name}: CPU, machine", use.lab / gigabits, "s/Gb", LESS))
         return readings
     return take
 
