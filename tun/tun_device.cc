@@ -21,13 +21,13 @@ namespace culvert::tun {
 namespace {
 
 // Newer than the headers of Debian 12 (Linux 6.1).
-constexpr unsigned kTunFUso4 = 0x20, kTunFUso6 = 0x40;    // TUN_F_USO4, TUN_F_USO6: Linux 6.2
+constexpr unsigned kUdpOffloads = 0x20 | 0x40;            // TUN_F_USO4, TUN_F_USO6: Linux 6.2
 constexpr unsigned long kTunGetDevNetNs = _IO('T', 227);  // TUNGETDEVNETNS: Linux 5.2
 
 // TUN's own 500 packets are less than a batch of superpackets cut by a device without offloads.
 constexpr int kTransmitQueueLength = 1000;
 
-constexpr unsigned kTcpOffloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+constexpr unsigned kTcpOffloads = TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 
 io::Error error_of(std::string context) {
   return io::Error{errno, std::move(context)};
@@ -53,18 +53,16 @@ io::Result<io::Fd> open_queue(std::string& name, int flags) {
 // Takes the offloads one kind less at a time until the kernel agrees. They are the device's, not the queue's, and
 // a persistent device keeps those of its last owner: without virtio header nothing could tell us of them.
 io::InnerOffloads agree_on_offloads(int fd, bool vnet_header, const TunOptions& options) {
-  io::InnerOffloads offloads;
-  const bool gso = vnet_header && options.vnet && options.gso;
-  if (gso && options.uso && ::ioctl(fd, TUNSETOFFLOAD, kTcpOffloads | kTunFUso4 | kTunFUso6) == 0) {
-    offloads = {true, true, true, true, true};
-  } else if (gso && ::ioctl(fd, TUNSETOFFLOAD, kTcpOffloads) == 0) {
-    offloads = {true, true, false, false, true};
-  } else if (vnet_header && options.vnet && ::ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) == 0) {
-    offloads.checksum = true;
-  } else {
-    ::ioctl(fd, TUNSETOFFLOAD, 0);
-  }
-  return offloads;
+  const bool vnet = vnet_header && options.vnet;
+  const auto agree = [&](bool tcp, bool udp) {
+    const unsigned flags = TUN_F_CSUM | (tcp ? kTcpOffloads : 0) | (udp ? kUdpOffloads : 0);
+    return vnet && ::ioctl(fd, TUNSETOFFLOAD, flags) == 0;
+  };
+  if (options.uso && agree(options.tso, true)) return {options.tso, options.tso, true, true, true};
+  if (options.tso && agree(true, false)) return {true, true, false, false, true};
+  if (agree(false, false)) return {false, false, false, false, true};
+  ::ioctl(fd, TUNSETOFFLOAD, 0);
+  return {};
 }
 
 // Writes one superpacket of two segments that the kernel will drop: its source is the broadcast address. A
@@ -188,8 +186,8 @@ io::Status TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& o
     return error_of("set the virtio header size of " + name_);
   }
   io::InnerOffloads offloads = agree_on_offloads(fd.get(), vnet_header, options);
-  const bool tcp = offloads.tcp4 && takes_superpacket(fd.get(), io::GsoType::tcp);
-  const bool udp = offloads.udp4 && udp_superpackets_are_safe(kernel_release()) &&
+  const bool tcp = options.join && offloads.tcp4 && takes_superpacket(fd.get(), io::GsoType::tcp);
+  const bool udp = options.join && offloads.udp4 && udp_superpackets_are_safe(kernel_release()) &&
                    takes_superpacket(fd.get(), io::GsoType::udp);
   offloads = {tcp, tcp, udp, udp, offloads.checksum};
   // A full send buffer would make writes wait or fail; the kernel's default already is that, an adopter's may

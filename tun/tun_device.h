@@ -17,8 +17,9 @@ namespace culvert::tun {
 // Switches, one per offload, for kernels where one of them does harm.
 struct TunOptions {
   bool vnet = true;  // virtio_net_hdr: without it every packet comes and goes alone, checksums finished
-  bool gso = true;   // superpackets of TCP and UDP
+  bool tso = true;   // superpackets of TCP
   bool uso = true;   // superpackets of UDP
+  bool join = true;  // superpackets are written too, not only read
   int queues = 1;    // more than one makes a multi-queue device (1 to kMaxQueues)
 };
 

@@ -97,7 +97,9 @@ io::Result<Environment> parse_environment(const GetVariable& get_variable) {
   environment.gso = reader.is_on("CULVERT_GSO");
   environment.gro = reader.is_on("CULVERT_GRO");
   environment.tun_offload = reader.is_on("CULVERT_TUN_OFFLOAD");
+  environment.tun_tso = reader.is_on("CULVERT_TUN_TSO");
   environment.tun_uso = reader.is_on("CULVERT_TUN_USO");
+  environment.tun_join = reader.is_on("CULVERT_TUN_JOIN");
   environment.metrics = reader.listen_address("CULVERT_METRICS");
   environment.aead = reader.text("CULVERT_AEAD");
   if (!reader.error().empty()) {

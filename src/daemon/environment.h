@@ -21,8 +21,10 @@ struct Environment {
   bool foreground = false;               // WG_PROCESS_FOREGROUND=1
   bool gso = true;                       // CULVERT_GSO: UDP_SEGMENT on the outer sockets
   bool gro = true;                       // CULVERT_GRO: UDP_GRO on the outer sockets
-  bool tun_offload = true;               // CULVERT_TUN_OFFLOAD: IFF_VNET_HDR and TSO, USO
+  bool tun_offload = true;               // CULVERT_TUN_OFFLOAD: IFF_VNET_HDR and with it TSO, USO, checksums
+  bool tun_tso = true;                   // CULVERT_TUN_TSO: TSO alone
   bool tun_uso = true;                   // CULVERT_TUN_USO: USO alone
+  bool tun_join = true;                  // CULVERT_TUN_JOIN: join received packets before they are written
   std::optional<io::Endpoint> metrics;   // CULVERT_METRICS=ADDR:PORT, where to serve metrics (as `remote`)
   std::string aead;                      // CULVERT_AEAD, passed on as it is; "" when unset
 

@@ -42,8 +42,9 @@ io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name,
                                                      const Environment& environment) {
   tun::TunOptions options;
   options.vnet = environment.tun_offload;
-  options.gso = environment.tun_offload;
+  options.tso = environment.tun_tso;
   options.uso = environment.tun_uso;
+  options.join = environment.tun_join;
   auto tun = environment.tun_fd ? tun::TunDevice::adopt(io::Fd(*environment.tun_fd), options)
                                 : tun::TunDevice::create(name, options);
   if (!tun) return tun;

@@ -31,7 +31,8 @@ TEST(Environment, HasDefaults) {
     EXPECT_FALSE((*environment).uapi_fd);
     EXPECT_FALSE((*environment).foreground);
     EXPECT_TRUE((*environment).gso && (*environment).gro);
-    EXPECT_TRUE((*environment).tun_offload && (*environment).tun_uso);
+    EXPECT_TRUE((*environment).tun_offload && (*environment).tun_tso);
+    EXPECT_TRUE((*environment).tun_uso && (*environment).tun_join);
     EXPECT_FALSE((*environment).metrics);
     EXPECT_EQ((*environment).aead, "");
     EXPECT_TRUE((*environment).warnings.empty());
@@ -46,7 +47,9 @@ TEST(Environment, ReadsEveryVariable) {
                                   {"CULVERT_GSO", "off"},
                                   {"CULVERT_GRO", "off"},
                                   {"CULVERT_TUN_OFFLOAD", "off"},
+                                  {"CULVERT_TUN_TSO", "off"},
                                   {"CULVERT_TUN_USO", "off"},
+                                  {"CULVERT_TUN_JOIN", "off"},
                                   {"CULVERT_METRICS", "[::1]:9586"},
                                   {"CULVERT_AEAD", "portable"}});
   ASSERT_TRUE(environment);
@@ -56,7 +59,8 @@ TEST(Environment, ReadsEveryVariable) {
   EXPECT_EQ((*environment).uapi_fd, 4);
   EXPECT_TRUE((*environment).foreground);
   EXPECT_FALSE((*environment).gso || (*environment).gro);
-  EXPECT_FALSE((*environment).tun_offload || (*environment).tun_uso);
+  EXPECT_FALSE((*environment).tun_offload || (*environment).tun_tso);
+  EXPECT_FALSE((*environment).tun_uso || (*environment).tun_join);
   EXPECT_EQ(io::to_string(*(*environment).metrics), "[::1]:9586");
   EXPECT_EQ((*environment).aead, "portable");
 }
@@ -103,7 +107,9 @@ TEST(Environment, SaysWhatIsWrongWhereAndHowToMendIt) {
       {"CULVERT_GSO", "0", "'off' or 'on'"},
       {"CULVERT_GRO", "OFF", "'off' or 'on'"},
       {"CULVERT_TUN_OFFLOAD", "false", "'off' or 'on'"},
+      {"CULVERT_TUN_TSO", "None", "'off' or 'on'"},
       {"CULVERT_TUN_USO", "no", "'off' or 'on'"},
+      {"CULVERT_TUN_JOIN", "1", "'off' or 'on'"},
       {"CULVERT_METRICS", "9586", "127.0.0.1:9586"},
       {"CULVERT_METRICS", "localhost:9586", "numeric address"},
       {"CULVERT_METRICS", "127.0.0.1:65536", "127.0.0.1:9586"},

@@ -175,11 +175,22 @@ TEST_F(TunDeviceTest, probes_offloads_and_finds_those_of_tcp) {
 }
 
 TEST_F(TunDeviceTest, leaves_out_what_is_switched_off) {
+  const bool has_uso = make()->queue(0).offloads().udp4;
   TunOptions options;
   options.uso = false;
   EXPECT_FALSE(make(options)->queue(0).offloads().udp4);
-  options.gso = false;
+  EXPECT_TRUE(make(options)->queue(0).offloads().tcp6);
+  options = {};
+  options.tso = false;
   EXPECT_FALSE(make(options)->queue(0).offloads().tcp4);
+  EXPECT_EQ(make(options)->queue(0).offloads().udp6, has_uso);
+  options.uso = false;
+  EXPECT_FALSE(make(options)->queue(0).offloads().udp4);
+  EXPECT_TRUE(make(options)->queue(0).offloads().checksum);
+  options = {};
+  options.join = false;
+  EXPECT_FALSE(make(options)->queue(0).offloads().tcp4);
+  EXPECT_FALSE(make(options)->queue(0).offloads().udp4);
   EXPECT_TRUE(make(options)->queue(0).offloads().checksum);
   options.vnet = false;
   const auto device = make(options);
