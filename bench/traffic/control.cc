@@ -13,14 +13,12 @@
 namespace culvert::traffic {
 namespace {
 
-// Tags of the poller: descriptors, beyond those of others.
-constexpr uint64_t kFirstTag = uint64_t{1} << 32;
 constexpr size_t kMaxLineBytes = 4096;
 constexpr int kBacklog = 16;
 constexpr int kAnswerSeconds = 10;
 
 uint64_t tag_of(const io::Fd& fd) {
-  return kFirstTag + static_cast<uint64_t>(fd.get());
+  return ControlServer::kFirstTag + static_cast<uint64_t>(fd.get());
 }
 
 io::Result<sockaddr_un> address_of_path(const std::string& path) {
@@ -72,10 +70,6 @@ io::Result<ControlServer> ControlServer::open(const std::string& path, io::Polle
 
 ControlServer::~ControlServer() {
   if (listener_) ::unlink(path_.c_str());
-}
-
-bool ControlServer::owns(uint64_t tag) const {
-  return tag >= kFirstTag;
 }
 
 void ControlServer::serve(uint64_t tag, io::Poller& poller, const Answer& answer) {

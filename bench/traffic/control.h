@@ -26,9 +26,9 @@ class ControlServer {
   ControlServer& operator=(ControlServer&&) = delete;
   ~ControlServer();
 
-  // Whether an event with this tag is for serve().
-  bool owns(uint64_t tag) const;
-  // Accepts, reads and answers what is there; never waits.
+  // `tag` is that of an event of the poller: they start at kFirstTag. Accepts, reads and answers what is there; never
+  // waits.
+  static constexpr uint64_t kFirstTag = uint64_t{1} << 32;
   void serve(uint64_t tag, io::Poller& poller, const Answer& answer);
 
  private:

@@ -54,7 +54,9 @@ Report run(const EchoCommand& command) {
   return std::string();
 }
 
-Report run(const HandshakeCommand&) { return io::Error{0, "not yet"}; }
+Report run(const HandshakeCommand&) {
+  return io::Error{0, "not yet"};
+}
 
 Report run(const TransactionCommand& command) {
   const auto result = run_transactions(command.options);

@@ -24,14 +24,14 @@ class Sink {
 
   int fd() const { return socket_.get(); }
 
-  // Takes and counts what is there, at most kMaxBatches batches of it; never waits.
-  void drain();
+  // Takes and counts what is there, at most kMaxBatches batches of it; never waits. Returns how many messages.
+  size_t drain();
 
   void reset();
 
   // One JSON object; `datagrams`, `bytes`, `messages`, `lost`, `reordered`, `duplicates`, `seconds`, and beyond:
   // `overflows` (datagrams that the sink's own buffer had no room for: the sink was too slow), `delay_mean_us` and
-  // `delay_max_us` (from the sender's system call to this program).
+  // `delay_max_us` (from the sender's system call to this program, which naps for up to 100 us at a time).
   std::string report() const;
 
  private:
