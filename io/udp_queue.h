@@ -1,7 +1,12 @@
-// The outer side on UDP sockets: trains go out by sendmmsg with UDP_SEGMENT and come in by recvmmsg with UDP_GRO.
+// The outer side on UDP sockets: trains go out with UDP_SEGMENT and come in with UDP_GRO, in batches by sendmmsg and
+// recvmmsg or by io_uring.
 #pragma once
 
+#include <memory>
+
 #include "io/outer_queue.h"
+#include "io/socket_transfer.h"
+#include "io/transfer.h"
 #include "io/udp_receiver.h"
 #include "io/udp_sender.h"
 #include "io/udp_sockets.h"
@@ -12,15 +17,24 @@ namespace culvert::io {
 class UdpQueue final : public OuterQueue {
  public:
   // Allocates all of its memory: the receive buffers, 8 of 64 KiB; the headers of a batch of messages are part of it.
-  explicit UdpQueue(UdpSockets& sockets) : sockets_(sockets), receiver_(sockets), sender_(sockets) {}
+  explicit UdpQueue(UdpSockets& sockets)
+      : UdpQueue(sockets, std::make_unique<SocketTransfer>(sockets.syscalls())) {}
+  // With another way to move messages.
+  UdpQueue(UdpSockets& sockets, std::unique_ptr<Transfer> transfer)
+      : sockets_(sockets),
+        transfer_(std::move(transfer)),
+        receiver_(sockets, *transfer_),
+        sender_(sockets, *transfer_) {}
 
   size_t receive_batch(std::span<IncomingTrain> trains) override { return receiver_.receive_batch(trains); }
   void send_batch(std::span<OutgoingTrain> trains) override { sender_.send_batch(trains); }
   OuterCounters counters() const override;
   std::array<int, 2> poll_fds() const override;
+  Engine engine() const { return transfer_->engine(); }
 
  private:
   const UdpSockets& sockets_;
+  const std::unique_ptr<Transfer> transfer_;
   UdpReceiver receiver_;
   UdpSender sender_;
 };

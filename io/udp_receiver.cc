@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 
 namespace culvert::io {
 namespace {
@@ -14,8 +15,10 @@ constexpr int kErrorRetries = 4;
 
 }  // namespace
 
-UdpReceiver::UdpReceiver(const UdpSockets& sockets)
-    : sockets_(sockets), memory_(std::make_unique_for_overwrite<uint8_t[]>(kBuffers * kStride)) {
+UdpReceiver::UdpReceiver(const UdpSockets& sockets, Transfer& transfer)
+    : sockets_(sockets),
+      transfer_(transfer),
+      memory_(std::make_unique_for_overwrite<uint8_t[]>(kBuffers * kStride)) {
   for (size_t i = 0; i < kBuffers; ++i) {
     parts_[i] = {memory_.get() + i * kStride, kBufferBytes};
     messages_[i].msg_hdr.msg_name = &addresses_[i];
@@ -42,7 +45,7 @@ size_t UdpReceiver::receive_batch(std::span<IncomingTrain> trains) {
     const size_t room = std::min(kBuffers - buffers_used, trains.size() - count);
     const size_t got = receive_messages(sockets_.fd(family), buffers_used, room);
     for (size_t i = buffers_used; i < buffers_used + got; ++i) {
-      count += take_message(i, trains[count]) ? 1 : 0;
+      count += take_message(messages_[i], trains[count]) ? 1 : 0;
     }
     buffers_used += got;
   }
@@ -59,26 +62,20 @@ size_t UdpReceiver::receive_messages(int fd, size_t first, size_t room) {
     messages_[i].msg_hdr.msg_controllen = kControlBytes;
   }
   for (int errors = 0; errors <= kErrorRetries;) {
-    const int got = sockets_.syscalls().recvmmsg(fd, &messages_[first], static_cast<unsigned>(room),
-                                                 MSG_DONTWAIT, nullptr);
-    if (got >= 0) {
-      return static_cast<size_t>(got);
-    }
-    if (errno == EAGAIN) {
-      return 0;
-    }
-    if (errno !=
-        EINTR) {  // a pending error of the socket, cleared by being reported; what waits comes after it
-      receive_errors_.add(1);
-      ++errors;
+    const Transferred got = transfer_.receive(fd, {&messages_[first], room}, SIZE_MAX);
+    // A pending error of the socket is cleared by being reported; what waits comes after it.
+    const bool failed = got.error != 0 && got.error != EINTR;
+    receive_errors_.add(failed ? 1 : 0);
+    errors += failed ? 1 : 0;
+    if (got.count != 0 || got.error == 0) {
+      return got.count;
     }
   }
   return 0;
 }
 
-// Fills in `train` from receive buffer `index`. False when its datagram is dropped.
-bool UdpReceiver::take_message(size_t index, IncomingTrain& train) {
-  const mmsghdr& message = messages_[index];
+// Fills in `train` from a received message. False when its datagram is dropped.
+bool UdpReceiver::take_message(const mmsghdr& message, IncomingTrain& train) {
   if (message.msg_len == 0) {
     empty_.add(1);
     return false;
@@ -88,9 +85,9 @@ bool UdpReceiver::take_message(size_t index, IncomingTrain& train) {
     truncated_.add(1);
     return false;
   }
-  train.bytes = static_cast<uint8_t*>(parts_[index].iov_base);
+  train.bytes = static_cast<uint8_t*>(message.msg_hdr.msg_iov->iov_base);
   train.length = message.msg_len;
-  train.from = remote_of(addresses_[index]);
+  train.from = remote_of(*static_cast<const SocketAddress*>(message.msg_hdr.msg_name));
   read_control(message.msg_hdr, train);
   if (train.segment_size == 0 || train.segment_size > train.length) {
     train.segment_size = static_cast<uint16_t>(train.length);

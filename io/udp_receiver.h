@@ -1,4 +1,4 @@
-// The receiving half of UdpQueue: recvmmsg into memory of its own, with UDP_GRO.
+// The receiving half of UdpQueue: batches of messages into memory of its own, with UDP_GRO.
 #pragma once
 
 #include <sys/socket.h>
@@ -9,6 +9,7 @@
 
 #include "io/count.h"
 #include "io/outer_queue.h"
+#include "io/transfer.h"
 #include "io/udp_message.h"
 #include "io/udp_sockets.h"
 
@@ -20,7 +21,7 @@ class UdpReceiver {
   static constexpr size_t kBuffers = 8;
   static constexpr size_t kBufferBytes = 65535;  // more than any UDP payload, and a uint16_t
 
-  explicit UdpReceiver(const UdpSockets& sockets);
+  UdpReceiver(const UdpSockets& sockets, Transfer& transfer);
   UdpReceiver(const UdpReceiver&) = delete;
   UdpReceiver& operator=(const UdpReceiver&) = delete;
 
@@ -33,10 +34,11 @@ class UdpReceiver {
 
  private:
   size_t receive_messages(int fd, size_t first, size_t room);
-  bool take_message(size_t index, IncomingTrain& train);
+  bool take_message(const mmsghdr& message, IncomingTrain& train);
 
   // Constant after construction.
   const UdpSockets& sockets_;
+  Transfer& transfer_;
   std::unique_ptr<uint8_t[]> memory_;  // never cleared: pages that no datagram touched take no memory
   iovec parts_[kBuffers]{};
 

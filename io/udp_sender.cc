@@ -54,20 +54,17 @@ void UdpSender::send_family(Family family) {
   next_datagram_ = 0;
   retried_ = false;
   while (const size_t count = compose_messages()) {
-    const int sent = sockets_.syscalls().sendmmsg(sockets_.fd(family), messages_,
-                                                  static_cast<unsigned>(count), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent <= 0) {
-      settle_failure(pieces_[0], sent < 0 ? errno : EAGAIN);
-      continue;
-    }
-    // After a part of the messages the rest is composed again: the next call tells what was wrong with the
-    // first.
-    for (int i = 0; i < sent; ++i) {
+    const Transferred sent = transfer_.send(sockets_.fd(family), {messages_, count});
+    for (size_t i = 0; i < sent.count; ++i) {
       advance(pieces_[i]);
       pieces_[i].train->datagrams_sent += pieces_[i].datagrams;
       datagrams_sent_.add(pieces_[i].datagrams);
     }
-    trains_sent_.add(static_cast<uint64_t>(sent));
+    trains_sent_.add(sent.count);
+    // The rest is composed again, by what was learned of the message that failed.
+    if (sent.error != 0) {
+      settle_failure(pieces_[sent.count], sent.error);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// The sending half of UdpQueue: sendmmsg with UDP_SEGMENT, and what to do when the kernel refuses.
+// The sending half of UdpQueue: batches of messages with UDP_SEGMENT, and what to do when the kernel refuses.
 #pragma once
 
 #include <sys/socket.h>
@@ -8,6 +8,7 @@
 
 #include "io/count.h"
 #include "io/outer_queue.h"
+#include "io/transfer.h"
 #include "io/udp_message.h"
 #include "io/udp_sockets.h"
 
@@ -27,7 +28,7 @@ class UdpSender {
   static constexpr int kWaitMs = 5;
   static constexpr int kMaxWaits = 4;
 
-  explicit UdpSender(UdpSockets& sockets) : sockets_(sockets) {}
+  UdpSender(UdpSockets& sockets, Transfer& transfer) : sockets_(sockets), transfer_(transfer) {}
   UdpSender(const UdpSender&) = delete;
   UdpSender& operator=(const UdpSender&) = delete;
 
@@ -38,7 +39,7 @@ class UdpSender {
   void add_counters(OuterCounters& counters) const;
 
  private:
-  static constexpr size_t kMessages = 64;  // per sendmmsg call
+  static constexpr size_t kMessages = 64;  // per call
 
   // `datagrams` datagrams of a train, from `first` on, that go out as one message.
   struct Piece {
@@ -63,6 +64,7 @@ class UdpSender {
   bool wait_for_room();
 
   UdpSockets& sockets_;
+  Transfer& transfer_;
 
   // The messages of one call, and what each one is a piece of.
   mmsghdr messages_[kMessages]{};

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <charconv>
 #include <climits>
 
+#include "io/ring_transfer.h"
 #include "tun/ip_header.h"
 #include "tun/vnet_header.h"
 
@@ -95,6 +97,21 @@ bool takes_superpacket(int fd, io::GsoType gso) {
     store_be16(transport + kUdpLength, packet_length - kIpv4HeaderBytes);
   }
   return ::write(fd, bytes.data(), kVnetHeaderBytes + packet_length) >= 0 || errno != EINVAL;
+}
+
+// The transfer of a queue; null for the usual one. On a kernel whose TUN may wait whatever io_uring says (before Linux
+// 5.11), it would use threads of its own and mix up the order: there even a write that is refused is refused otherwise.
+io::Result<std::unique_ptr<io::Transfer>> make_transfer(int fd, io::Engine engine) {
+  if (io::chosen_engine(engine) == io::Engine::epoll) return std::unique_ptr<io::Transfer>();
+  auto ring = io::Ring::open();
+  if (!ring) return ring.error();
+  uint8_t no_packet = 0;
+  const iovec part{&no_packet, 1};
+  if (::pwritev2(fd, &part, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP) {
+    return error_of("read and write a TUN device by io_uring (Linux 5.11 and later can)");
+  }
+  return std::unique_ptr<io::Transfer>(
+      std::make_unique<io::RingTransfer>(std::move(*ring), io::RingTransfer::For::packet_devices));
 }
 
 std::string kernel_release() {
@@ -194,7 +211,10 @@ io::Status TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& o
   // not be.
   int unlimited = INT_MAX;
   ::ioctl(fd.get(), TUNSETSNDBUF, &unlimited);
-  queues_.push_back(std::make_unique<TunQueue>(std::move(fd), vnet_header, offloads));
+  auto transfer = make_transfer(fd.get(), options.engine);
+  if (!transfer) return transfer.error();
+  queues_.push_back(std::make_unique<TunQueue>(std::move(fd), vnet_header, offloads, kernel_tun_syscalls(),
+                                               std::move(*transfer)));
   return io::Success{};
 }
 

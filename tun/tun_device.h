@@ -21,6 +21,7 @@ struct TunOptions {
   bool uso = true;   // superpackets of UDP
   bool join = true;  // superpackets are written too, not only read
   int queues = 1;    // more than one makes a multi-queue device (1 to kMaxQueues)
+  io::Engine engine = io::Engine::automatic;
 };
 
 // Whether a kernel of this release ("6.1.0-18-amd64") survives UDP superpackets written to a TUN when they
@@ -36,7 +37,8 @@ class TunDevice {
 
   // Makes the device `name` (1 to 15 bytes; "wg%d" lets the kernel number it) or attaches to a persistent
   // one. Errors: EINVAL for the name or the number of queues, EPERM without CAP_NET_ADMIN, EBUSY when
-  // somebody has it, ENOENT or ENODEV without /dev/net/tun.
+  // somebody has it, ENOENT or ENODEV without /dev/net/tun; those of Ring::open() and EOPNOTSUPP for an io_uring
+  // engine that cannot be had.
   static io::Result<std::unique_ptr<TunDevice>> create(const std::string& name, const TunOptions& options);
 
   // Takes a descriptor that somebody else attached to a TUN device, with or without virtio header; it becomes

@@ -13,27 +13,33 @@ namespace culvert::tun {
 namespace {
 
 constexpr size_t kMaxIovecs = 1024;  // UIO_MAXIOV
+constexpr size_t kSegmentsBytes = 65536;
 
 // How long a batch waits, once, for a queue that says it is full. With TUN's default send buffer (INT_MAX) it
 // never does.
 constexpr int kFullWaitMs = 1;
 
-}  // namespace
-
-const TunSyscalls& kernel_tun_syscalls() {
-  static constexpr TunSyscalls kSyscalls = {::read, ::writev, ::poll};
-  return kSyscalls;
+bool is_writable(const io::GatheredPacket& packet) {
+  return !packet.parts.empty() && packet.parts.size() < kMaxIovecs && packet.parts[0].iov_len != 0 &&
+         packet.length <= TunQueue::kMaxPacketBytes;
 }
 
+bool is_v6(const io::GatheredPacket& packet) {
+  return *static_cast<const uint8_t*>(packet.parts[0].iov_base) >> 4 == 6;
+}
+
+}  // namespace
+
 TunQueue::TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads,
-                   const TunSyscalls& syscalls)
+                   const TunSyscalls& syscalls, std::unique_ptr<io::Transfer> transfer)
     : fd_(std::move(fd)),
       vnet_header_(vnet_header),
       syscalls_(syscalls),
+      transfer_(transfer != nullptr ? std::move(transfer) : std::make_unique<TunTransfer>(syscalls)),
       slots_(new Slot[kReadSlots]),
       whole_(new uint8_t[kMaxPacketBytes]),
-      segment_(new uint8_t[kMaxPacketBytes]),
-      iovecs_(kMaxIovecs),
+      segments_(new uint8_t[kSegmentsBytes]),
+      iovecs_(kIovecs),
       offload_bits_(0) {
   uint8_t bits = 0;
   if (vnet_header) {
@@ -42,6 +48,13 @@ TunQueue::TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offload
                                 (offloads.checksum ? kChecksum : 0));
   }
   offload_bits_.store(bits, std::memory_order_relaxed);
+  const size_t header = vnet_header ? kVnetHeaderBytes : 0;
+  for (size_t i = 0; i < kReadSlots; ++i) {
+    // One byte more than a packet may have, to see it when it is longer.
+    read_parts_[i] = {slots_[i].packet - header, header + kMaxPacketBytes + 1};
+    read_messages_[i].msg_hdr.msg_iov = &read_parts_[i];
+    read_messages_[i].msg_hdr.msg_iovlen = 1;
+  }
 }
 
 io::InnerOffloads TunQueue::offloads() const {
@@ -80,29 +93,17 @@ void TunQueue::count_up(Counter counter, uint64_t by) {
 io::ReadOutcome TunQueue::read_batch(std::span<io::Superpacket> packets, size_t& count) {
   count = 0;
   const size_t header = vnet_header_ ? kVnetHeaderBytes : 0;
-  size_t bytes_read = 0;
-  // Refused packets take no slot, so they are bounded apart: nobody can keep the worker here.
-  size_t refused = 0;
-  while (count < std::min(packets.size(), kReadSlots) && bytes_read < kReadBudgetBytes &&
-         refused < kReadSlots) {
-    uint8_t* const bytes = slots_[count].packet;
-    const ssize_t got = syscalls_.read(fd_.get(), bytes - header, header + kMaxPacketBytes + 1);
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN) break;
-      if (count != 0) break;  // the next call says it again
-      if (errno == EIO) return io::ReadOutcome::down;
-      if (errno == EBADFD || errno == EBADF || errno == ENODEV || errno == ENXIO)
-        return io::ReadOutcome::gone;
-      break;
-    }
+  const std::span<mmsghdr> slots = std::span(read_messages_).first(std::min(packets.size(), kReadSlots));
+  const io::Transferred got = transfer_->receive(fd_.get(), slots, kReadBudgetBytes);
+  uint64_t bytes_read = 0;
+  for (const mmsghdr& message : slots.first(got.count)) {
+    uint8_t* const before = static_cast<uint8_t*>(message.msg_hdr.msg_iov->iov_base);
     io::Superpacket packet;
-    packet.bytes = bytes;
-    packet.length = static_cast<uint32_t>(static_cast<size_t>(got) - std::min<size_t>(got, header));
+    packet.bytes = before + header;
+    packet.length = static_cast<uint32_t>(message.msg_len - std::min<size_t>(message.msg_len, header));
     if (packet.length == 0 || packet.length > kMaxPacketBytes ||
-        (vnet_header_ && !decode_vnet_header(bytes - header, packet.offload))) {
+        (vnet_header_ && !decode_vnet_header(before, packet.offload))) {
       count_up(kReadRefused);
-      ++refused;
       continue;
     }
     bytes_read += packet.length;
@@ -110,28 +111,49 @@ io::ReadOutcome TunQueue::read_batch(std::span<io::Superpacket> packets, size_t&
   }
   count_up(kReadPackets, count);
   count_up(kReadBytes, bytes_read);
-  return io::ReadOutcome::ok;
+  if (got.count != 0) return io::ReadOutcome::ok;  // an error comes again with the next call
+  switch (got.error) {
+    case EIO:
+      return io::ReadOutcome::down;
+    case EBADFD:
+    case EBADF:
+    case ENODEV:
+    case ENXIO:
+      return io::ReadOutcome::gone;
+    default:
+      return io::ReadOutcome::ok;
+  }
 }
 
 size_t TunQueue::write_batch(std::span<const io::GatheredPacket> packets) {
-  size_t taken = 0;
+  const uint64_t written_before = counters_[kWrittenPackets].load(std::memory_order_relaxed);
   waited_ = false;
-  for (size_t i = 0; i < packets.size(); ++i) {
-    const WriteOutcome outcome = write_packet(packets[i]);
-    if (outcome == WriteOutcome::taken) {
-      ++taken;
-      count_up(kWrittenPackets);
-      count_up(kWrittenBytes, packets[i].length);
+  size_t next = 0;
+  WriteOutcome last = WriteOutcome::taken;
+  while (next < packets.size() && last != WriteOutcome::stop) {
+    if (add_messages(packets.subspan(next)) == 0) {
+      last = write_segments(packets[next]);
+      account(packets[next++], last);
       continue;
     }
-    count_up(kWriteDropped);
-    if (outcome == WriteOutcome::stop) {
-      count_up(kWriteDropped, packets.size() - i - 1);
-      count_up(kWriteDown, packets.size() - i);
-      break;
+    for (const WriteOutcome outcome : send_messages()) {
+      last = outcome;
+      // What an offload was refused for is next again, and will be cut.
+      if (outcome == WriteOutcome::refused && refuse_offload(packets[next])) break;
+      account(packets[next++], outcome);
     }
   }
-  return taken;
+  if (last == WriteOutcome::stop) {
+    count_up(kWriteDropped, packets.size() - next);
+    count_up(kWriteDown, packets.size() - next + 1);
+  }
+  return counters_[kWrittenPackets].load(std::memory_order_relaxed) - written_before;
+}
+
+void TunQueue::account(const io::GatheredPacket& packet, WriteOutcome outcome) {
+  if (outcome != WriteOutcome::taken) return count_up(kWriteDropped);
+  count_up(kWrittenPackets);
+  count_up(kWrittenBytes, packet.length);
 }
 
 uint8_t TunQueue::bit_of(const io::Offload& offload, bool v6) {
@@ -146,38 +168,103 @@ uint8_t TunQueue::bit_of(const io::Offload& offload, bool v6) {
   return offload.needs_checksum ? kChecksum : 0;
 }
 
-TunQueue::WriteOutcome TunQueue::write_packet(const io::GatheredPacket& packet) {
-  if (packet.parts.empty() || packet.parts.size() >= kMaxIovecs || packet.parts[0].iov_len == 0 ||
-      packet.length > kMaxPacketBytes) {
-    return WriteOutcome::dropped;
-  }
-  const bool v6 = *static_cast<const uint8_t*>(packet.parts[0].iov_base) >> 4 == 6;
-  const uint8_t needed = bit_of(packet.offload, v6);
-  const uint8_t bits = offload_bits_.load(std::memory_order_relaxed);
-  if ((bits & needed) == needed) {
-    const WriteOutcome outcome = write_whole(packet, v6);
-    if (outcome != WriteOutcome::refused) return outcome;
-    if (needed == 0) return WriteOutcome::dropped;
-    // Some LTS kernels refuse superpackets although they offered to take them.
-    count_up(kOffloadRefusals);
-    offload_bits_.store(static_cast<uint8_t>(bits & ~needed), std::memory_order_relaxed);
-  }
-  return write_segments(packet);
+// What the device has to do for the packet; nothing without virtio header.
+uint8_t TunQueue::needed_bits(const io::GatheredPacket& packet) {
+  return bit_of(packet.offload, is_v6(packet));
 }
 
-TunQueue::WriteOutcome TunQueue::write_whole(const io::GatheredPacket& packet, bool v6) {
-  if (!vnet_header_) {
-    return writev_once(packet.parts.data(), static_cast<int>(packet.parts.size()), packet.length);
+// Whether the packet goes out as it is; it has parts.
+bool TunQueue::takes_whole(const io::GatheredPacket& packet) const {
+  const uint8_t needed = needed_bits(packet);
+  return (offload_bits_.load(std::memory_order_relaxed) & needed) == needed;
+}
+
+// Adds a packet, virtio header and all, to what is sent next. False when there is no room.
+bool TunQueue::add_message(const io::GatheredPacket& packet) {
+  const size_t header = vnet_header_ ? 1 : 0;
+  if (messages_ == kWrites || iovecs_used_ + header + packet.parts.size() > kIovecs) return false;
+  iovec* const parts = &iovecs_[iovecs_used_];
+  write_bytes_[messages_] = packet.length;
+  if (vnet_header_) {
+    uint8_t* const bytes = headers_[messages_].data();
+    encode_vnet_header(packet.offload, is_v6(packet), bytes);
+    parts[0] = {bytes, kVnetHeaderBytes};
+    write_bytes_[messages_] += kVnetHeaderBytes;
   }
-  uint8_t header[kVnetHeaderBytes];
-  encode_vnet_header(packet.offload, v6, header);
-  iovecs_[0] = {header, kVnetHeaderBytes};
-  std::copy(packet.parts.begin(), packet.parts.end(), iovecs_.begin() + 1);
-  return writev_once(iovecs_.data(), static_cast<int>(packet.parts.size() + 1),
-                     kVnetHeaderBytes + packet.length);
+  std::copy(packet.parts.begin(), packet.parts.end(), parts + header);
+  msghdr& message = write_messages_[messages_].msg_hdr;
+  message.msg_iov = parts;
+  message.msg_iovlen = header + packet.parts.size();
+  iovecs_used_ += message.msg_iovlen;
+  ++messages_;
+  return true;
+}
+
+// Adds packets from the front up to one that has to be cut, or cannot be written. Returns how many.
+size_t TunQueue::add_messages(std::span<const io::GatheredPacket> packets) {
+  for (const io::GatheredPacket& packet : packets) {
+    if (!is_writable(packet) || !takes_whole(packet) || !add_message(packet)) break;
+  }
+  return messages_;
+}
+
+// Sends what was added, and forgets it. Returns what became of the messages, up to one that was refused or ends it all.
+std::span<const TunQueue::WriteOutcome> TunQueue::send_messages() {
+  size_t settled = 0;
+  bool over = false;
+  while (settled < messages_ && !over) {
+    const io::Transferred sent =
+        transfer_->send(fd_.get(), std::span(write_messages_).subspan(settled, messages_ - settled));
+    for (const size_t end = settled + sent.count; settled < end; ++settled) {
+      const bool whole = write_messages_[settled].msg_len == write_bytes_[settled];
+      outcomes_[settled] = whole ? WriteOutcome::taken : WriteOutcome::dropped;
+    }
+    if (sent.error == 0 || sent.error == EINTR || (sent.error == EAGAIN && wait_for_room())) continue;
+    const WriteOutcome outcome = outcome_of(sent.error);
+    outcomes_[settled++] = outcome;
+    over = outcome == WriteOutcome::refused || outcome == WriteOutcome::stop;
+  }
+  messages_ = iovecs_used_ = 0;
+  return std::span(outcomes_).first(settled);
+}
+
+TunQueue::WriteOutcome TunQueue::outcome_of(int error) {
+  switch (error) {
+    case EINVAL:
+      return WriteOutcome::refused;
+    case EIO:     // the interface is down
+    case EBADFD:  // deleted
+      return WriteOutcome::stop;
+    case EAGAIN:
+    case ENOBUFS:
+    case ENOMEM:
+      count_up(kWriteFull);
+      return WriteOutcome::dropped;
+    default:
+      return WriteOutcome::dropped;
+  }
+}
+
+// Once per batch. False when there is no more waiting to do.
+bool TunQueue::wait_for_room() {
+  if (waited_) return false;
+  waited_ = true;
+  pollfd writable{fd_.get(), POLLOUT, 0};
+  return syscalls_.poll(&writable, 1, kFullWaitMs) > 0;
+}
+
+// Some LTS kernels refuse superpackets although they offered to take them. False if the packet needs no offload.
+bool TunQueue::refuse_offload(const io::GatheredPacket& packet) {
+  const uint8_t needed = needed_bits(packet);
+  if (needed == 0) return false;
+  count_up(kOffloadRefusals);
+  const uint8_t bits = offload_bits_.load(std::memory_order_relaxed);
+  offload_bits_.store(static_cast<uint8_t>(bits & ~needed), std::memory_order_relaxed);
+  return true;
 }
 
 TunQueue::WriteOutcome TunQueue::write_segments(const io::GatheredPacket& packet) {
+  if (!is_writable(packet)) return WriteOutcome::dropped;
   io::Superpacket whole;
   whole.bytes = whole_.get();
   whole.offload = packet.offload;
@@ -189,50 +276,25 @@ TunQueue::WriteOutcome TunQueue::write_segments(const io::GatheredPacket& packet
   SegmentPlan plan;
   if (plan.plan(whole) != SegmentError::none) return WriteOutcome::dropped;
   count_up(kSegmentedWrites);
-  WriteOutcome outcome = WriteOutcome::taken;
-  for (uint32_t i = 0; i < plan.count(); ++i) {
-    plan.write(i, segment_.get());
-    const iovec part{segment_.get(), plan.length(i)};
-    io::GatheredPacket segment;
-    segment.parts = {&part, 1};
-    segment.length = plan.length(i);
-    const WriteOutcome one = write_whole(segment, false);
-    if (one == WriteOutcome::stop) return one;
-    if (one != WriteOutcome::taken) outcome = WriteOutcome::dropped;
-  }
-  return outcome;
-}
-
-TunQueue::WriteOutcome TunQueue::writev_once(const iovec* parts, int count, size_t bytes) {
-  for (;;) {
-    const ssize_t written = syscalls_.writev(fd_.get(), parts, count);
-    if (written >= 0) {
-      return static_cast<size_t>(written) == bytes ? WriteOutcome::taken : WriteOutcome::dropped;
+  WriteOutcome worst = WriteOutcome::taken;
+  for (uint32_t first = 0; first < plan.count();) {
+    uint32_t used = 0;
+    for (uint32_t i = first; i < plan.count() && used + plan.length(i) <= kSegmentsBytes; ++i) {
+      const iovec part{segments_.get() + used, plan.length(i)};
+      io::GatheredPacket segment;
+      segment.parts = {&part, 1};
+      segment.length = plan.length(i);
+      plan.write(i, segments_.get() + used);
+      if (!add_message(segment)) break;
+      used += plan.length(i);
     }
-    switch (errno) {
-      case EINTR:
-        continue;
-      case EINVAL:
-        return WriteOutcome::refused;
-      case EIO:     // the interface is down
-      case EBADFD:  // deleted
-        return WriteOutcome::stop;
-      case EAGAIN: {
-        pollfd writable{fd_.get(), POLLOUT, 0};
-        if (!waited_) {
-          waited_ = true;
-          if (syscalls_.poll(&writable, 1, kFullWaitMs) > 0) continue;
-        }
-        [[fallthrough]];
-      }
-      case ENOBUFS:
-      case ENOMEM:
-        count_up(kWriteFull);
-        return WriteOutcome::dropped;
-      default:
-        return WriteOutcome::dropped;
+    for (const WriteOutcome outcome : send_messages()) {
+      if (outcome == WriteOutcome::stop) return outcome;
+      worst = outcome == WriteOutcome::taken ? worst : WriteOutcome::dropped;
+      ++first;
     }
   }
+  return worst;
 }
 
 }  // namespace culvert::tun

@@ -1,28 +1,23 @@
-// One queue of a TUN device: batches of superpackets in and out by read and writev.
+// One queue of a TUN device: batches of superpackets in and out, by read and writev or by io_uring.
 #pragma once
 
-#include <poll.h>
-#include <sys/types.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "io/fd.h"
 #include "io/inner_queue.h"
+#include "io/transfer.h"
+#include "tun/tun_transfer.h"
+#include "tun/vnet_header.h"
 
 namespace culvert::tun {
-
-// The system calls of a queue as a table, so that tests can make each one fail; errno as in the manual.
-struct TunSyscalls {
-  ssize_t (*read)(int fd, void* bytes, size_t length);
-  ssize_t (*writev)(int fd, const iovec* parts, int count);
-  int (*poll)(pollfd* fds, nfds_t count, int timeout_ms);
-};
-const TunSyscalls& kernel_tun_syscalls();
 
 // What a queue has seen since it was made. All but the last two count packets, before cutting or after
 // joining.
@@ -38,7 +33,7 @@ struct TunCounters {
 };
 
 // Thread safety: one worker owns it; counters() and offloads() may be called from any thread.
-// All memory is allocated by the constructor: kReadSlots superpackets and the scratch for cutting, 1.2 MiB.
+// All memory is allocated by the constructor: kReadSlots superpackets and the scratch for cutting, 1.3 MiB.
 class TunQueue : public io::InnerQueue {
  public:
   static constexpr size_t kReadSlots = 16;
@@ -46,9 +41,11 @@ class TunQueue : public io::InnerQueue {
   static constexpr size_t kReadBudgetBytes = 256 * 1024;
   static constexpr size_t kMaxPacketBytes = 65535;
 
-  // Takes a non-blocking descriptor. `vnet_header`: whether every packet on it has a virtio_net_hdr.
+  // Takes a non-blocking descriptor. `vnet_header`: whether every packet on it has a virtio_net_hdr. `transfer`: how
+  // packets are moved, null for a TunTransfer of `syscalls`.
   TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads,
-           const TunSyscalls& syscalls = kernel_tun_syscalls());
+           const TunSyscalls& syscalls = kernel_tun_syscalls(),
+           std::unique_ptr<io::Transfer> transfer = nullptr);
 
   int poll_fd() const override { return fd_.get(); }
   io::ReadOutcome read_batch(std::span<io::Superpacket> packets, size_t& count) override;
@@ -57,6 +54,7 @@ class TunQueue : public io::InnerQueue {
 
   TunCounters counters() const;
   bool has_vnet_header() const { return vnet_header_; }
+  io::Engine engine() const { return transfer_->engine(); }
 
  private:
   enum Counter : uint8_t {
@@ -81,20 +79,38 @@ class TunQueue : public io::InnerQueue {
     uint8_t packet[kMaxPacketBytes + 1 + kReadTailroom];
   };
   enum class WriteOutcome : uint8_t { taken, dropped, refused, stop };
+  static constexpr size_t kWrites = 32;  // messages of one send
+  static constexpr size_t kIovecs = 2048;
 
   static uint8_t bit_of(const io::Offload& offload, bool v6);
   void count_up(Counter counter, uint64_t by = 1);
-  WriteOutcome write_packet(const io::GatheredPacket& packet);
-  WriteOutcome write_whole(const io::GatheredPacket& packet, bool v6);
+  static uint8_t needed_bits(const io::GatheredPacket& packet);
+  bool takes_whole(const io::GatheredPacket& packet) const;
+  bool add_message(const io::GatheredPacket& packet);
+  size_t add_messages(std::span<const io::GatheredPacket> packets);
+  std::span<const WriteOutcome> send_messages();
+  WriteOutcome outcome_of(int error);
+  bool wait_for_room();
+  bool refuse_offload(const io::GatheredPacket& packet);
   WriteOutcome write_segments(const io::GatheredPacket& packet);
-  WriteOutcome writev_once(const iovec* parts, int count, size_t bytes);
+  void account(const io::GatheredPacket& packet, WriteOutcome outcome);
 
   const io::Fd fd_;
   const bool vnet_header_;
   const TunSyscalls& syscalls_;
+  const std::unique_ptr<io::Transfer> transfer_;
   const std::unique_ptr<Slot[]> slots_;
-  const std::unique_ptr<uint8_t[]> whole_;    // a gathered packet in one piece, for cutting
-  const std::unique_ptr<uint8_t[]> segment_;  // one segment of it
+  const std::unique_ptr<uint8_t[]> whole_;     // a gathered packet in one piece, for cutting
+  const std::unique_ptr<uint8_t[]> segments_;  // some of its segments
+  std::array<iovec, kReadSlots> read_parts_;
+  std::array<mmsghdr, kReadSlots> read_messages_{};
+
+  // What is to be sent, and what became of it.
+  size_t messages_ = 0, iovecs_used_ = 0;
+  std::array<mmsghdr, kWrites> write_messages_{};
+  std::array<uint32_t, kWrites> write_bytes_;
+  std::array<WriteOutcome, kWrites> outcomes_;
+  std::array<std::array<uint8_t, kVnetHeaderBytes>, kWrites> headers_;
   std::vector<iovec> iovecs_;
   bool waited_ = false;  // this batch has waited for room already
   // Relaxed everywhere: they tell of no other memory. The owner alone writes them.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "io/ring_transfer.h"
 #include "io/udp_queue.h"
 #include "tests/io/outgoing.h"
 
@@ -21,9 +22,37 @@ struct Received {
   size_t datagrams() const { return (bytes.size() + train.segment_size - 1) / train.segment_size; }
 };
 
+// Tests that run with every engine; the ends that they make use the one whose turn it is.
+class WithEngines : public testing::TestWithParam<Engine> {
+ protected:
+  void SetUp() override {
+    if (const auto ring = Ring::open(); GetParam() == Engine::io_uring && !ring) {
+      GTEST_SKIP() << ring.error().text();
+    }
+    engine = GetParam();
+  }
+
+ public:
+  static inline Engine engine = Engine::epoll;
+
+  static std::unique_ptr<Transfer> transfer() {
+    if (engine == Engine::epoll) {
+      return std::make_unique<SocketTransfer>(kernel_syscalls());
+    }
+    auto ring = Ring::open();
+    EXPECT_TRUE(ring);
+    return std::make_unique<RingTransfer>(std::move(*ring), RingTransfer::For::sockets);
+  }
+};
+
+#define INSTANTIATE_WITH_ENGINES(suite)                                                      \
+  INSTANTIATE_TEST_SUITE_P(Engines, suite, testing::Values(Engine::epoll, Engine::io_uring), \
+                           [](const auto& test) { return std::string(engine_name(test.param)); })
+
 // Sockets with their queue.
 struct End {
-  explicit End(const UdpOptions& options = {}) : sockets(open_sockets(options)), queue(*sockets) {}
+  explicit End(const UdpOptions& options = {})
+      : sockets(open_sockets(options)), queue(*sockets, WithEngines::transfer()) {}
 
   // How the other end reaches this one through address `host`.
   Endpoint at(const std::string& host) const {

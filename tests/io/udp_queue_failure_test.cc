@@ -9,8 +9,10 @@
 #include <random>
 #include <vector>
 
+#include "io/ring_transfer.h"
 #include "io/udp_message.h"
 #include "io/udp_queue.h"
+#include "tests/io/fake_ring.h"
 #include "tests/io/outgoing.h"
 
 namespace culvert::io {
@@ -112,6 +114,16 @@ struct FakeKernel {
     return static_cast<int>(count);
   }
 
+  // The same kernel behind a ring.
+  static int answer_entry(Ring::Operation operation, mmsghdr& message) {
+    const int result = operation == Ring::Operation::send ? send(-1, &message, 1, 0) : receive(&message, 1);
+    if (result < 0) {
+      return operation == Ring::Operation::send ? -errno : result;
+    }
+    return static_cast<int>(operation == Ring::Operation::send ? message.msg_hdr.msg_iov->iov_len
+                                                               : message.msg_len);
+  }
+
   static std::vector<Datagram> datagrams(const Endpoint& to) {
     std::vector<Datagram> result;
     for (const Message& m : taken) {
@@ -126,7 +138,7 @@ struct FakeKernel {
   }
 };
 
-class UdpQueueFailureTest : public testing::Test {
+class UdpQueueFailureTest : public testing::TestWithParam<Engine> {
  protected:
   // Peer A has a sticky source, peer B has none, peer C is v6 and has one.
   const Endpoint a_ = endpoint("192.0.2.1:1", "192.0.2.100");
@@ -134,6 +146,7 @@ class UdpQueueFailureTest : public testing::Test {
   const Endpoint c_ = endpoint("[2001:db8::1]:3", "[2001:db8::100]");
   std::unique_ptr<UdpSockets> sockets_;
   std::unique_ptr<UdpQueue> queue_;
+  FakeRing* ring_ = nullptr;  // the queue's, if it has one
   Outgoing out_;
 
   UdpQueueFailureTest() { restart(); }
@@ -148,7 +161,14 @@ class UdpQueueFailureTest : public testing::Test {
   void open(const Syscalls& calls) {
     queue_.reset();
     sockets_ = open_sockets({}, calls);
-    queue_ = std::make_unique<UdpQueue>(*sockets_);
+    if (GetParam() == Engine::epoll) {
+      queue_ = std::make_unique<UdpQueue>(*sockets_);
+      return;
+    }
+    auto ring = std::make_unique<FakeRing>(FakeKernel::answer_entry);
+    ring_ = ring.get();
+    queue_ = std::make_unique<UdpQueue>(
+        *sockets_, std::make_unique<RingTransfer>(std::move(ring), RingTransfer::For::sockets));
   }
 
   // Trains for all three peers by turns: 10 datagrams (short last one), then one, then 20.
@@ -186,11 +206,11 @@ class UdpQueueFailureTest : public testing::Test {
   }
 };
 
-TEST_F(UdpQueueFailureTest, WithoutFailureEachFamilyIsOneCall) {
+TEST_P(UdpQueueFailureTest, WithoutFailureEachFamilyIsOneCall) {
   add_trains();
   queue_->send_batch(out_.trains);
   expect_everything_arrived();
-  EXPECT_EQ(FakeKernel::calls, 2u);
+  EXPECT_EQ(ring_ != nullptr ? ring_->runs : FakeKernel::calls, 2u);
   EXPECT_EQ(FakeKernel::taken.size(), 9u);
   EXPECT_EQ(queue_->counters().trains_sent, 9u);
 }
@@ -239,7 +259,7 @@ const RefusalCase kRefusalCases[] = {
      1, true, true, true, false, false, 2},
 };
 
-TEST_F(UdpQueueFailureTest, WhatWasRefusedIsSentAgainWithLess) {
+TEST_P(UdpQueueFailureTest, WhatWasRefusedIsSentAgainWithLess) {
   for (const RefusalCase& c : kRefusalCases) {
     SCOPED_TRACE(c.name);
     restart();
@@ -274,7 +294,7 @@ TEST_F(UdpQueueFailureTest, WhatWasRefusedIsSentAgainWithLess) {
   }
 }
 
-TEST_F(UdpQueueFailureTest, AKernelThatTakes64DatagramsGetsNoMore) {
+TEST_P(UdpQueueFailureTest, AKernelThatTakes64DatagramsGetsNoMore) {
   FakeKernel::verdict = [](const Message& m) { return m.datagrams() > 64 ? EINVAL : 0; };
   for (const Endpoint& to : {a_, b_, c_}) {
     for (const uint16_t datagrams : {128, 65, 64, 1}) {
@@ -296,7 +316,7 @@ TEST_F(UdpQueueFailureTest, AKernelThatTakes64DatagramsGetsNoMore) {
   }
 }
 
-TEST_F(UdpQueueFailureTest, ATrainOfMoreBytesThanAMessageHoldsIsCut) {
+TEST_P(UdpQueueFailureTest, ATrainOfMoreBytesThanAMessageHoldsIsCut) {
   out_.add(b_, 100, 1400);
   out_.add(c_, 2, 65000);
   queue_->send_batch(out_.trains);
@@ -304,7 +324,7 @@ TEST_F(UdpQueueFailureTest, ATrainOfMoreBytesThanAMessageHoldsIsCut) {
   EXPECT_EQ(FakeKernel::taken.size(), 3 + 2u);
 }
 
-TEST_F(UdpQueueFailureTest, APartOfTheMessagesIsFollowedByTheRest) {
+TEST_P(UdpQueueFailureTest, APartOfTheMessagesIsFollowedByTheRest) {
   for (const size_t most : {1, 2, 3, 5}) {
     SCOPED_TRACE(most);
     restart();
@@ -319,7 +339,7 @@ TEST_F(UdpQueueFailureTest, APartOfTheMessagesIsFollowedByTheRest) {
   }
 }
 
-TEST_F(UdpQueueFailureTest, ATrainIsRefusedHalfWay) {
+TEST_P(UdpQueueFailureTest, ATrainIsRefusedHalfWay) {
   // Datagram by datagram, the fifth one meets a bad source.
   size_t count = 0;
   FakeKernel::verdict = [&](const Message& m) { return m.has_source() && count++ >= 4 ? EINVAL : 0; };
@@ -330,7 +350,7 @@ TEST_F(UdpQueueFailureTest, ATrainIsRefusedHalfWay) {
   EXPECT_EQ(FakeKernel::taken.size(), 10u);
 }
 
-TEST_F(UdpQueueFailureTest, AnInterruptedCallIsMadeAgain) {
+TEST_P(UdpQueueFailureTest, AnInterruptedCallIsMadeAgain) {
   int interruptions = 5;
   FakeKernel::verdict = [&](const Message&) { return interruptions-- > 0 ? EINTR : 0; };
   add_trains();
@@ -339,7 +359,7 @@ TEST_F(UdpQueueFailureTest, AnInterruptedCallIsMadeAgain) {
   EXPECT_EQ(FakeKernel::polls, 0);
 }
 
-TEST_F(UdpQueueFailureTest, AFullBufferIsWaitedFor) {
+TEST_P(UdpQueueFailureTest, AFullBufferIsWaitedFor) {
   for (const int error : {EAGAIN, ENOBUFS}) {
     restart();
     add_trains();
@@ -356,7 +376,7 @@ TEST_F(UdpQueueFailureTest, AFullBufferIsWaitedFor) {
   }
 }
 
-TEST_F(UdpQueueFailureTest, ABufferThatStaysFullIsWaitedForOnceAndWhatDoesNotFitIsCounted) {
+TEST_P(UdpQueueFailureTest, ABufferThatStaysFullIsWaitedForOnceAndWhatDoesNotFitIsCounted) {
   for (const int error : {EAGAIN, ENOBUFS}) {
     restart();
     add_trains();
@@ -375,7 +395,7 @@ TEST_F(UdpQueueFailureTest, ABufferThatStaysFullIsWaitedForOnceAndWhatDoesNotFit
   }
 }
 
-TEST_F(UdpQueueFailureTest, ABufferThatHasRoomAndRefusesAllTheSameIsWaitedForAFewTimesOnly) {
+TEST_P(UdpQueueFailureTest, ABufferThatHasRoomAndRefusesAllTheSameIsWaitedForAFewTimesOnly) {
   FakeKernel::verdict = [](const Message&) { return ENOBUFS; };
   add_trains();
   queue_->send_batch(out_.trains);
@@ -383,7 +403,7 @@ TEST_F(UdpQueueFailureTest, ABufferThatHasRoomAndRefusesAllTheSameIsWaitedForAFe
   EXPECT_EQ(queue_->counters().send_stalls, out_.total());
 }
 
-TEST_F(UdpQueueFailureTest, APeerThatCannotBeReachedCostsItsTrainsOnly) {
+TEST_P(UdpQueueFailureTest, APeerThatCannotBeReachedCostsItsTrainsOnly) {
   for (const int error :
        {ENETUNREACH, EHOSTUNREACH, EPERM, ENETDOWN, EACCES, EAFNOSUPPORT, EINVAL, EIO, ENODEV}) {
     for (const Endpoint& lost : {a_, b_, c_}) {
@@ -408,7 +428,7 @@ TEST_F(UdpQueueFailureTest, APeerThatCannotBeReachedCostsItsTrainsOnly) {
   }
 }
 
-TEST_F(UdpQueueFailureTest, ADatagramThatIsTooLongIsDroppedAlone) {
+TEST_P(UdpQueueFailureTest, ADatagramThatIsTooLongIsDroppedAlone) {
   FakeKernel::verdict = [](const Message& m) { return m.bytes.size() >= 100 ? EMSGSIZE : 0; };
   out_.add(b_, 3, 100, 60);
   queue_->send_batch(out_.trains);
@@ -417,7 +437,7 @@ TEST_F(UdpQueueFailureTest, ADatagramThatIsTooLongIsDroppedAlone) {
   EXPECT_EQ(queue_->counters().gso_downgrades, 1u);
 }
 
-TEST_F(UdpQueueFailureTest, AFamilyWithoutSocketCostsItsTrainsOnly) {
+TEST_P(UdpQueueFailureTest, AFamilyWithoutSocketCostsItsTrainsOnly) {
   const Syscalls& calls = FakeKernel::reset();
   FakeKernel::has_v6 = false;
   open(calls);
@@ -426,7 +446,7 @@ TEST_F(UdpQueueFailureTest, AFamilyWithoutSocketCostsItsTrainsOnly) {
   expect_arrived_but_for(c_);
 }
 
-TEST_F(UdpQueueFailureTest, WhateverHappensEveryDatagramIsSentOrCountedAndInOrder) {
+TEST_P(UdpQueueFailureTest, WhateverHappensEveryDatagramIsSentOrCountedAndInOrder) {
   std::mt19937 random(20260101);
   const int kErrors[] = {EINTR, EAGAIN, ENOBUFS, EINVAL, EMSGSIZE, EIO, ENETUNREACH, EPERM, ENODEV, EFAULT};
   for (int round = 0; round < 300; ++round) {
@@ -483,7 +503,7 @@ void fill(mmsghdr& message, size_t length, int flags = 0, int gro_size = 0) {
   }
 }
 
-TEST_F(UdpQueueFailureTest, APendingErrorIsCountedAndWhatComesBehindItReceived) {
+TEST_P(UdpQueueFailureTest, APendingErrorIsCountedAndWhatComesBehindItReceived) {
   int calls = 0;
   FakeKernel::receive = [&](mmsghdr* messages, unsigned) {
     switch (++calls) {
@@ -505,7 +525,7 @@ TEST_F(UdpQueueFailureTest, APendingErrorIsCountedAndWhatComesBehindItReceived) 
   EXPECT_EQ(queue_->counters().receive_errors, 1u);
 }
 
-TEST_F(UdpQueueFailureTest, ASocketThatOnlyFailsDoesNotHoldTheWorker) {
+TEST_P(UdpQueueFailureTest, ASocketThatOnlyFailsDoesNotHoldTheWorker) {
   FakeKernel::receive = [](mmsghdr*, unsigned) { return -ENOMEM; };
   IncomingTrain trains[4];
   EXPECT_EQ(queue_->receive_batch(trains), 0u);
@@ -513,20 +533,33 @@ TEST_F(UdpQueueFailureTest, ASocketThatOnlyFailsDoesNotHoldTheWorker) {
   EXPECT_LT(queue_->counters().receive_errors, 20u);
 }
 
-TEST_F(UdpQueueFailureTest, OnlyWholeDatagramsAreHandedOn) {
-  int calls = 0;
+TEST_P(UdpQueueFailureTest, OnlyWholeDatagramsAreHandedOn) {
+  unsigned next = 0;
   FakeKernel::receive = [&](mmsghdr* messages, unsigned count) {
-    if (++calls > 1) {
-      return -EAGAIN;
+    unsigned filled = 0;
+    for (; filled < count && next < 6; ++filled, ++next) {
+      mmsghdr& message = messages[filled];
+      switch (next) {
+        case 0:
+          fill(message, 65535, MSG_TRUNC);
+          break;
+        case 1:
+          fill(message, 100);
+          break;
+        case 2:
+          fill(message, 0);
+          break;
+        case 3:
+          fill(message, 300, MSG_CTRUNC, 100);
+          break;
+        case 4:
+          fill(message, 250, 0, 100);
+          break;
+        default:
+          fill(message, 200, 0, 1000);
+      }
     }
-    EXPECT_GE(count, 6u);
-    fill(messages[0], 65535, MSG_TRUNC);
-    fill(messages[1], 100);
-    fill(messages[2], 0);
-    fill(messages[3], 300, MSG_CTRUNC, 100);
-    fill(messages[4], 250, 0, 100);
-    fill(messages[5], 200, 0, 1000);
-    return 6;
+    return filled != 0 ? static_cast<int>(filled) : -EAGAIN;
   };
   IncomingTrain trains[8];
   ASSERT_EQ(queue_->receive_batch(trains), 3u);
@@ -540,6 +573,9 @@ TEST_F(UdpQueueFailureTest, OnlyWholeDatagramsAreHandedOn) {
   EXPECT_EQ(counters.trains_received, 3u);
   EXPECT_EQ(counters.datagrams_received, 1 + 3 + 1u);
 }
+
+INSTANTIATE_TEST_SUITE_P(Engines, UdpQueueFailureTest, testing::Values(Engine::epoll, Engine::io_uring),
+                         [](const auto& test) { return std::string(engine_name(test.param)); });
 
 }  // namespace
 }  // namespace culvert::io

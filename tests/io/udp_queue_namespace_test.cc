@@ -69,7 +69,10 @@ class Loopback {
     GTEST_SKIP() << "needs the right to make network namespaces (root)"; \
   }
 
-TEST(UdpQueueNamespaceTest, NoRouteIsCountedAndPassesWithTheRoute) {
+class UdpQueueNamespaceTest : public WithEngines {};
+INSTANTIATE_WITH_ENGINES(UdpQueueNamespaceTest);
+
+TEST_P(UdpQueueNamespaceTest, NoRouteIsCountedAndPassesWithTheRoute) {
   IN_NEW_NAMESPACE([] {
     End from, to;
     EXPECT_EQ(preferred_source(to.at("127.0.0.1"), 0), Address{});
@@ -92,7 +95,7 @@ TEST(UdpQueueNamespaceTest, NoRouteIsCountedAndPassesWithTheRoute) {
   });
 }
 
-TEST(UdpQueueNamespaceTest, APathTooSmallForTheSegmentsGetsFragments) {
+TEST_P(UdpQueueNamespaceTest, APathTooSmallForTheSegmentsGetsFragments) {
   IN_NEW_NAMESPACE([] {
     Loopback loopback;
     loopback.mtu(1280);
@@ -124,7 +127,7 @@ TEST(UdpQueueNamespaceTest, APathTooSmallForTheSegmentsGetsFragments) {
   });
 }
 
-TEST(UdpQueueNamespaceTest, ASourceThatIsRemovedFromTheHostIsForgotten) {
+TEST_P(UdpQueueNamespaceTest, ASourceThatIsRemovedFromTheHostIsForgotten) {
   IN_NEW_NAMESPACE([] {
     Loopback loopback;
     loopback.up();
@@ -151,7 +154,7 @@ TEST(UdpQueueNamespaceTest, ASourceThatIsRemovedFromTheHostIsForgotten) {
   });
 }
 
-TEST(UdpQueueNamespaceTest, SmallBuffersLoseNothingOnSendThatIsNotCounted) {
+TEST_P(UdpQueueNamespaceTest, SmallBuffersLoseNothingOnSendThatIsNotCounted) {
   IN_NEW_NAMESPACE([] {
     Loopback().up();
     End from({.send_buffer_bytes = 4096}), to;

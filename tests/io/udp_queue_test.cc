@@ -36,7 +36,10 @@ const TrainCase kTrainCases[] = {
     {"two datagrams of half a train", 2, 32736, 0},
 };
 
-TEST(UdpQueueTest, TrainsArriveAsTheyWereSent) {
+class UdpQueueTest : public WithEngines {};
+INSTANTIATE_WITH_ENGINES(UdpQueueTest);
+
+TEST_P(UdpQueueTest, TrainsArriveAsTheyWereSent) {
   for (const bool gso : {true, false}) {
     for (const bool gro : {true, false}) {
       End from({.gso = gso}), to({.gro = gro});
@@ -73,7 +76,7 @@ TEST(UdpQueueTest, TrainsArriveAsTheyWereSent) {
   }
 }
 
-TEST(UdpQueueTest, EveryNumberOfDatagramsArrives) {
+TEST_P(UdpQueueTest, EveryNumberOfDatagramsArrives) {
   End from, to;
   for (const char* host : kHosts) {
     for (uint16_t datagrams = 1; datagrams <= kMaxTrainDatagrams; ++datagrams) {
@@ -85,7 +88,7 @@ TEST(UdpQueueTest, EveryNumberOfDatagramsArrives) {
   }
 }
 
-TEST(UdpQueueTest, EveryPowerOfTwoAndItsNeighboursArriveAsOneDatagram) {
+TEST_P(UdpQueueTest, EveryPowerOfTwoAndItsNeighboursArriveAsOneDatagram) {
   End from, to;
   for (const char* host : kHosts) {
     for (uint32_t power = 1; power <= 65536; power *= 2) {
@@ -102,7 +105,7 @@ TEST(UdpQueueTest, EveryPowerOfTwoAndItsNeighboursArriveAsOneDatagram) {
   }
 }
 
-TEST(UdpQueueTest, ABatchForManyEndpointsKeepsTheOrderOfEach) {
+TEST_P(UdpQueueTest, ABatchForManyEndpointsKeepsTheOrderOfEach) {
   End from, a, b;
   const Endpoint ends[] = {a.at("127.0.0.1"), b.at("[::1]"), b.at("127.0.0.1"), a.at("[::1]")};
   Outgoing out;
@@ -127,7 +130,7 @@ TEST(UdpQueueTest, ABatchForManyEndpointsKeepsTheOrderOfEach) {
   EXPECT_EQ(from.queue.counters().datagrams_sent, out.total());
 }
 
-TEST(UdpQueueTest, TheTrafficClassIsCarried) {
+TEST_P(UdpQueueTest, TheTrafficClassIsCarried) {
   End from, to;
   for (const char* host : kHosts) {
     for (const uint8_t traffic_class : {0x00, 0x01, 0x02, 0x03, 0x88, 0xb8, 0xff}) {
@@ -143,7 +146,7 @@ TEST(UdpQueueTest, TheTrafficClassIsCarried) {
   }
 }
 
-TEST(UdpQueueTest, AnAnswerLeavesFromTheAddressThatWasAsked) {
+TEST_P(UdpQueueTest, AnAnswerLeavesFromTheAddressThatWasAsked) {
   End a, b;
   Outgoing question;
   question.add(b.at("127.0.0.2"), 3, 100);
@@ -164,7 +167,7 @@ TEST(UdpQueueTest, AnAnswerLeavesFromTheAddressThatWasAsked) {
   }
 }
 
-TEST(UdpQueueTest, ASourceThatIsNotOursIsForgottenAndNothingIsLost) {
+TEST_P(UdpQueueTest, ASourceThatIsNotOursIsForgottenAndNothingIsLost) {
   End from, to;
   for (const auto& [host, source] :
        {std::pair("127.0.0.1", "203.0.113.77"), std::pair("[::1]", "[2001:db8::77]")}) {
@@ -185,7 +188,7 @@ TEST(UdpQueueTest, ASourceThatIsNotOursIsForgottenAndNothingIsLost) {
   EXPECT_EQ(from.queue.counters().gso_downgrades, 0u);
 }
 
-TEST(UdpQueueTest, ASourceOfTheOtherFamilyIsNoObstacle) {
+TEST_P(UdpQueueTest, ASourceOfTheOtherFamilyIsNoObstacle) {
   End from, to;
   Endpoint moved = to.at("[::1]");
   moved.source = endpoint("127.0.0.1:0").remote;
@@ -196,7 +199,7 @@ TEST(UdpQueueTest, ASourceOfTheOtherFamilyIsNoObstacle) {
   EXPECT_FALSE(out.trains[0].source_refused);
 }
 
-TEST(UdpQueueTest, ATrainThatMayNotUseGsoGoesDatagramByDatagram) {
+TEST_P(UdpQueueTest, ATrainThatMayNotUseGsoGoesDatagramByDatagram) {
   End from, to;
   Outgoing out;
   out.add(to.at("127.0.0.1"), 100, 50, 3).allow_gso = false;
@@ -205,7 +208,7 @@ TEST(UdpQueueTest, ATrainThatMayNotUseGsoGoesDatagramByDatagram) {
   EXPECT_EQ(split(to.receive(100)), out.datagrams(to.at("127.0.0.1")));
 }
 
-TEST(UdpQueueTest, BothFamiliesGetTheirTurn) {
+TEST_P(UdpQueueTest, BothFamiliesGetTheirTurn) {
   End from, to({.gro = false});
   Outgoing flood;
   for (const char* host : kHosts) {
@@ -221,7 +224,7 @@ TEST(UdpQueueTest, BothFamiliesGetTheirTurn) {
   }
 }
 
-TEST(UdpQueueTest, TakesNoMoreThanThereIsRoomFor) {
+TEST_P(UdpQueueTest, TakesNoMoreThanThereIsRoomFor) {
   End from, to({.gro = false});
   Outgoing out;
   out.add(to.at("127.0.0.1"), 5, 10);
@@ -233,7 +236,7 @@ TEST(UdpQueueTest, TakesNoMoreThanThereIsRoomFor) {
   EXPECT_EQ(to.queue.receive_batch(trains), 0u);
 }
 
-TEST(UdpQueueTest, AnEmptyDatagramIsCountedAndNoTrain) {
+TEST_P(UdpQueueTest, AnEmptyDatagramIsCountedAndNoTrain) {
   End from, to;
   for (const char* host : kHosts) {
     EXPECT_EQ(from.sockets->send_datagram({}, to.at(host), 0).error, 0);
@@ -246,7 +249,7 @@ TEST(UdpQueueTest, AnEmptyDatagramIsCountedAndNoTrain) {
   EXPECT_EQ(to.queue.counters().datagrams_received, 2u);
 }
 
-TEST(UdpQueueTest, ADatagramForNobodyDoesNotDisturbTheNext) {
+TEST_P(UdpQueueTest, ADatagramForNobodyDoesNotDisturbTheNext) {
   End from, to;
   Endpoint nobody;
   {
@@ -265,7 +268,7 @@ TEST(UdpQueueTest, ADatagramForNobodyDoesNotDisturbTheNext) {
   EXPECT_EQ(from.queue.counters().receive_errors, 0u);
 }
 
-TEST(UdpQueueTest, AnInvalidEndpointIsDroppedAndCounted) {
+TEST_P(UdpQueueTest, AnInvalidEndpointIsDroppedAndCounted) {
   End from, to;
   Outgoing out;
   out.add(Endpoint{}, 3, 10);
@@ -277,7 +280,7 @@ TEST(UdpQueueTest, AnInvalidEndpointIsDroppedAndCounted) {
   from.queue.send_batch({});
 }
 
-TEST(UdpQueueTest, ADatagramTooLongForItsFamilyIsDroppedAlone) {
+TEST_P(UdpQueueTest, ADatagramTooLongForItsFamilyIsDroppedAlone) {
   End from, to;
   Outgoing out;
   out.add(to.at("127.0.0.1"), 1, 65508);

@@ -19,6 +19,7 @@
 #include <cstring>
 #include <map>
 
+#include "io/ring.h"
 #include "tests/tun/packets.h"
 #include "tun/coalesce.h"
 #include "tun/segment.h"
@@ -91,15 +92,18 @@ sockaddr_in endpoint(const char* address, uint16_t port) {
   return in;
 }
 
-class TunDeviceTest : public testing::Test {
+class TunDeviceTest : public testing::TestWithParam<io::Engine> {
  protected:
   void SetUp() override {
     if (!missing().empty()) GTEST_SKIP() << missing();
+    if (const auto ring = io::Ring::open(); GetParam() == io::Engine::io_uring && !ring)
+      GTEST_SKIP() << ring.error().text();
     static int made = 0;
     name = "tt" + std::to_string(::getpid() % 100000) + "x" + std::to_string(made++);
   }
 
-  std::unique_ptr<TunDevice> make(const TunOptions& options = {}) {
+  std::unique_ptr<TunDevice> make(TunOptions options = {}) {
+    options.engine = GetParam();
     auto device = TunDevice::create(name, options);
     EXPECT_TRUE(device) << device.error().text();
     return device ? std::move(*device) : nullptr;
@@ -136,14 +140,14 @@ std::vector<Bytes> cut(const io::Superpacket& packet) {
   return segments;
 }
 
-TEST_F(TunDeviceTest, has_the_name_asked_for_and_a_virtio_header) {
+TEST_P(TunDeviceTest, has_the_name_asked_for_and_a_virtio_header) {
   const auto device = make();
   ASSERT_TRUE(device);
   EXPECT_EQ(device->name(), name);
   EXPECT_TRUE(device->queue(0).has_vnet_header());
 }
 
-TEST_F(TunDeviceTest, has_a_long_transmit_queue) {
+TEST_P(TunDeviceTest, has_a_long_transmit_queue) {
   const auto device = make();
   ASSERT_TRUE(device);
   ifreq request{};
@@ -157,14 +161,14 @@ TEST_F(TunDeviceTest, has_a_long_transmit_queue) {
   EXPECT_GE(length, 1000);
 }
 
-TEST_F(TunDeviceTest, lets_the_kernel_number_a_name) {
+TEST_P(TunDeviceTest, lets_the_kernel_number_a_name) {
   name = "ttn%d";
   const auto device = make();
   ASSERT_TRUE(device);
   EXPECT_THAT(device->name(), testing::MatchesRegex("ttn[0-9]+"));
 }
 
-TEST_F(TunDeviceTest, probes_offloads_and_finds_those_of_tcp) {
+TEST_P(TunDeviceTest, probes_offloads_and_finds_those_of_tcp) {
   const auto device = make();
   ASSERT_TRUE(device);
   const io::InnerOffloads offloads = device->queue(0).offloads();
@@ -174,7 +178,7 @@ TEST_F(TunDeviceTest, probes_offloads_and_finds_those_of_tcp) {
   EXPECT_EQ(offloads.udp4, offloads.udp6);
 }
 
-TEST_F(TunDeviceTest, leaves_out_what_is_switched_off) {
+TEST_P(TunDeviceTest, leaves_out_what_is_switched_off) {
   const bool has_uso = make()->queue(0).offloads().udp4;
   TunOptions options;
   options.uso = false;
@@ -198,7 +202,7 @@ TEST_F(TunDeviceTest, leaves_out_what_is_switched_off) {
   EXPECT_FALSE(device->queue(0).offloads().checksum);
 }
 
-TEST_F(TunDeviceTest, sets_and_reads_the_mtu) {
+TEST_P(TunDeviceTest, sets_and_reads_the_mtu) {
   const auto device = make();
   ASSERT_TRUE(device);
   ASSERT_TRUE(device->set_mtu(1420));
@@ -208,7 +212,7 @@ TEST_F(TunDeviceTest, sets_and_reads_the_mtu) {
   EXPECT_EQ(device->set_mtu(7).error().number, EINVAL);
 }
 
-TEST_F(TunDeviceTest, knows_the_namespace_it_is_in) {
+TEST_P(TunDeviceTest, knows_the_namespace_it_is_in) {
   const auto device = make();
   ASSERT_TRUE(device);
   const io::Result<io::Fd> found = device->device_namespace_fd();
@@ -220,7 +224,7 @@ TEST_F(TunDeviceTest, knows_the_namespace_it_is_in) {
   EXPECT_EQ(a.st_ino, b.st_ino);
 }
 
-TEST_F(TunDeviceTest, opens_as_many_queues_as_asked) {
+TEST_P(TunDeviceTest, opens_as_many_queues_as_asked) {
   TunOptions options;
   options.queues = 3;
   const auto device = make(options);
@@ -228,7 +232,7 @@ TEST_F(TunDeviceTest, opens_as_many_queues_as_asked) {
   EXPECT_EQ(device->queue_count(), 3u);
 }
 
-TEST_F(TunDeviceTest, says_what_was_wrong) {
+TEST_P(TunDeviceTest, says_what_was_wrong) {
   EXPECT_EQ(TunDevice::create("", {}).error().number, EINVAL);
   EXPECT_EQ(TunDevice::create("a-name-too-long-for-linux", {}).error().number, EINVAL);
   TunOptions options;
@@ -240,14 +244,14 @@ TEST_F(TunDeviceTest, says_what_was_wrong) {
   EXPECT_THAT(second.error().text(), testing::HasSubstr(name));
 }
 
-TEST_F(TunDeviceTest, adopts_a_descriptor_with_or_without_virtio_header) {
+TEST_P(TunDeviceTest, adopts_a_descriptor_with_or_without_virtio_header) {
   for (const int flags : {IFF_TUN | IFF_NO_PI, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR}) {
     io::Fd fd(::open("/dev/net/tun", O_RDWR));
     ifreq request{};
     name.copy(request.ifr_name, IFNAMSIZ - 1);
     request.ifr_flags = static_cast<short>(flags);
     ASSERT_EQ(::ioctl(fd.get(), TUNSETIFF, &request), 0);
-    auto device = TunDevice::adopt(std::move(fd), {});
+    auto device = TunDevice::adopt(std::move(fd), {.engine = GetParam()});
     ASSERT_TRUE(device) << device.error().text();
     EXPECT_EQ((*device)->name(), name);
     const bool vnet_header = (flags & IFF_VNET_HDR) != 0;
@@ -260,7 +264,7 @@ TEST_F(TunDeviceTest, adopts_a_descriptor_with_or_without_virtio_header) {
   }
 }
 
-TEST_F(TunDeviceTest, adopts_nothing_but_attached_tun_descriptors) {
+TEST_P(TunDeviceTest, adopts_nothing_but_attached_tun_descriptors) {
   EXPECT_EQ(TunDevice::adopt(io::Fd(::open("/dev/null", O_RDWR)), {}).error().number, EBADFD);
   EXPECT_EQ(TunDevice::adopt(io::Fd(::open("/dev/net/tun", O_RDWR)), {}).error().number, EBADFD);
   io::Fd fd(::open("/dev/net/tun", O_RDWR));
@@ -270,7 +274,7 @@ TEST_F(TunDeviceTest, adopts_nothing_but_attached_tun_descriptors) {
   EXPECT_EQ(TunDevice::adopt(std::move(fd), {}).error().number, EINVAL);
 }
 
-TEST_F(TunDeviceTest, drops_and_counts_writes_while_it_is_down) {
+TEST_P(TunDeviceTest, drops_and_counts_writes_while_it_is_down) {
   const auto device = make();
   ASSERT_TRUE(device);
   Bytes bytes = test::make_packet(test::PacketSpec{});
@@ -303,7 +307,7 @@ void delete_device(const std::string& name) {
   ASSERT_EQ(answer.outcome.error, 0);
 }
 
-TEST_F(TunDeviceTest, says_that_it_is_gone_once_somebody_deleted_it) {
+TEST_P(TunDeviceTest, says_that_it_is_gone_once_somebody_deleted_it) {
   const auto device = make();
   ASSERT_TRUE(device);
   TunQueue& queue = device->queue(0);
@@ -323,7 +327,7 @@ TEST_F(TunDeviceTest, says_that_it_is_gone_once_somebody_deleted_it) {
   EXPECT_FALSE(device->mtu());
 }
 
-TEST_F(TunDeviceTest, reads_a_udp_superpacket_or_its_segments_with_right_checksums) {
+TEST_P(TunDeviceTest, reads_a_udp_superpacket_or_its_segments_with_right_checksums) {
   const auto device = make();
   ASSERT_TRUE(device);
   ASSERT_TRUE(device->set_mtu(1420));
@@ -412,7 +416,7 @@ class TcpPeer {
   test::PacketSpec spec_;
 };
 
-TEST_F(TunDeviceTest, carries_tcp_superpackets_both_ways) {
+TEST_P(TunDeviceTest, carries_tcp_superpackets_both_ways) {
   const auto device = make();
   ASSERT_TRUE(device);
   ASSERT_TRUE(device->set_mtu(1420));
@@ -500,7 +504,7 @@ void deliver_datagrams(TunQueue& queue, const sockaddr* at, socklen_t at_bytes, 
   }
 }
 
-TEST_F(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v4) {
+TEST_P(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v4) {
   const auto device = make();
   ASSERT_TRUE(device);
   bring_up(name, "10.77.3.1");
@@ -508,7 +512,7 @@ TEST_F(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v4) {
   deliver_datagrams(device->queue(0), reinterpret_cast<const sockaddr*>(&at), sizeof at, false);
 }
 
-TEST_F(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v6) {
+TEST_P(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v6) {
   const auto device = make();
   ASSERT_TRUE(device);
   bring_up(name, "10.77.4.1");
@@ -537,6 +541,9 @@ TEST(KernelRelease, decides_whether_udp_superpackets_are_written) {
                                                 {"x.y", false}};
   for (const auto& [release, safe] : releases) EXPECT_EQ(udp_superpackets_are_safe(release), safe) << release;
 }
+
+INSTANTIATE_TEST_SUITE_P(Engines, TunDeviceTest, testing::Values(io::Engine::epoll, io::Engine::io_uring),
+                         [](const auto& engine) { return std::string(engine_name(engine.param)); });
 
 }  // namespace
 }  // namespace culvert::tun

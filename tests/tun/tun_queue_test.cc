@@ -1,4 +1,4 @@
-// Reading and writing batches, with system calls that do what a case says.
+// Reading and writing batches by either engine, with system calls that do what a case says.
 #include "tun/tun_queue.h"
 
 #include <gtest/gtest.h>
@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <deque>
 
+#include "io/ring_transfer.h"
+#include "tests/io/fake_ring.h"
 #include "tests/tun/packets.h"
 #include "tun/coalesce.h"
 
@@ -102,8 +104,23 @@ struct Train {
   Coalescer coalescer;
 };
 
-class TunQueueTest : public testing::Test {
+// The same device behind a ring.
+int answer_entry(io::Ring::Operation operation, mmsghdr& message) {
+  const msghdr& header = message.msg_hdr;
+  const ssize_t result = operation == io::Ring::Operation::read
+                             ? fake_read(-1, header.msg_iov->iov_base, header.msg_iov->iov_len)
+                             : fake_writev(-1, header.msg_iov, static_cast<int>(header.msg_iovlen));
+  return result < 0 ? -errno : static_cast<int>(result);
+}
+
+class TunQueueTest : public testing::TestWithParam<io::Engine> {
  protected:
+  static std::unique_ptr<io::Transfer> transfer() {
+    if (GetParam() == io::Engine::epoll) return nullptr;
+    return std::make_unique<io::RingTransfer>(std::make_unique<io::FakeRing>(answer_entry),
+                                              io::RingTransfer::For::packet_devices);
+  }
+
   void SetUp() override { device = &fake; }
   ReadOutcome read(TunQueue& from, size_t room = 64) {
     packets.resize(room);
@@ -111,13 +128,13 @@ class TunQueueTest : public testing::Test {
   }
 
   FakeDevice fake;
-  TunQueue queue{io::Fd(), true, kAll, kFakes};
-  TunQueue plain{io::Fd(), false, kAll, kFakes};
+  TunQueue queue{io::Fd(), true, kAll, kFakes, transfer()};
+  TunQueue plain{io::Fd(), false, kAll, kFakes, transfer()};
   std::vector<io::Superpacket> packets;
   size_t count = 0;
 };
 
-TEST_F(TunQueueTest, reads_what_is_there_with_what_the_virtio_header_says) {
+TEST_P(TunQueueTest, reads_what_is_there_with_what_the_virtio_header_says) {
   const Bytes packet = make_packet(PacketSpec{});
   fake.reads.push_back({0, with_header({1, 1, 40, 0, 100, 0, 20, 0, 16, 0}, packet)});
   fake.reads.push_back({EINTR, {}});
@@ -144,7 +161,7 @@ TEST_F(TunQueueTest, reads_what_is_there_with_what_the_virtio_header_says) {
   }
 }
 
-TEST_F(TunQueueTest, reads_plain_packets_where_there_is_no_virtio_header) {
+TEST_P(TunQueueTest, reads_plain_packets_where_there_is_no_virtio_header) {
   const Bytes packet = make_packet(PacketSpec{});
   fake.reads.push_back({0, packet});
   ASSERT_EQ(read(plain), ReadOutcome::ok);
@@ -152,7 +169,7 @@ TEST_F(TunQueueTest, reads_plain_packets_where_there_is_no_virtio_header) {
   EXPECT_EQ(Bytes(packets[0].bytes, packets[0].bytes + packets[0].length), packet);
 }
 
-TEST_F(TunQueueTest, leaves_tailroom_behind_the_largest_packet) {
+TEST_P(TunQueueTest, leaves_tailroom_behind_the_largest_packet) {
   for (int i = 0; i < 3; ++i) fake.reads.push_back({0, with_header({0}, Bytes(65535, 0x45))});
   ASSERT_EQ(read(queue), ReadOutcome::ok);
   ASSERT_EQ(count, 3u);
@@ -163,7 +180,7 @@ TEST_F(TunQueueTest, leaves_tailroom_behind_the_largest_packet) {
   EXPECT_EQ(packets[1].bytes[0], 0x45);
 }
 
-TEST_F(TunQueueTest, refuses_and_counts_what_is_no_packet) {
+TEST_P(TunQueueTest, refuses_and_counts_what_is_no_packet) {
   fake.reads.push_back({0, with_header({0}, {})});
   fake.reads.push_back({0, {1, 2, 3}});
   fake.reads.push_back({0, with_header({0, 3}, Bytes(100, 0x45))});     // UFO
@@ -175,14 +192,14 @@ TEST_F(TunQueueTest, refuses_and_counts_what_is_no_packet) {
   EXPECT_EQ(queue.counters().read_refused, 5u);
 }
 
-TEST_F(TunQueueTest, returns_although_only_refused_packets_keep_coming) {
+TEST_P(TunQueueTest, returns_although_only_refused_packets_keep_coming) {
   for (int i = 0; i < 1000; ++i) fake.reads.push_back({0, {}});
   ASSERT_EQ(read(queue), ReadOutcome::ok);
   EXPECT_EQ(count, 0u);
   EXPECT_GT(fake.reads.size(), 900u);
 }
 
-TEST_F(TunQueueTest, stops_at_the_callers_room_its_slots_or_256_KiB) {
+TEST_P(TunQueueTest, stops_at_the_callers_room_its_slots_or_256_KiB) {
   for (int i = 0; i < 100; ++i) fake.reads.push_back({0, with_header({0}, Bytes(100, 0x45))});
   read(queue, 3);
   EXPECT_EQ(count, 3u);
@@ -190,11 +207,13 @@ TEST_F(TunQueueTest, stops_at_the_callers_room_its_slots_or_256_KiB) {
   EXPECT_EQ(count, TunQueue::kReadSlots);
   fake.reads.clear();
   for (int i = 0; i < 100; ++i) fake.reads.push_back({0, with_header({0}, Bytes(64000, 0x45))});
+  // How long packets are, a ring knows from the batch before.
+  if (queue.engine() == io::Engine::io_uring) read(queue);
   read(queue);
   EXPECT_EQ(count, 5u);
 }
 
-TEST_F(TunQueueTest, tells_down_from_gone_and_from_nothing_there) {
+TEST_P(TunQueueTest, tells_down_from_gone_and_from_nothing_there) {
   fake.reads.push_back({EIO, {}});
   EXPECT_EQ(read(queue), ReadOutcome::down);
   fake.reads.push_back({EBADFD, {}});
@@ -203,14 +222,14 @@ TEST_F(TunQueueTest, tells_down_from_gone_and_from_nothing_there) {
   EXPECT_EQ(count, 0u);
 }
 
-TEST_F(TunQueueTest, hands_over_what_it_read_before_the_device_went) {
+TEST_P(TunQueueTest, hands_over_what_it_read_before_the_device_went) {
   fake.reads.push_back({0, with_header({0}, Bytes(100, 0x45))});
   fake.reads.push_back({EBADFD, {}});
   EXPECT_EQ(read(queue), ReadOutcome::ok);
   EXPECT_EQ(count, 1u);
 }
 
-TEST_F(TunQueueTest, writes_a_superpacket_in_one_call) {
+TEST_P(TunQueueTest, writes_a_superpacket_in_one_call) {
   Train train;
   EXPECT_EQ(queue.write_batch(train.coalescer.finish()), 1u);
   ASSERT_EQ(fake.writes.size(), 1u);
@@ -221,7 +240,7 @@ TEST_F(TunQueueTest, writes_a_superpacket_in_one_call) {
   EXPECT_EQ(queue.counters().written_bytes, 540u);
 }
 
-TEST_F(TunQueueTest, ends_an_offload_that_is_refused_and_writes_segments_instead) {
+TEST_P(TunQueueTest, ends_an_offload_that_is_refused_and_writes_segments_instead) {
   fake.refuses_superpackets = true;
   for (int round = 0; round < 3; ++round) {
     fake.writes.clear();
@@ -240,7 +259,7 @@ TEST_F(TunQueueTest, ends_an_offload_that_is_refused_and_writes_segments_instead
   EXPECT_EQ(queue.counters().write_dropped, 0u);
 }
 
-TEST_F(TunQueueTest, finishes_checksums_itself_once_they_are_refused) {
+TEST_P(TunQueueTest, finishes_checksums_itself_once_they_are_refused) {
   fake.refuses_checksums = true;
   Bytes packet = make_packet(PacketSpec{});
   const Bytes finished = packet;
@@ -258,7 +277,7 @@ TEST_F(TunQueueTest, finishes_checksums_itself_once_they_are_refused) {
   EXPECT_FALSE(queue.offloads().checksum);
 }
 
-TEST_F(TunQueueTest, without_virtio_header_offers_nothing_and_writes_segments) {
+TEST_P(TunQueueTest, without_virtio_header_offers_nothing_and_writes_segments) {
   EXPECT_FALSE(plain.offloads().tcp4);
   EXPECT_FALSE(plain.offloads().checksum);
   Train train(false);
@@ -266,7 +285,7 @@ TEST_F(TunQueueTest, without_virtio_header_offers_nothing_and_writes_segments) {
   EXPECT_EQ(fake.writes, train.original);
 }
 
-TEST_F(TunQueueTest, drops_a_packet_that_is_refused_and_goes_on) {
+TEST_P(TunQueueTest, drops_a_packet_that_is_refused_and_goes_on) {
   Train train(true, 1);
   const auto one = train.coalescer.finish()[0];
   const io::GatheredPacket three[] = {one, one, one};
@@ -279,7 +298,7 @@ TEST_F(TunQueueTest, drops_a_packet_that_is_refused_and_goes_on) {
   EXPECT_TRUE(queue.offloads().tcp4);
 }
 
-TEST_F(TunQueueTest, gives_a_batch_up_when_the_interface_is_down_or_gone) {
+TEST_P(TunQueueTest, gives_a_batch_up_when_the_interface_is_down_or_gone) {
   Train train(true, 1);
   const auto one = train.coalescer.finish()[0];
   const io::GatheredPacket three[] = {one, one, one};
@@ -293,7 +312,7 @@ TEST_F(TunQueueTest, gives_a_batch_up_when_the_interface_is_down_or_gone) {
   EXPECT_EQ(queue.counters().write_down, 4u);
 }
 
-TEST_F(TunQueueTest, waits_for_room_once_a_batch) {
+TEST_P(TunQueueTest, waits_for_room_once_a_batch) {
   Train train(true, 1);
   const auto one = train.coalescer.finish()[0];
   const io::GatheredPacket three[] = {one, one, one};
@@ -307,7 +326,7 @@ TEST_F(TunQueueTest, waits_for_room_once_a_batch) {
   EXPECT_EQ(queue.counters().write_full, 3u);
 }
 
-TEST_F(TunQueueTest, drops_packets_that_cannot_be_written) {
+TEST_P(TunQueueTest, drops_packets_that_cannot_be_written) {
   std::vector<iovec> parts(1024);
   Bytes packet = make_packet(PacketSpec{});
   parts[0] = {packet.data(), packet.size()};
@@ -321,6 +340,44 @@ TEST_F(TunQueueTest, drops_packets_that_cannot_be_written) {
   EXPECT_EQ(fake.write_calls, 0);
   EXPECT_EQ(queue.counters().write_dropped, 4u);
 }
+
+TEST_P(TunQueueTest, writes_many_packets_in_order_whatever_is_refused_between) {
+  fake.refuses_superpackets = true;
+  std::vector<Bytes> expected;
+  std::vector<Train> trains(40);
+  std::vector<Bytes> plain_packets(40, make_packet(PacketSpec{}));
+  std::vector<iovec> parts(40);
+  std::vector<io::GatheredPacket> batch;
+  for (size_t i = 0; i < trains.size(); ++i) {
+    if (i % 7 == 3) {
+      batch.push_back(trains[i].coalescer.finish()[0]);
+      for (const Bytes& packet : trains[i].original) expected.push_back(with_header({}, packet));
+      continue;
+    }
+    plain_packets[i].back() = static_cast<uint8_t>(i);
+    parts[i] = {plain_packets[i].data(), plain_packets[i].size()};
+    batch.emplace_back().parts = {&parts[i], 1};
+    batch.back().length = static_cast<uint32_t>(plain_packets[i].size());
+    expected.push_back(with_header({}, plain_packets[i]));
+  }
+  EXPECT_EQ(queue.write_batch(batch), batch.size());
+  EXPECT_EQ(fake.writes, expected);
+  EXPECT_EQ(queue.counters().offload_refusals, 1u);
+  EXPECT_EQ(queue.counters().segmented_writes, 6u);
+}
+
+TEST_P(TunQueueTest, drops_segments_that_are_refused_and_writes_the_others) {
+  fake.refuses_superpackets = true;
+  fake.write_errors = {0, 0, EINVAL, ENOMEM, 0};
+  Train first, train;
+  EXPECT_EQ(queue.write_batch(first.coalescer.finish()), 0u);
+  EXPECT_EQ(fake.writes.size(), 3u);
+  EXPECT_EQ(queue.counters().write_dropped, 1u);
+  EXPECT_EQ(queue.counters().write_full, 1u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, TunQueueTest, testing::Values(io::Engine::epoll, io::Engine::io_uring),
+                         [](const auto& engine) { return std::string(engine_name(engine.param)); });
 
 }  // namespace
 }  // namespace culvert::tun

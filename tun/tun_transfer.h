@@ -1,0 +1,34 @@
+// Batches of packets by read and writev: a TUN device knows no recvmmsg.
+#pragma once
+
+#include <poll.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "io/transfer.h"
+
+namespace culvert::tun {
+
+// The system calls of a queue as a table, so that tests can make each one fail; errno as in the manual.
+struct TunSyscalls {
+  ssize_t (*read)(int fd, void* bytes, size_t length);
+  ssize_t (*writev)(int fd, const iovec* parts, int count);
+  int (*poll)(pollfd* fds, nfds_t count, int timeout_ms);
+};
+const TunSyscalls& kernel_tun_syscalls();
+
+// Of a message, only the memory counts; a packet is received into its first part. Thread safety: as io::Transfer.
+class TunTransfer final : public io::Transfer {
+ public:
+  // `syscalls` must outlive it.
+  explicit TunTransfer(const TunSyscalls& syscalls) : syscalls_(syscalls) {}
+
+  io::Transferred send(int fd, std::span<mmsghdr> messages) override;
+  io::Transferred receive(int fd, std::span<mmsghdr> messages, size_t budget_bytes) override;
+  io::Engine engine() const override { return io::Engine::epoll; }
+
+ private:
+  const TunSyscalls& syscalls_;
+};
+
+}  // namespace culvert::tun
