@@ -388,6 +388,7 @@ void Case::compare(Spoke& spoke, const std::vector<Spoke::Expected>& expected) {
     const std::vector<Bytes> packets = test::cut_as_written(written, wrong);
     if (!wrong.empty()) return fail(wrong + ": " + hex(written.bytes));
     tally_.joined += packets.size() > 1 ? 1 : 0;
+    bool counted_from_zero = false, has_id = false;
     for (const Bytes& packet : packets) {
       if (packet[0] >> 4 == 4 &&
           tun::test::naive_checksum(std::span(packet).first(tun::test::ip_header_bytes(packet))) != 0xffff)
@@ -395,7 +396,7 @@ void Case::compare(Spoke& spoke, const std::vector<Spoke::Expected>& expected) {
       auto found = numbers.find(content_of(packet));
       // Ids that stay at zero under "don't fragment" may come back counted (tun/coalesce.h).
       if ((found == numbers.end() || found->second.empty()) && packet[0] >> 4 == 4 && (packet[6] & 0x40) != 0)
-        found = numbers.find(content_of(packet, true));
+        found = numbers.find(content_of(packet, true)), counted_from_zero = true;
       if (found == numbers.end() || found->second.empty())
         return fail("left the far side, and nobody sent it, or not as often: " + hex(packet));
       const size_t number = found->second.back();
@@ -404,8 +405,11 @@ void Case::compare(Spoke& spoke, const std::vector<Spoke::Expected>& expected) {
       if (last_of_flow[flow] > number)
         return fail("overtaken in " + flows_[flow].second->text() + ": " + hex(packet));
       last_of_flow[flow] = number;
+      has_id |= tun::test::get16(expected[number].packet, 4) != 0;
       ++arrived;
     }
+    if (counted_from_zero && has_id)
+      return fail("ids of zero were joined with others: " + hex(written.bytes));
   }
   spoke.host->tun.written.clear();
   tally_.packets += arrived;
@@ -448,6 +452,8 @@ void Case::check_counts() {
     if (spoke.forged > 0) expected[DropReason::forged] = spoke.forged;
     if (spoke.replayed > 0) expected[DropReason::replayed] = spoke.replayed;
     if (test::drops_of(spoke.host->end) != expected) return fail("drops of the far side are counted wrong");
+    if (spoke.host->tun.refusals == 0 && spoke.host->inner.counters().segmented_writes > 0)
+      return fail("packets were joined that the device does not take joined");
     tally_.forged += spoke.forged;
     tally_.replayed += spoke.replayed;
     tally_.tun_refusals += spoke.host->tun.refusals;
