@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "io/engine.h"
 #include "io/result.h"
 #include "io/udp_sockets.h"
 #include "io/wakeup.h"
@@ -39,6 +40,8 @@ struct DeviceOptions {
   std::string name;
   bool gso = true;                                                     // UDP_SEGMENT
   bool gro = true;                                                     // UDP_GRO
+  io::Engine udp_engine = io::Engine::automatic;                       // wanted of the outer sockets
+  io::Engine tun_engine = io::Engine::epoll;                           // in use on the TUN device
   pipeline::BootClockReader worker_clock = pipeline::read_boot_clock;  // begin_turn() says ours
 };
 
@@ -77,7 +80,8 @@ class Device final : public UapiTarget {
   io::Status set_link_up(bool up);
   bool up() const { return up_; }
   void set_mtu(uint32_t mtu_bytes);
-  // Routes or addresses changed: sticky sources that the kernel would no longer choose are forgotten.
+  // Routes or addresses changed: the sticky source is forgotten of each peer for which the kernel chooses another
+  // source than before, but not where nothing has changed for the peer: what was called answers.
   void recheck_sources();
 
   // What the workers passed on. Does a bounded amount of work; true when there is more.
@@ -110,6 +114,11 @@ class Device final : public UapiTarget {
   void end_of_operation() override;
 
  private:
+  // The source address that the kernel chose for a remote one.
+  struct KernelChoice {
+    io::Address remote, source;
+  };
+
   // A peer with both of its halves, and what only the device knows of it. What workers write is aligned to cache
   // lines, hence the padding.
   struct DevicePeer {  // NOLINT(clang-analyzer-optin.performance.Padding)
@@ -121,7 +130,7 @@ class Device final : public UapiTarget {
     uint16_t keepalive_seconds = 0;
     bool keepalive_promised = false;            // by set_persistent_keepalive(), for finish_peer()
     std::optional<protocol::Instant> deadline;  // its entry in deadlines_
-    std::optional<io::Address> route_source;    // what the kernel chose for the endpoint when last asked
+    std::optional<KernelChoice> kernel_choice;  // when last asked
   };
 
   // Life cycle.
@@ -137,6 +146,8 @@ class Device final : public UapiTarget {
   void ensure_free_index();
   void retire(protocol::RetiredKeypairs retired);
   void forget_sources();
+  void ask_kernel_choice(DevicePeer& peer);
+  void follow(DevicePeer& peer, const io::Endpoint& from);
   DevicePeer* find_peer(const Key& public_key);
   DevicePeer* find_peer(protocol::PeerHandle handle);
 

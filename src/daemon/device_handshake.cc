@@ -159,7 +159,7 @@ void Device::receive_initiation(const pipeline::HandshakeDatagram& datagram) {
     return rejected(datagram, "the initiation is replayed, too early or not authentic");
   stats_.initiations_received.add(1);
   log_verbose("{} - Received handshake initiation", short_name(peer->peer.public_key()));
-  peer->path.roam(datagram.from);
+  follow(*peer, datagram.from);
   peer->path.rx_bytes.fetch_add(datagram.length, std::memory_order_relaxed);
 
   ensure_free_index();
@@ -186,7 +186,7 @@ void Device::receive_response(const pipeline::HandshakeDatagram& datagram) {
   if (!accepted) return rejected(datagram, "the response is not authentic");
   stats_.responses_received.add(1);
   log_verbose("{} - Received handshake response", short_name(peer->peer.public_key()));
-  peer->path.roam(datagram.from);
+  follow(*peer, datagram.from);
   peer->path.rx_bytes.fetch_add(datagram.length, std::memory_order_relaxed);
   flush_or_keepalive(*peer);
   advance(*peer);

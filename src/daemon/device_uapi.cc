@@ -92,7 +92,7 @@ int Device::set_endpoint(const Key& public_key, const io::Endpoint& endpoint) {
   if (peer == nullptr || peer->path.endpoint.load().same_remote(endpoint)) return 0;
   peer->path.endpoint.store(endpoint);
   peer->path.gso_refused.store(false, std::memory_order_relaxed);
-  peer->route_source.reset();
+  peer->kernel_choice.reset();
   return 0;
 }
 

@@ -311,6 +311,19 @@ TEST_F(DeviceTest, MovesToAnotherPortAndThePeerFollows) {
   EXPECT_TRUE(io::UdpSockets::open(old)) << "the old port is free";
 }
 
+// As netlink reports them: addresses and links of others, a carrier that comes up a second late.
+TEST_F(DeviceTest, AnswersFromTheAddressThatWasCalledWhateverElseChanges) {
+  const io::Endpoint called = endpoint("127.0.0.7:" + std::to_string(b_.port()));
+  b_.add_peer(public_key(a_.key), {});
+  a_.add_peer(public_key(b_.key), called);
+  transfer(a_, b_);
+  for (int change = 0; change < 2; ++change) {
+    b_.device->recheck_sources();
+    transfer(b_, a_);
+    EXPECT_TRUE(peer_of(a_).endpoint->same_remote(called)) << io::to_string(*peer_of(a_).endpoint);
+  }
+}
+
 TEST_F(DeviceTest, GoesDownAndUpAgainOnItsPort) {
   begin_quiet_session();
   const uint16_t port = a_.port();
