@@ -147,6 +147,7 @@ void add_commands(CLI::App& app, Words& words) {
 }
 
 Command command_of(const std::string& name, const Words& words) {
+  if (name.empty()) throw Refusal("which command? One of: sink, udp, search, echo, rr, crr, handshakes");
   if (name == "sink") return SinkCommand{endpoint_of(words), words.control_path};
   if (name == "udp") return UdpCommand{sender_of(words), {.rate = words.rate, .seconds = words.seconds}};
   if (name == "echo") return EchoCommand{endpoint_of(words)};
@@ -181,7 +182,7 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
   CommandLineOutcome outcome;
   Words words;
   CLI::App app("Traffic for tools/lab: every command prints one JSON object at its end.", "lab_traffic");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   add_commands(app, words);
   try {
     // CLI11 takes the arguments from the back.
