@@ -46,9 +46,11 @@ def replays(lab, left, right):
     expect_ping(b, a.inner["v4"], 1)
     before = a.peer(b)
     for each in towards_us:
+        taken = a.namespace.udp_counters()["InDatagrams"]
         capture.inject(each.frame)
         at = 14 + 28 + os.urandom(1)[0] % len(each.payload)
         capture.inject(each.frame[:at] + bytes([each.frame[at] ^ 0x40]) + each.frame[at + 1:])
+        wait_until(lambda: a.namespace.udp_counters()["InDatagrams"] >= taken + 2, "the daemon takes what was injected", interval=0)
     expect_ping(b, a.inner["v4"], 1)
     after = a.peer(b)
     # One ping and a keepalive or two are honest; each replay of a stream datagram would count more than 400.

@@ -66,6 +66,11 @@ class Namespace:
         for address in addresses:
             self.ip("addr", "add", address, "dev", interface, *(["nodad"] if ":" in address else []))
 
+    def udp_counters(self):
+        """What the kernel counts of UDP over IPv4 in here, by its names in /proc/net/snmp."""
+        with self.entered(), open("/proc/thread-self/net/snmp", encoding="ascii") as counters:
+            names, values = [line.split()[1:] for line in counters if line.startswith("Udp:")]
+        return dict(zip(names, map(int, values)))
 
     def owns(self, address):
         """True once packets to an address stay here. The kernel routes IPv6 addresses a while after the link is up."""
