@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bench/main.h"
+#include "bench/report.h"
 #include "src/protocol/allowed_ips.h"
 
 namespace culvert::bench {
@@ -82,9 +83,8 @@ void find(benchmark::State& state, IpVersion version, bool inside) {
     found += peer != nullptr;
     i = (i + 1) % kLookups;
   }
-  using benchmark::Counter;
   const auto lookups = static_cast<double>(state.iterations());
-  state.counters["per_packet"] = Counter(lookups, Counter::kIsRate | Counter::kInvert);
+  report(state, lookups);
   state.counters["found"] = static_cast<double>(found) / lookups;
 }
 

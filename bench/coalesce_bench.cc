@@ -18,21 +18,10 @@ using Kind = InnerPacket::Kind;
 
 constexpr uint32_t kPacketBytes = 1420;
 constexpr size_t kSlotBytes = 1536;
-constexpr uint32_t kBatch = 128;
+constexpr uint32_t kBatch = 256;  // as many as Inbound opens at a time
 
-InnerPacket full(Kind kind) {
-  InnerPacket packet;
-  packet.kind = kind;
-  packet.payload_bytes = static_cast<uint32_t>(kPacketBytes - header_bytes(kind));
-  return packet;
-}
-
-// Packet `i` of a flow in order, all of them full.
-InnerPacket in_order(Kind kind, uint32_t i) {
-  InnerPacket packet = full(kind);
-  packet.sequence += i * packet.payload_bytes;
-  packet.identification = static_cast<uint16_t>(packet.identification + i);
-  return packet;
+InnerPacket full(Kind kind, uint32_t i = 0) {
+  return in_order(kind, kPacketBytes, i);
 }
 
 InnerPacket of_flow(InnerPacket packet, uint32_t flow) {
@@ -45,26 +34,34 @@ InnerPacket with_payload(InnerPacket packet, uint32_t payload_bytes) {
   return packet;
 }
 
+InnerPacket of_imix(uint32_t i) {
+  return in_order(Kind::udp4, packet_mixes()[1].at(i), i);
+}
+
 struct Traffic {
   const char* name;
   InnerPacket (*packet)(uint32_t i);
 };
 
 constexpr Traffic kTraffic[] = {
-    {"one_flow/tcp4", [](uint32_t i) { return in_order(Kind::tcp4, i); }},
-    {"one_flow/tcp6", [](uint32_t i) { return in_order(Kind::tcp6, i); }},
-    {"one_flow/udp4", [](uint32_t i) { return in_order(Kind::udp4, i); }},
-    {"one_flow/udp6", [](uint32_t i) { return in_order(Kind::udp6, i); }},
-    {"four_flows_interleaved/tcp4", [](uint32_t i) { return of_flow(in_order(Kind::tcp4, i / 4), i % 4); }},
-    {"four_flows_interleaved/udp4", [](uint32_t i) { return of_flow(in_order(Kind::udp4, i / 4), i % 4); }},
+    {"one_flow/tcp4", [](uint32_t i) { return full(Kind::tcp4, i); }},
+    {"one_flow/tcp6", [](uint32_t i) { return full(Kind::tcp6, i); }},
+    {"one_flow/udp4", [](uint32_t i) { return full(Kind::udp4, i); }},
+    {"one_flow/udp6", [](uint32_t i) { return full(Kind::udp6, i); }},
+    {"four_flows_interleaved/tcp4", [](uint32_t i) { return of_flow(full(Kind::tcp4, i / 4), i % 4); }},
+    {"four_flows_interleaved/udp4", [](uint32_t i) { return of_flow(full(Kind::udp4, i / 4), i % 4); }},
     {"adverse/every_packet_its_own_flow", [](uint32_t i) { return of_flow(full(Kind::tcp4), i); }},
-    {"adverse/backwards", [](uint32_t i) { return in_order(Kind::tcp4, kBatch - i); }},
-    {"adverse/every_second_lost", [](uint32_t i) { return in_order(Kind::tcp4, 2 * i); }},
+    {"adverse/backwards", [](uint32_t i) { return full(Kind::tcp4, kBatch - i); }},
+    {"adverse/every_second_lost", [](uint32_t i) { return full(Kind::tcp4, 2 * i); }},
     {"adverse/bare_acknowledgements", [](uint32_t) { return with_payload(full(Kind::tcp4), 0); }},
     {"adverse/udp_lengths_all_differ",
-     [](uint32_t i) { return with_payload(in_order(Kind::udp4, i), 1000 + i); }},
+     [](uint32_t i) { return with_payload(full(Kind::udp4, i), 1000 + i); }},
+    {"small/one_flow/udp4/64", [](uint32_t i) { return in_order(Kind::udp4, 64, i); }},
+    {"small/one_flow/tcp4/64", [](uint32_t i) { return in_order(Kind::tcp4, 64, i); }},
+    {"small/one_flow/udp4/imix", [](uint32_t i) { return of_imix(i); }},
+    {"small/own_flows/udp4/imix", [](uint32_t i) { return of_flow(of_imix(i), i); }},
     {"adverse/64_byte_udp_own_flows",
-     [](uint32_t i) { return of_flow(with_payload(in_order(Kind::udp4, i), 36), i); }},
+     [](uint32_t i) { return of_flow(with_payload(full(Kind::udp4, i), 36), i); }},
 };
 
 // The batch in its slots. The coalescer may write to headers: restore() undoes that.

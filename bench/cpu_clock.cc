@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstdint>
 
 namespace culvert::bench {
 
@@ -20,6 +21,30 @@ CpuClock::duration CpuClock::cost() {
       least = std::min(least, now() - start);
     }
     return least;
+  }();
+  return measured;
+}
+
+double CpuClock::cycles_per_second() {
+  static const double measured = [] {
+    constexpr int kRounds = 20, kAdditions = 1'000'000;
+    duration least = duration::max();
+    for (int round = 0; round < kRounds; ++round) {
+      uint64_t sum = 0;
+      const uint64_t step = 3;
+      const time_point start = now();
+      for (int i = 0; i < kAdditions; i += 10) {
+        // Of a register: some CPUs take chains of constants apart before they execute anything.
+        asm volatile(
+            "add %1, %0; add %1, %0; add %1, %0; add %1, %0; add %1, %0;"
+            "add %1, %0; add %1, %0; add %1, %0; add %1, %0; add %1, %0"
+            : "+r"(sum)
+            : "r"(step)
+            : "cc");
+      }
+      least = std::min(least, now() - start - cost());
+    }
+    return kAdditions / std::chrono::duration<double>(least).count();
   }();
   return measured;
 }

@@ -19,6 +19,8 @@ struct CpuClock {
   static time_point now();
   // What lies between two calls of now() with nothing between them. Measured once.
   static duration cost();
+  // Cycles of the core in a second of CPU time, by a chain of additions that each take one. Measured once.
+  static double cycles_per_second();
 };
 
 // Makes start..end the time of this iteration; for benchmarks that use manual time.

@@ -100,6 +100,26 @@ size_t header_bytes(Kind kind) {
   return ip_header_bytes(kind) + (is_tcp(kind) ? sizeof(tcphdr) : sizeof(udphdr));
 }
 
+const std::vector<PacketMix>& packet_mixes() {
+  static const std::vector<PacketMix> mixes = {
+      {"64", {64}}, {"imix", {64, 576, 64, 64, 576, 64, 64, 576, 64, 64, 576, 1420}}, {"1420", {1420}}};
+  return mixes;
+}
+
+InnerPacket in_order(Kind kind, uint32_t packet_bytes, uint32_t i) {
+  InnerPacket packet;
+  packet.kind = kind;
+  packet.payload_bytes = static_cast<uint32_t>(packet_bytes - header_bytes(kind));
+  packet.sequence += i * packet.payload_bytes;
+  packet.identification = static_cast<uint16_t>(packet.identification + i);
+  return packet;
+}
+
+const char* name_of(Kind kind) {
+  constexpr const char* kNames[] = {"tcp4", "tcp6", "udp4", "udp6"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
 Bytes make_superpacket(const InnerPacket& packet) {
   Bytes bytes(header_bytes(packet.kind) + packet.payload_bytes);
   for (size_t i = header_bytes(packet.kind); i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 167);
@@ -125,7 +145,7 @@ io::Superpacket view_of(Bytes& superpacket, const InnerPacket& packet, uint16_t 
   io::Superpacket view;
   view.bytes = superpacket.data();
   view.length = static_cast<uint32_t>(superpacket.size());
-  view.offload.gso = is_tcp(packet.kind) ? io::GsoType::tcp : io::GsoType::udp;
+  if (gso_size != 0) view.offload.gso = is_tcp(packet.kind) ? io::GsoType::tcp : io::GsoType::udp;
   view.offload.needs_checksum = true;
   view.offload.header_length = static_cast<uint16_t>(header_bytes(packet.kind));
   view.offload.gso_size = gso_size;

@@ -2,6 +2,7 @@
 #include <benchmark/benchmark.h>
 
 #include "bench/main.h"
+#include "bench/report.h"
 #include "src/protocol/replay_window.h"
 
 namespace culvert::bench {
@@ -32,10 +33,9 @@ void admit(benchmark::State& state, const Order& order) {
   for (auto _ : state) {
     for (const uint64_t end = i + kTrain; i < end; ++i) admitted += window.admit(order.counter(i));
   }
-  using benchmark::Counter;
   const auto offered = static_cast<double>(i);
+  report(state, offered);
   state.counters["admitted"] = static_cast<double>(admitted) / offered;
-  state.counters["per_packet"] = Counter(offered, Counter::kIsRate | Counter::kInvert);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Cutting 64 KiB superpackets into packets of 1420 bytes, checksums included, beside a memcpy of as many
-// bytes.
+// Cutting superpackets into packets, checksums included, and passing on packets that are not to be cut;
+// beside a memcpy of as many bytes.
 #include <benchmark/benchmark.h>
 
 #include <cstring>
@@ -15,36 +15,35 @@ namespace culvert::bench {
 namespace {
 
 constexpr uint32_t kPacketBytes = 1420;
-constexpr uint32_t kSlotBytes = kPacketBytes + 32;  // with room for header and tag
+constexpr uint32_t kRoom = 32;  // for header and tag
+constexpr uint32_t kSlotBytes = kPacketBytes + kRoom;
 constexpr uint32_t kMaxSegments = 64;
 
 struct Traffic {
-  const char* name;
   InnerPacket::Kind kind;
+  PacketMix mix;
+  uint32_t segments;  // 1: packets that are not to be cut, whose checksums are to be finished
 };
 
-constexpr Traffic kTraffic[] = {
-    {"tcp4", InnerPacket::Kind::tcp4},
-    {"tcp6", InnerPacket::Kind::tcp6},
-    {"udp4", InnerPacket::Kind::udp4},
-    {"udp6", InnerPacket::Kind::udp6},
-};
-
-// How many superpackets take turns: one stays in L2, 64 (8 MiB with what they become) do not.
+// How many superpackets take turns: one stays in L2, 64 of 64 KiB (8 MiB with what they become) do not.
 constexpr int64_t kHot = 1;
 constexpr int64_t kCold = 64;
 
 // Superpackets and the trains they are cut into.
 class Workload {
  public:
-  Workload(InnerPacket::Kind kind, int64_t count)
-      : gso_size_(static_cast<uint16_t>(kPacketBytes - header_bytes(kind))),
-        trains_(count, Bytes(kTrainBytes)) {
-    InnerPacket packet;
-    packet.kind = kind;
-    packet.payload_bytes = 65535 / kPacketBytes * gso_size_;
-    for (int64_t i = 0; i < count; ++i) superpackets_.push_back(make_superpacket(packet));
-    for (Bytes& superpacket : superpackets_) views_.push_back(view_of(superpacket, packet, gso_size_));
+  Workload(const Traffic& traffic, size_t count) {
+    count *= traffic.mix.bytes.size();
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t bytes = traffic.mix.at(i);
+      InnerPacket packet = in_order(traffic.kind, bytes);
+      const uint32_t payload_bytes = packet.payload_bytes;
+      packet.payload_bytes *= traffic.segments;
+      superpackets_.push_back(make_superpacket(packet));
+      const uint32_t gso_size = traffic.segments > 1 ? payload_bytes : 0;
+      views_.push_back(view_of(superpackets_.back(), packet, static_cast<uint16_t>(gso_size)));
+      trains_.emplace_back(size_t{traffic.segments} * (bytes + kRoom));
+    }
   }
 
   void advance() { at_ = at_ + 1 == views_.size() ? 0 : at_ + 1; }
@@ -52,28 +51,26 @@ class Workload {
   uint8_t* train() { return trains_[at_].data(); }
 
  private:
-  static constexpr size_t kTrainBytes = size_t{kMaxSegments} * kSlotBytes;
-
-  uint16_t gso_size_;
   std::vector<Bytes> superpackets_;
   std::vector<io::Superpacket> views_;
   std::vector<Bytes> trains_;
   size_t at_ = 0;
 };
 
-void segment(benchmark::State& state, InnerPacket::Kind kind) {
-  Workload workload(kind, state.range(0));
+void segment(benchmark::State& state, const Traffic& traffic) {
+  Workload workload(traffic, static_cast<size_t>(state.range(0)));
   uint64_t packets = 0;
   uint64_t bytes = 0;
   for (auto _ : state) {
     workload.advance();
     tun::SegmentPlan plan;
-    if (plan.plan(workload.superpacket()) != tun::SegmentError::none || plan.count() > kMaxSegments) {
+    if (plan.plan(workload.superpacket()) != tun::SegmentError::none || plan.count() != traffic.segments) {
       state.SkipWithError("the superpacket was refused");
       break;
     }
-    for (uint32_t i = 0; i < plan.count(); ++i) {
-      plan.write(i, workload.train() + size_t{i} * kSlotBytes);
+    uint8_t* at = workload.train();
+    for (uint32_t i = 0; i < plan.count(); ++i, at += plan.length(0) + kRoom) {
+      plan.write(i, at);
       bytes += plan.length(i);
     }
     packets += plan.count();
@@ -84,7 +81,8 @@ void segment(benchmark::State& state, InnerPacket::Kind kind) {
 
 // The floor: the same bytes into the same slots, no headers, no checksums.
 void memcpy_alone(benchmark::State& state) {
-  Workload workload(InnerPacket::Kind::tcp4, state.range(0));
+  Workload workload({InnerPacket::Kind::tcp4, {"1420", {kPacketBytes}}, 65535 / kPacketBytes},
+                    static_cast<size_t>(state.range(0)));
   uint64_t packets = 0;
   for (auto _ : state) {
     workload.advance();
@@ -100,9 +98,19 @@ void memcpy_alone(benchmark::State& state) {
 }  // namespace
 
 void register_benchmarks() {
-  for (const Traffic& traffic : kTraffic) {
-    benchmark::RegisterBenchmark((std::string("segment/") + traffic.name).c_str(),
-                                 [&traffic](benchmark::State& state) { segment(state, traffic.kind); })
+  using Kind = InnerPacket::Kind;
+  const PacketMix full{"1420", {kPacketBytes}}, small{"64", {64}};
+  std::vector<Traffic> all;
+  for (const Kind kind : {Kind::tcp4, Kind::tcp6, Kind::udp4, Kind::udp6})
+    all.push_back({kind, full, 65535 / kPacketBytes});
+  for (const Kind kind : {Kind::udp4, Kind::udp6}) all.push_back({kind, small, kMaxSegments});
+  for (const PacketMix& mix : packet_mixes()) all.push_back({Kind::udp4, mix, 1});
+  all.push_back({Kind::tcp4, {"acknowledgement", {40}}, 1});
+  for (const Traffic& traffic : all) {
+    const std::string name = std::string("segment/") + name_of(traffic.kind) + "/" + traffic.mix.name +
+                             "/segments:" + std::to_string(traffic.segments);
+    benchmark::RegisterBenchmark(name.c_str(),
+                                 [traffic](benchmark::State& state) { segment(state, traffic); })
         ->ArgName("superpackets")
         ->Arg(kHot)
         ->Arg(kCold);
