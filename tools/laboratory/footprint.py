@@ -29,6 +29,6 @@ def take_wake_ups(topology, trial):
 MEASURES = [
     Measure("memory", "resident memory of the larger daemon, before any load and under one TCP flow", take_memory,
             planes=("program",), traffic=False, cost=lambda seconds: seconds + 0.7),
-    Measure("wake-ups", "how often the threads of both daemons wake up when there is no traffic", take_wake_ups, planes=("program",),
-            traffic=False, cost=lambda seconds: max(2.0, seconds) + 0.3),
+    Measure("wake-ups", "how often the threads of both daemons wake up when there is no traffic", take_wake_ups,
+            planes=("program",), traffic=False, cost=lambda seconds: max(2.0, seconds) + 0.3),
 ]

@@ -39,7 +39,8 @@ _JUMBO = {"mine": Contender("culvert", JUMBO), "base": Contender("wireguard-go",
 GOALS = (
     Goal("tcp-1500-1", "TCP, wire MTU 1500, 1 flow", "tcp", 1, "TCP, 1 flow", 2.5, 3.0),
     Goal("tcp-1500-4", "TCP, 1500, 4 flows", "tcp", 4, "TCP, 4 flows", 2.6, 3.0),
-    Goal("tcp-1500-both", "TCP, 1500, both directions at once, sum", "tcp", 1, "TCP, 1 flow, both ways", 2.5, 3.0, direction="both"),
+    Goal("tcp-1500-both", "TCP, 1500, both directions at once, sum", "tcp", 1, "TCP, 1 flow, both ways", 2.5, 3.0,
+         direction="both"),
     Goal("tcp-9000-1", "TCP, 9000, 1 flow", "tcp", 1, "TCP, 1 flow", 1.8, 2.1, **_JUMBO),
     Goal("tcp-9000-4", "TCP, 9000, 4 flows", "tcp", 4, "TCP, 4 flows", 1.9, 2.2, **_JUMBO),
     Goal("udp-1372-gso", "UDP 1372 B with GSO, goodput", "udp-gso", "1372", "UDP, 1372 B, GSO: goodput", 2.5, 3.0),
@@ -47,8 +48,10 @@ GOALS = (
     Goal("udp-1372-loss-free", "UDP 1372 B without GSO, loss-free rate", "loss-free", "1372", "UDP, 1372 B, loss-free", 2.0, 3.0),
     Goal("rr-idle", "request/response idle, mean", "rr", None, "request/response, idle: mean", 0.6, 0.5),
     Goal("rr-idle", "request/response idle, p99", "rr", None, "request/response, idle: p99", 0.6, 0.5),
-    Goal("rr-loaded", "request/response under one bulk flow, mean", "rr-loaded", None, "request/response, loaded: mean", 0.4, 0.25),
-    Goal("rr-loaded", "request/response under one bulk flow, p99", "rr-loaded", None, "request/response, loaded: p99", 0.4, 0.25),
+    Goal("rr-loaded", "request/response under one bulk flow, mean", "rr-loaded", None, "request/response, loaded: mean",
+         0.4, 0.25),
+    Goal("rr-loaded", "request/response under one bulk flow, p99", "rr-loaded", None, "request/response, loaded: p99",
+         0.4, 0.25),
     Goal("cpu", "CPU seconds per gigabit, both daemons", "tcp", 1, "TCP, 1 flow: CPU, daemons", 0.45, 0.35),
     Goal("peers", "10,000 configured peers, 1 flow, against 1 peer", "tcp", 1, "TCP, 1 flow", 0.97, 1.0,
          Contender("culvert", MANY_PEERS), Contender("culvert", ETHERNET)),
@@ -72,7 +75,8 @@ def tasks(rows, seconds):
 
 
 def _series(record, goal, contender):
-    return series(record.figures, name=goal.figure, plane=contender.plane, **{key: getattr(contender.setting, key) for key in SETTING})
+    return series(record.figures, name=goal.figure, plane=contender.plane,
+                  **{key: getattr(contender.setting, key) for key in SETTING})
 
 
 def _cell(found, unit):
@@ -103,5 +107,6 @@ def table(record):
         cells.append([f"{'↓' if goal.less else '↑'} {goal.label}", _cell(mine, unit), other + _cell(base, unit),
                       f"{found:.2f}x" if found is not None else "-", f"{goal.at_least}x", f"{goal.goal}x", verdict])
     rounds = len({figure["round"] for figure in record.figures})
-    return "\n".join([*aligned(cells), f"\nMedians of {rounds} rounds [least most]; the ratio is the median of the ratios within a round. "
-                      f"↑ more is better, ↓ less is better."])
+    cells[0][0] = f"medians of {rounds} round{'s' if rounds != 1 else ''} [least most]"
+    legend = "\n↑ more is better, ↓ less is better. The ratio is the median of culvert / wireguard-go within each round."
+    return "\n".join([*aligned(cells), legend])

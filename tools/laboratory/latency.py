@@ -13,8 +13,10 @@ def _exchange(kind, loaded):
     def take(topology, trial):
         client, server = topology.ends(trial.direction)[0]
         address = topology.address(server)
-        with echo(trial, server, address) as port, bulk(topology, trial.direction) if loaded else contextlib.nullcontext():
-            found = once(trial, client, kind, "--to", address, "--port", port, "--seconds", trial.seconds, timeout=trial.seconds + 60)
+        load = bulk(topology, trial.direction) if loaded else contextlib.nullcontext()
+        with echo(trial, server, address) as port, load:
+            found = once(trial, client, kind, "--to", address, "--port", port, "--seconds", trial.seconds,
+                         timeout=trial.seconds + 60)
         name = f"{TITLES[kind]}, {'loaded' if loaded else 'idle'}"
         return [Reading(name, found["transactions"] / found["seconds"], "per s"),
                 *(Reading(f"{name}: {time}", found[key], "us", LESS) for time, key in TIMES)]
@@ -25,11 +27,11 @@ def _loaded_cost(seconds):
     return seconds + 0.9
 
 
+WAYS = ("forward", "reverse")
 MEASURES = [
-    Measure("rr", "one byte there and back over one TCP connection, idle", _exchange("rr", False), directions=("forward", "reverse")),
-    Measure("rr-loaded", "the same beside one TCP flow at full speed", _exchange("rr", True), directions=("forward", "reverse"),
-            cost=_loaded_cost),
-    Measure("crr", "a new TCP connection for each byte, idle", _exchange("crr", False), directions=("forward", "reverse")),
-    Measure("crr-loaded", "the same beside one TCP flow at full speed", _exchange("crr", True), directions=("forward", "reverse"),
+    Measure("rr", "one byte there and back over one TCP connection, idle", _exchange("rr", False), directions=WAYS),
+    Measure("rr-loaded", "the same beside one TCP flow at full speed", _exchange("rr", True), directions=WAYS, cost=_loaded_cost),
+    Measure("crr", "a new TCP connection for each byte, idle", _exchange("crr", False), directions=WAYS),
+    Measure("crr-loaded", "the same beside one TCP flow at full speed", _exchange("crr", True), directions=WAYS,
             cost=_loaded_cost),
 ]

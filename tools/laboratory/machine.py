@@ -32,8 +32,8 @@ def commit():
     head = attempt("git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "rev-parse", "--short=12", "HEAD")
     if head.returncode != 0:
         return "none: no git checkout"
-    changed = attempt("git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "status", "--porcelain", "--untracked-files=no").stdout.strip()
-    return head.stdout.strip() + (", with changes that are not committed" if changed else "")
+    changed = attempt("git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "status", "--porcelain", "--untracked-files=no").stdout
+    return head.stdout.strip() + (", with changes that are not committed" if changed.strip() else "")
 
 
 def governor(cores):
@@ -47,9 +47,10 @@ def describe(cores):
     has = [each for each in FEATURES if each in flags]
     kilobytes = re.search(r"MemTotal:\s+(\d+)", _read("/proc/meminfo"))
     return {"cpu": f"{_cpu('model name')} (family {_cpu('cpu family')}, model {_cpu('model')}, stepping {_cpu('stepping')})",
-            "cpus": os.cpu_count(), "cores": list(cores), "features": " ".join(has) + ("" if "avx512ifma" in has else ", no avx512ifma"),
+            "cpus": os.cpu_count(), "cores": list(cores),
+            "features": " ".join(has) + ("" if "avx512ifma" in has else ", no avx512ifma"),
             "microcode": _cpu("microcode"), "memory_gib": round(int(kilobytes.group(1)) / (1 << 20)) if kilobytes else 0,
             "virtualization": "in a virtual machine" if "hypervisor" in flags else "no virtual machine",
             "kernel": f"{os.uname().sysname} {os.uname().release} {os.uname().version}", "governor": governor(cores),
-            "load": _read("/proc/loadavg").split(" ")[0], "iperf3": _first_line("iperf3", "--version"), "wg": _first_line("wg", "--version"),
-            "commit": commit()}
+            "load": _read("/proc/loadavg").split(" ")[0], "commit": commit(),
+            "iperf3": _first_line("iperf3", "--version"), "wg": _first_line("wg", "--version")}

@@ -60,7 +60,8 @@ def tasks(choice, planes):
         for measure in (MEASURES[name] for name in choice.measures):
             contenders = tuple(Contender(plane, setting) for plane, kind in planes.items() if kind in measure.planes
                                for setting in (settings if kind != "none" else [Setting(wire_mtu, inner, outer)]))
-            for variant, direction in itertools.product(choice.variants(measure, settings[0]), measure.directed(choice.directions)):
+            variants = choice.variants(measure, settings[0])
+            for variant, direction in itertools.product(variants, measure.directed(choice.directions)):
                 if contenders:
                     made.append(Task(measure, variant, direction, choice.seconds, contenders))
     return made

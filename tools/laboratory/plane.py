@@ -61,8 +61,13 @@ def _read(path):
         return ""
 
 
+def runnable(path):
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
 def parse(text):
-    """NAME[=PROGRAM][,VARIABLE=VALUE...] as (name, what, environment). `what` is one of KNOWN or a path. ValueError says what is wrong."""
+    """NAME[=PROGRAM][,VARIABLE=VALUE...] as (name, what, environment), `what` one of KNOWN or a path. ValueError says what is
+    wrong."""
     first, *rest = text.split(",")
     name, _, what = first.partition("=")
     if not re.fullmatch(r"[\w.+-]+", name):
@@ -70,7 +75,7 @@ def parse(text):
     what = what or name
     if what not in KNOWN and "/" not in what:
         raise ValueError(f"`{what}` is neither a path nor one of {', '.join(KNOWN)}")
-    if what not in KNOWN and not os.access(what, os.X_OK):
+    if what not in KNOWN and not runnable(what):
         raise ValueError(f"`{what}` is no program that can be run")
     env = {}
     for each in rest:
@@ -93,8 +98,8 @@ def find(name, what, env):
     if what in NAMES:
         search, how = NAMES[what]
         program = search()
-        if program is None:
-            raise Missing(how)
+        if program is None or not runnable(program):
+            raise Missing(f"{program} is no program that can be run" if program else how)
         return Plane(name, "program", program, env)
     return Plane(name, "program", os.path.abspath(what), env)
 

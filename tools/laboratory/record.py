@@ -9,8 +9,8 @@ class Record:
     """Figures in the order in which they were measured. Plain values only, so that it can go to a file and come back."""
 
     def __init__(self, command, kind, machine, planes, baseline, left_out):
-        self.content = {"command": command, "kind": kind, "machine": machine, "planes": planes, "baseline": baseline, "left_out": left_out,
-                        "complete": False, "figures": [], "failures": []}
+        self.content = {"command": command, "kind": kind, "machine": machine, "planes": planes, "baseline": baseline,
+                        "left_out": left_out, "complete": False, "figures": [], "failures": []}
 
     def __getattr__(self, name):
         try:

@@ -1,6 +1,7 @@
 """The tables of a record, for people."""
 
 from laboratory.ratios import number, ratio, series
+from laboratory.record import SETTING
 
 ARROW = {"more": "↑", "less": "↓", "neutral": " "}
 DETAILS = ("CPU, machine", "retransmits", "goodput", "lost", "reordered", "p50", "p99.9")
@@ -9,8 +10,9 @@ DETAILS = ("CPU, machine", "retransmits", "goodput", "lost", "reordered", "p50",
 def heading(record):
     """Which machine, versions and command made the figures."""
     machine = record.machine
-    lines = [f"command   {record.command}", f"commit    {machine['commit']}", f"machine   {machine['cpu']}, {machine['cpus']} processors, "
-             f"{machine['memory_gib']} GiB; {machine['features']}; microcode {machine['microcode']}; {machine['virtualization']}",
+    lines = [f"command   {record.command}", f"commit    {machine['commit']}",
+             f"machine   {machine['cpu']}, {machine['cpus']} processors, {machine['memory_gib']} GiB; {machine['features']}; "
+             f"microcode {machine['microcode']}; {machine['virtualization']}",
              f"kernel    {machine['kernel']}; governor: {machine['governor']}; load when it began: {machine['load']}",
              f"cores     {machine['cores']}: daemons, traffic and the lab itself all run there",
              f"traffic   {machine['iperf3']}; {machine['wg']}"]
@@ -34,7 +36,7 @@ def cell(mine, base):
 def aligned(lines):
     """Lines of cells as text: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return ["   ".join([line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:]))]).rstrip()
+    return ["   ".join([line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:]))])
             for line in lines]
 
 
@@ -70,7 +72,7 @@ def tables(record):
             cells.append([f"{ARROW[figures[0]['better']]} {label}",
                           *(cell(series(figures, plane=plane), base) for plane in names)])
         lines += aligned(cells)
-    lines.append("\n↑ more is better, ↓ less is better. A ratio is the median over the rounds of plane / baseline within a round.")
+    lines.append("\n↑ more is better, ↓ less is better. A ratio is the median of plane / baseline within each round.")
     return "\n".join(lines)
 
 
@@ -79,15 +81,16 @@ def warnings(record):
     lines = []
     for each in record.failures:
         variant = "" if each["variant"] is None else f" {each['variant']}"
-        lines.append(f"failed: round {each['round']}, {each['plane']}, wire MTU {each['wire_mtu']}, {each['measure']}{variant}: {each['problem']}")
+        lines.append(f"failed: round {each['round']}, {each['plane']}, wire MTU {each['wire_mtu']}, {each['measure']}{variant}: "
+                     f"{each['problem']}")
     disturbed = [figure for figure in record.figures if figure["disturbed"]]
     if disturbed:
-        trials = {(figure["round"], figure["measure"], figure["variant"], figure["plane"], figure["wire_mtu"], figure["peers"],
-                   figure["direction"]) for figure in disturbed}
+        trials = {tuple(figure[key] for key in ("round", "plane", *SETTING, "measure", "variant", "direction"))
+                  for figure in disturbed}
         worst = max(figure["foreign_cores"] for figure in disturbed)
         stolen = max(figure["stolen_cores"] for figure in disturbed)
-        lines.append(f"disturbed (!): {len(trials)} trials, in rounds {', '.join(sorted({str(each[0]) for each in trials}))}: others used up to "
-                     f"{worst:.2f} cores, the host took up to {stolen:.2f}. Only ratios within a round mean anything, and these little.")
+        lines.append(f"disturbed (!): {len(trials)} trials, in rounds {', '.join(sorted({str(each[0]) for each in trials}))}: "
+                     f"others used up to {worst:.2f} cores, the host took up to {stolen:.2f}. Such figures mean little.")
     if not record.complete:
         lines.append("not complete: the run was ended before its last round")
     return "\n".join(lines)

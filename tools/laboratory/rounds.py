@@ -67,8 +67,8 @@ class Rounds:
                 variant = "" if task.variant is None else f" {task.variant}"
                 direction = "" if task.direction == "forward" else f" {task.direction}"
                 peers = "" if contender.setting.peers == 1 else f", {contender.setting.peers} peers"
-                self.progress.say(f"round {turn}/{rounds}, MTU {contender.setting.wire_mtu}, {task.measure.name}{variant}{direction}, "
-                                  f"{contender.plane}{peers}", self._cost(task, contender))
+                self.progress.say(f"round {turn}/{rounds}, MTU {contender.setting.wire_mtu}, {task.measure.name}{variant}"
+                                  f"{direction}, {contender.plane}{peers}", self._cost(task, contender))
                 self._trial(turn, task, contender)
             self._keep({contender for later in self.plan[number + 1:] for contender in later.contenders})
 

@@ -26,5 +26,5 @@ def take(topology, trial):
     return readings
 
 
-MEASURES = [Measure("tcp", "throughput of TCP (iperf3), CPU seconds per gigabit, retransmits", take, "flows", ("forward", "reverse", "both"),
-                    traffic=False, cost=lambda seconds: max(1, round(seconds)) + 0.4)]
+MEASURES = [Measure("tcp", "throughput of TCP (iperf3), CPU seconds per gigabit, retransmits", take, "flows",
+                    ("forward", "reverse", "both"), traffic=False, cost=lambda seconds: max(1, round(seconds)) + 0.4)]

@@ -113,7 +113,9 @@ class Topology(Lab):
 
     def wg(self, node, *arguments):
         """wg(8) on the interface of a node, wherever that has to be run."""
-        return node.namespace.run("wg", *arguments, timeout=180) if self.plane.kind == "kernel" else wireguard(*arguments, timeout=180)
+        if self.plane.kind == "kernel":
+            return node.namespace.run("wg", *arguments, timeout=180)
+        return wireguard(*arguments, timeout=180)
 
     @property
     def tunnel(self):
@@ -138,4 +140,5 @@ class Topology(Lab):
     def check_alive(self):
         for daemon in self.daemons:
             if not daemon.alive():
-                raise Failure(f"{self.plane} died with status {daemon.process.returncode}: {daemon.log_tail().strip() or 'no word of why'}")
+                raise Failure(f"{self.plane} died with status {daemon.process.returncode}: "
+                              f"{daemon.log_tail().strip() or 'no word of why'}")

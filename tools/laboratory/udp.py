@@ -58,24 +58,29 @@ def _loss_free(gso):
     def take(topology, trial):
         sender, receiver = topology.ends(trial.direction)[0]
         with Sink(trial, receiver, topology.address(receiver)) as sink:
-            found = once(trial, sender, "search", "--to", topology.address(receiver), "--port", SINK_PORT, "--control", sink.control,
-                         "--size", _bytes(topology, trial.variant), "--trial", max(0.1, min(0.5, trial.seconds)),
-                         *(["--gso"] if gso else []), timeout=120)
+            found = once(trial, sender, "search", "--to", topology.address(receiver), "--port", SINK_PORT,
+                         "--control", sink.control, "--size", _bytes(topology, trial.variant),
+                         "--trial", _search_trial(trial.seconds), *(["--gso"] if gso else []), timeout=120)
         name = f"{_name(trial.variant, gso)}, loss-free"
         return [Reading(name, found["pps"] / 1e3, "kpps"), Reading(f"{name}: goodput", found["gbps"], "Gb/s")]
     return take
 
 
+def _search_trial(seconds):
+    return max(0.1, min(0.5, seconds))
+
+
 def _search_cost(seconds):
-    return 9 * (max(0.1, min(0.5, seconds)) + 0.15)
+    return 9 * (_search_trial(seconds) + 0.15)
 
 
+WAYS = ("forward", "reverse", "both")
 MEASURES = [
-    Measure("udp", "datagrams that arrive of a sender at full speed, one system call for many datagrams (sendmmsg), loss, reordering",
-            _goodput(False), "size", ("forward", "reverse", "both"), cost=lambda seconds: seconds + 0.6),
-    Measure("udp-gso", "the same with UDP_SEGMENT: superpackets from the sender", _goodput(True), "size", ("forward", "reverse", "both"),
+    Measure("udp", "datagrams that arrive of a sender at full speed (many per sendmmsg); loss, reordering", _goodput(False),
+            "size", WAYS, cost=lambda seconds: seconds + 0.6),
+    Measure("udp-gso", "the same with UDP_SEGMENT: superpackets from the sender", _goodput(True), "size", WAYS,
             cost=lambda seconds: seconds + 0.6),
-    Measure("loss-free", "the highest rate without loss, by search (RFC 2544 section 26.1)", _loss_free(False), "size",
-            ("forward", "reverse"), cost=_search_cost),
-    Measure("loss-free-gso", "the same with UDP_SEGMENT", _loss_free(True), "size", ("forward", "reverse"), cost=_search_cost),
+    Measure("loss-free", "the highest rate without loss, by search (RFC 2544 section 26.1)", _loss_free(False), "size", WAYS[:2],
+            cost=_search_cost),
+    Measure("loss-free-gso", "the same with UDP_SEGMENT", _loss_free(True), "size", WAYS[:2], cost=_search_cost),
 ]

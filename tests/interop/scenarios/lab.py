@@ -12,7 +12,7 @@ from rig.shell import attempt, check, wait_until
 
 sys.path.append(f"{ROOT}/tools")
 
-from laboratory import command, goals, plan, ratios, record, report  # noqa: E402
+from laboratory import goals, options, plan, ratios, record, report  # noqa: E402
 
 NO_PAIR = ((),)
 LAB = f"{ROOT}/tools/lab"
@@ -25,7 +25,8 @@ def environment(lab):
     traffic = os.path.join(os.path.dirname(program), "../../bench/traffic/lab_traffic")
     scratch = os.path.join(lab.directory, "tmp")
     os.makedirs(scratch, exist_ok=True)
-    return {**os.environ, "CULVERT_BIN": program, "TMPDIR": scratch, **({"LAB_TRAFFIC": traffic} if os.access(traffic, os.X_OK) else {})}
+    made = {**os.environ, "CULVERT_BIN": program, "TMPDIR": scratch}
+    return {**made, "LAB_TRAFFIC": traffic} if os.access(traffic, os.X_OK) else made
 
 
 def figures(path):
@@ -56,20 +57,21 @@ def measures(lab):
     env, path = environment(lab), os.path.join(lab.directory, "figures.json")
     wanted = ["tcp", "memory", "wake-ups"] + (["udp", "udp-gso", "rr", "handshakes"] if "LAB_TRAFFIC" in env else [])
     before = traces()
-    done = attempt(LAB, *TINY, "--measures", ",".join(wanted), "--sizes", "1372", "--direction", "both", "--json", path, env=env, timeout=240)
+    done = attempt(LAB, *TINY, "--measures", ",".join(wanted), "--sizes", "1372", "--direction", "both", "--json", path, env=env,
+                   timeout=240)
     check(done.returncode == 0, f"status {done.returncode}: {done.stdout} {done.stderr}")
     check(traces() == before and not os.listdir(env["TMPDIR"]), "nothing is left")
     written = figures(path)
     check(written["complete"] and not written["failures"], f"everything was measured: {written['failures']}")
     check({each["measure"] for each in written["figures"]} == set(wanted), "every measure gave figures")
     check({each["plane"] for each in written["figures"] if each["measure"] == "tcp"} == {"culvert", "none"}, "both planes did")
-    check(all(each["value"] > 0 for each in written["figures"] if each["unit"] in ("Gb/s", "kpps", "MiB")), "and the figures are some")
-    check(all(written["machine"][key] for key in ("cpu", "kernel", "governor", "iperf3", "commit")), f"the machine is described: {written['machine']}")
+    check(all(each["value"] > 0 for each in written["figures"] if each["unit"] in ("Gb/s", "kpps", "MiB")), "none is zero")
+    check(all(written["machine"][key] for key in ("cpu", "kernel", "governor", "iperf3", "commit")), "the machine is described")
     for word in ("TCP, 1 flow, both ways, Gb/s", "resident memory, loaded", "culvert 0.", "command   tools/lab run", "governor"):
         check(word in done.stdout, f"the table says `{word}`: {done.stdout}")
     check("[1/" in done.stderr and " left" in done.stderr, f"there is progress: {done.stderr}")
     shown = attempt(LAB, "show", path, path, env=env)
-    check(shown.returncode == 0 and "medians of 2 rounds" in shown.stdout, f"files are taken together: {shown.stdout} {shown.stderr}")
+    check(shown.returncode == 0 and "medians of 2 rounds" in shown.stdout, f"files together: {shown.stdout} {shown.stderr}")
 
 
 @scenario("the lab says what is wrong with its command line or set-up", pairs=NO_PAIR)
@@ -79,14 +81,16 @@ def refuses(lab):
              (("run", "--impl", "old=/no/such"), 2, "/no/such"), (("run", "--impl", "culvert"), 2, "twice"),
              (("run", "--seconds", "never"), 2, "never"), (("run", "--planes", "none", "--measures", "memory"), 2, "applies"),
              (("run", "--baseline", "x"), 2, "--baseline x"), (("targets", "--rows", "speed"), 2, "speed"),
-             (("run", "--json", "/no/such/file"), 2, "/no/such/file"), (("show", "/no/such"), 1, "/no/such"), (("show", LAB), 1, "no figures"))
+             (("run", "--json", "/no/such/file"), 2, "/no/such/file"), (("show", "/no/such"), 1, "/no/such"),
+             (("show", LAB), 1, "no figures"))
     for words, status, reason in cases:
         done = attempt(LAB, *words, env=env)
         check(done.returncode == status, f"{words}: status {done.returncode}: {done.stderr}")
         check(reason in done.stderr.strip().splitlines()[-1] and "Traceback" not in done.stderr, f"{words}: {done.stderr}")
     # A plane that serves nothing is told of, and the others are measured all the same.
     done = attempt(LAB, *TINY, "--impl", "broken=/bin/false", env=env, timeout=120)
-    check(done.returncode == 1 and "failed: round 1, broken" in done.stdout and "cannot be set up" in done.stdout, f"broken: {done.stdout}")
+    check(done.returncode == 1, f"broken: status {done.returncode}: {done.stderr}")
+    check("failed: round 1, broken" in done.stdout and "cannot be set up" in done.stdout, f"broken: {done.stdout}")
     check("TCP, 1 flow, Gb/s" in done.stdout, "the others are measured")
 
 
@@ -95,11 +99,12 @@ def ended(lab):
     env, path = environment(lab), os.path.join(lab.directory, "figures.json")
     before = traces()
     # Ctrl-C reaches the whole process group; the other two only the shell.
-    for number, whole_group, status in ((signal.SIGINT, True, 130), (signal.SIGTERM, False, 143), (signal.SIGKILL, False, -signal.SIGKILL)):
+    ways = ((signal.SIGINT, True, 130), (signal.SIGTERM, False, 143), (signal.SIGKILL, False, -signal.SIGKILL))
+    for number, whole_group, status in ways:
         log = os.path.join(lab.directory, f"{number.name}.log")
         with open(log, "wb") as output:
-            running = subprocess.Popen([LAB, *TINY[:-4], "--rounds", "50", "--seconds", "1", "--json", path], stdin=subprocess.DEVNULL,
-                                       stdout=output, stderr=output, env=env, start_new_session=True)
+            running = subprocess.Popen([LAB, "run", "--planes", "culvert,none", "--rounds", "50", "--json", path],
+                                       stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True)
         wait_until(lambda log=log: "[3/" in text(log), f"the lab is at work before {number.name}", 60)
         check(len(traces()[0]) > len(before[0]) + 3, "and has processes")
         (os.killpg if whole_group else os.kill)(running.pid, number)
@@ -107,7 +112,7 @@ def ended(lab):
         wait_until(lambda: traces() == before, f"{number.name} leaves nothing behind", 20)
         check(not os.listdir(env["TMPDIR"]), "no file either")
         if number == signal.SIGINT:
-            check("TCP, 1 flow, Gb/s" in text(log) and "not complete" in text(log), f"there is a table of what was measured: {text(log)}")
+            check("TCP, 1 flow, Gb/s" in text(log) and "not complete" in text(log), f"there is a table of what was: {text(log)}")
             check(not figures(path)["complete"] and figures(path)["figures"], "and the file says that it is not all")
 
 
@@ -116,36 +121,38 @@ def text(path):
         return file.read()
 
 
-def figure(turn, plane, value, name="TCP, 1 flow", better="more", peers=1, disturbed=False):
-    return {"round": turn, "plane": plane, "wire_mtu": 1500, "inner": "v4", "outer": "v4", "peers": peers, "measure": "tcp", "variant": 1,
-            "direction": "forward", "name": name, "value": value, "unit": "Gb/s", "better": better, "foreign_cores": 0.5, "stolen_cores": 0.0,
-            "disturbed": disturbed}
+def figure(turn, plane, value, disturbed):
+    return {"round": turn, "plane": plane, "wire_mtu": 1500, "inner": "v4", "outer": "v4", "peers": 1, "measure": "tcp",
+            "variant": 1, "direction": "forward", "name": "TCP, 1 flow", "value": value, "unit": "Gb/s", "better": "more",
+            "foreign_cores": 0.5, "stolen_cores": 0.0, "disturbed": disturbed}
 
 
 @scenario("the lab's ratios, tables and plans are right", pairs=NO_PAIR)
 def arithmetic(_):
-    found = [figure(turn, plane, value, disturbed=turn == 3) for plane, values in (("culvert", (9, 4, 30, 8)), ("wireguard-go", (3, 4, 5)))
-             for turn, value in enumerate(values, 1)]
+    values = {"culvert": (9, 4, 30, 8), "wireguard-go": (3, 4, 5)}
+    found = [figure(turn, plane, value, turn == 3) for plane in values for turn, value in enumerate(values[plane], 1)]
     mine, base = ratios.series(found, plane="culvert"), ratios.series(found, plane="wireguard-go")
     check((mine.median(), mine.least(), mine.most(), mine.disturbed) == (8.5, 4, 30, {3}), "median, least, most")
     check(ratios.ratio(mine, base) == 3, "the median of 3, 1 and 6, the rounds that both have")
     check(ratios.series(found, plane="none") is None and ratios.ratio(mine, ratios.Series()) is None, "no figures, no ratio")
-    check([ratios.number(value) for value in (0, 0.1234, 1.234, 12.34, 1234.5)] == ["0", "0.123", "1.23", "12.3", "1234"], "numbers")
+    check([ratios.number(each) for each in (0, 0.1234, 1.234, 12.34, 123.4)] == ["0", "0.123", "1.23", "12.3", "123"], "numbers")
 
     kept = record.Record("tools/lab", "targets", {}, [{"name": "culvert"}, {"name": "wireguard-go"}], "wireguard-go", [])
     kept.figures.extend(found)
     check("8.50! [4.00 30.0]  3.00x" in report.tables(kept), f"a table: {report.tables(kept)}")
     check("others used up to 0.50 cores" in report.warnings(kept), "a warning")
     reached = [line for line in goals.table(kept).splitlines() if "3.00x" in line]
-    check(len(reached) == 1 and reached[0].startswith("↑ TCP, wire MTU 1500, 1 flow") and reached[0].endswith("goal reached"), f"a goal: {reached}")
+    check(len(reached) == 1 and reached[0].startswith("↑ TCP, wire MTU 1500, 1 flow"), f"a goal: {reached}")
+    check(reached[0].endswith("goal reached"), f"a verdict: {reached}")
 
     check(len(goals.tasks(goals.ROWS, 1)) == 11, "rows that share a measurement have one task")
-    check(not any("memory" == task.measure.name for task in goals.tasks(("cpu",), 1)), "and rows that are not asked for have none")
+    check([task.measure.name for task in goals.tasks(("cpu",), 1)] == ["tcp"], "and rows that are not asked for have none")
     choice = plan.Choice(("tcp", "udp", "memory"), peers=(1, 100), sizes=("64", "1500"), directions=("forward", "both"))
     made = plan.tasks(choice, {"culvert": "program", "none": "none"})
-    check([(task.measure.name, task.variant, task.direction) for task in made] ==
-          [("tcp", 1, "forward"), ("tcp", 1, "both"), ("tcp", 4, "forward"), ("tcp", 4, "both"), ("udp", "64", "forward"), ("udp", "64", "both"),
-           ("memory", None, "forward")], "sizes that do not fit and directions that mean nothing are left out")
+    expected = [("tcp", 1, "forward"), ("tcp", 1, "both"), ("tcp", 4, "forward"), ("tcp", 4, "both"), ("udp", "64", "forward"),
+                ("udp", "64", "both"), ("memory", None, "forward")]
+    check([(task.measure.name, task.variant, task.direction) for task in made] == expected,
+          "sizes that do not fit and directions that mean nothing are left out")
     check([len(task.contenders) for task in made] == [3] * 6 + [2], "no tunnel has no peers and no daemon")
-    arguments = command.parser().parse_args(["run", "--impl", "slow=culvert,CULVERT_GSO=off,A=b=c"])
-    check(arguments.impl == [("slow", "culvert", {"CULVERT_GSO": "off", "A": "b=c"})], f"a plane with an environment: {arguments.impl}")
+    arguments = options.parser().parse_args(["run", "--impl", "slow=culvert,CULVERT_GSO=off,A=b=c"])
+    check(arguments.impl == [("slow", "culvert", {"CULVERT_GSO": "off", "A": "b=c"})], f"its environment: {arguments.impl}")
