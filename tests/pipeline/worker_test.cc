@@ -1,6 +1,13 @@
 #include "src/pipeline/worker.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "tests/pipeline/threaded_queues.h"
 
@@ -17,6 +24,23 @@ using test::PacketSpec;
 using test::superpacket;
 using test::TestPeer;
 using test::ThreadedInner;
+
+// The nice values of this program's threads.
+std::vector<int> nice_values() {
+  std::vector<int> found;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    const auto id = static_cast<id_t>(std::stoul(task.path().filename().string()));
+    found.push_back(getpriority(PRIO_PROCESS, id));
+  }
+  return found;
+}
+
+// Whether a thread of ours may lower its nice value.
+bool may_lower_nice() {
+  bool may = false;
+  std::thread([&] { may = setpriority(PRIO_PROCESS, 0, -1) == 0; }).join();
+  return may;
+}
 
 protocol::Instant frozen_clock() {
   return test::kStart;
@@ -147,6 +171,13 @@ TEST_F(WorkerTest, SaysThatTheInnerSideIsGoneAndGoesOn) {
 TEST_F(WorkerTest, TakesATurnForEachCallAndNoMore) {
   for (int i = 0; i < 100; ++i) worker_->drop_staged({}, DropReason::no_peer);
   EXPECT_LE(worker_->stats().wakeups.get(), 100u);
+}
+
+TEST_F(WorkerTest, RunsBeforeOrdinaryProgramsWhereItMay) {
+  if (getpriority(PRIO_PROCESS, 0) != 0)
+    GTEST_SKIP() << "started with a nice value: run the test without nice(1)";
+  const long expected = may_lower_nice() ? 1 : 0;
+  EXPECT_TRUE(eventually([&] { return std::ranges::count(nice_values(), -10) == expected; }));
 }
 
 TEST_F(WorkerTest, EndsWithPacketsStaged) {
