@@ -30,7 +30,7 @@ using test::Random;
 
 // Cases in a run. Sanitizers are slow, and look for other things.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint32_t kCases = 250;
+constexpr uint32_t kCases = 150;
 #else
 constexpr uint32_t kCases = 2500;
 #endif
