@@ -9,6 +9,7 @@
 #include <span>
 
 #include "io/endpoint.h"
+#include "io/engine.h"
 
 namespace culvert::io {
 
@@ -55,6 +56,7 @@ struct OuterCounters {
   uint64_t truncated = 0;       // datagrams longer than a buffer
   uint64_t gso_downgrades = 0;  // by EIO, EINVAL or EMSGSIZE
   bool gso_active = false, gro_active = false;
+  Engine engine = Engine::automatic;  // in use; automatic: no queue, or one that has no say
 };
 
 // Thread safety: none; the owning worker alone calls it. counters() may be called from any thread.

@@ -26,11 +26,14 @@ class UdpQueue final : public OuterQueue {
         receiver_(sockets, *transfer_),
         sender_(sockets, *transfer_) {}
 
+  // A queue with this engine, or with plain calls if there is no ring to be had now (Ring::open() tells why);
+  // counters() says which.
+  static std::unique_ptr<UdpQueue> make(UdpSockets& sockets, Engine engine);
+
   size_t receive_batch(std::span<IncomingTrain> trains) override { return receiver_.receive_batch(trains); }
   void send_batch(std::span<OutgoingTrain> trains) override { sender_.send_batch(trains); }
   OuterCounters counters() const override;
   std::array<int, 2> poll_fds() const override;
-  Engine engine() const { return transfer_->engine(); }
 
  private:
   const UdpSockets& sockets_;

@@ -99,7 +99,7 @@ io::Status Device::open_sockets(uint16_t port) {
 void Device::adopt_sockets(std::unique_ptr<io::UdpSockets> sockets) {
   published_.listen_port.store(sockets != nullptr ? sockets->port() : 0, std::memory_order_relaxed);
   for (const auto& worker : workers_)
-    worker->adopt_outer(sockets != nullptr ? std::make_unique<io::UdpQueue>(*sockets) : nullptr);
+    worker->adopt_outer(sockets != nullptr ? io::UdpQueue::make(*sockets, options_.udp_engine) : nullptr);
   sockets_ = std::move(sockets);
   forget_sources();
 }

@@ -85,6 +85,7 @@ std::string Device::metrics() const {
   worker_counter("wakeups_total", "Turns of the worker's loop.", &Stats::wakeups);
 
   io::OuterCounters outer;
+  outer.engine = io::chosen_engine(options_.udp_engine);
   bool gso = !workers_.empty(), gro = gso;
   bool inner_tcp = gso, inner_udp = gso;
   for (const auto& worker : workers_) {
@@ -97,6 +98,7 @@ std::string Device::metrics() const {
     outer.receive_errors += one.receive_errors;
     outer.truncated += one.truncated;
     outer.gso_downgrades += one.gso_downgrades;
+    if (one.engine != io::Engine::automatic) outer.engine = one.engine;
     gso &= one.gso_active;
     gro &= one.gro_active;
     const io::InnerOffloads inner = worker->inner_offloads();
@@ -121,6 +123,11 @@ std::string Device::metrics() const {
   out.sample("offload", "udp_gro", gro ? 1 : 0);
   out.sample("offload", "tun_tcp", inner_tcp ? 1 : 0);
   out.sample("offload", "tun_udp", inner_udp ? 1 : 0);
+
+  out.family("tun_engine", "gauge", "The system calls in use on the TUN device: epoll or io_uring.");
+  out.sample("name", io::engine_name(options_.tun_engine), 1);
+  out.family("udp_engine", "gauge", "The system calls in use on the outer sockets: epoll or io_uring.");
+  out.sample("name", io::engine_name(outer.engine), 1);
 
   out.family("handshake_messages_total", "counter", "Handshake messages, by kind.");
   out.sample("kind", "initiation_sent", stats_.initiations_sent.get());

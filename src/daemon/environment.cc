@@ -42,6 +42,17 @@ class Reader {
     return value != "off";
   }
 
+  io::Engine engine(const char* name) {
+    const std::string_view value = text(name);
+    for (const io::Engine engine : {io::Engine::automatic, io::Engine::epoll, io::Engine::io_uring}) {
+      if (value.empty() || value == io::engine_name(engine)) {
+        return engine;
+      }
+    }
+    fail(name, value, "'auto' (the default), 'epoll' or 'io_uring'");
+    return io::Engine::automatic;
+  }
+
   std::optional<io::Endpoint> listen_address(const char* name) {
     const std::string_view value = text(name);
     io::Endpoint endpoint;
@@ -100,6 +111,8 @@ io::Result<Environment> parse_environment(const GetVariable& get_variable) {
   environment.tun_tso = reader.is_on("CULVERT_TUN_TSO");
   environment.tun_uso = reader.is_on("CULVERT_TUN_USO");
   environment.tun_join = reader.is_on("CULVERT_TUN_JOIN");
+  environment.tun_engine = reader.engine("CULVERT_TUN_ENGINE");
+  environment.udp_engine = reader.engine("CULVERT_UDP_ENGINE");
   environment.metrics = reader.listen_address("CULVERT_METRICS");
   environment.aead = reader.text("CULVERT_AEAD");
   if (!reader.error().empty()) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/endpoint.h"
+#include "io/engine.h"
 #include "io/result.h"
 #include "src/daemon/log.h"
 
@@ -25,8 +26,10 @@ struct Environment {
   bool tun_tso = true;                   // CULVERT_TUN_TSO: TSO alone
   bool tun_uso = true;                   // CULVERT_TUN_USO: USO alone
   bool tun_join = true;                  // CULVERT_TUN_JOIN: join received packets before they are written
-  std::optional<io::Endpoint> metrics;   // CULVERT_METRICS=ADDR:PORT, where to serve metrics (as `remote`)
-  std::string aead;                      // CULVERT_AEAD, passed on as it is; "" when unset
+  io::Engine tun_engine = io::Engine::automatic;  // CULVERT_TUN_ENGINE: auto, epoll or io_uring
+  io::Engine udp_engine = io::Engine::automatic;  // CULVERT_UDP_ENGINE: likewise
+  std::optional<io::Endpoint> metrics;  // CULVERT_METRICS=ADDR:PORT, where to serve metrics (as `remote`)
+  std::string aead;                     // CULVERT_AEAD, passed on as it is; "" when unset
 
   // What deserves a line in the log although it is no error (LOG_LEVEL with a word nobody knows).
   std::vector<std::string> warnings;

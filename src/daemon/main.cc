@@ -9,6 +9,7 @@
 
 #include "crypto/aead_engine.h"
 #include "io/fd.h"
+#include "io/ring.h"
 #include "io/wakeup.h"
 #include "src/daemon/command_line.h"
 #include "src/daemon/config.h"
@@ -45,6 +46,7 @@ io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name,
   options.tso = environment.tun_tso;
   options.uso = environment.tun_uso;
   options.join = environment.tun_join;
+  options.engine = environment.tun_engine;
   auto tun = environment.tun_fd ? tun::TunDevice::adopt(io::Fd(*environment.tun_fd), options)
                                 : tun::TunDevice::create(name, options);
   if (!tun) return tun;
@@ -62,8 +64,9 @@ io::Status set_up_link(const std::string& name, const Config& config) {
 
 void log_start(const tun::TunDevice& tun) {
   const io::InnerOffloads offloads = tun.queue(0).offloads();
-  log_verbose("AEAD engine {}; TUN offloads: checksum {}, TCP {}, UDP {}", crypto::engine_name(),
-              offloads.checksum, offloads.tcp4 && offloads.tcp6, offloads.udp4 && offloads.udp6);
+  log_verbose("AEAD engine {}; TUN by {}; TUN offloads: checksum {}, TCP {}, UDP {}", crypto::engine_name(),
+              io::engine_name(tun.queue(0).engine()), offloads.checksum, offloads.tcp4 && offloads.tcp6,
+              offloads.udp4 && offloads.udp6);
 }
 
 int fail(Readiness& readiness, const std::string& what) {
@@ -80,13 +83,18 @@ int serve(const CommandLine& command_line, const Environment& environment,
   const std::string name = (*tun)->name();
   open_log(environment.log_level, name);
 
+  if (environment.udp_engine == io::Engine::io_uring)
+    if (const auto ring = io::Ring::open(); !ring)
+      return fail(readiness, "Failed to have CULVERT_UDP_ENGINE=io_uring: " + ring.error().text());
+
   auto listener =
       environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : open_uapi_socket(name);
   if (!listener) return fail(readiness, "Failed to open the UAPI socket: " + listener.error().text());
   auto wakeup = io::Wakeup::open();
   if (!wakeup) return fail(readiness, wakeup.error().text());
 
-  Device device({name, environment.gso, environment.gro}, *wakeup);
+  Device device({name, environment.gso, environment.gro, environment.udp_engine, (*tun)->queue(0).engine()},
+                *wakeup);
   device.set_mtu(kDefaultMtu);
   std::vector<io::InnerQueue*> queues;
   for (size_t i = 0; i < (*tun)->queue_count(); ++i) queues.push_back(&(*tun)->queue(i));

@@ -33,6 +33,8 @@ TEST(Environment, HasDefaults) {
     EXPECT_TRUE((*environment).gso && (*environment).gro);
     EXPECT_TRUE((*environment).tun_offload && (*environment).tun_tso);
     EXPECT_TRUE((*environment).tun_uso && (*environment).tun_join);
+    EXPECT_EQ((*environment).tun_engine, io::Engine::automatic);
+    EXPECT_EQ((*environment).udp_engine, io::Engine::automatic);
     EXPECT_FALSE((*environment).metrics);
     EXPECT_EQ((*environment).aead, "");
     EXPECT_TRUE((*environment).warnings.empty());
@@ -50,6 +52,8 @@ TEST(Environment, ReadsEveryVariable) {
                                   {"CULVERT_TUN_TSO", "off"},
                                   {"CULVERT_TUN_USO", "off"},
                                   {"CULVERT_TUN_JOIN", "off"},
+                                  {"CULVERT_TUN_ENGINE", "epoll"},
+                                  {"CULVERT_UDP_ENGINE", "io_uring"},
                                   {"CULVERT_METRICS", "[::1]:9586"},
                                   {"CULVERT_AEAD", "portable"}});
   ASSERT_TRUE(environment);
@@ -61,6 +65,8 @@ TEST(Environment, ReadsEveryVariable) {
   EXPECT_FALSE((*environment).gso || (*environment).gro);
   EXPECT_FALSE((*environment).tun_offload || (*environment).tun_tso);
   EXPECT_FALSE((*environment).tun_uso || (*environment).tun_join);
+  EXPECT_EQ((*environment).tun_engine, io::Engine::epoll);
+  EXPECT_EQ((*environment).udp_engine, io::Engine::io_uring);
   EXPECT_EQ(io::to_string(*(*environment).metrics), "[::1]:9586");
   EXPECT_EQ((*environment).aead, "portable");
 }
@@ -110,6 +116,8 @@ TEST(Environment, SaysWhatIsWrongWhereAndHowToMendIt) {
       {"CULVERT_TUN_TSO", "None", "'off' or 'on'"},
       {"CULVERT_TUN_USO", "no", "'off' or 'on'"},
       {"CULVERT_TUN_JOIN", "1", "'off' or 'on'"},
+      {"CULVERT_TUN_ENGINE", "uring", "'auto' (the default), 'epoll' or 'io_uring'"},
+      {"CULVERT_UDP_ENGINE", "on", "'auto' (the default), 'epoll' or 'io_uring'"},
       {"CULVERT_METRICS", "9586", "127.0.0.1:9586"},
       {"CULVERT_METRICS", "localhost:9586", "numeric address"},
       {"CULVERT_METRICS", "127.0.0.1:65536", "127.0.0.1:9586"},
