@@ -32,7 +32,7 @@ using test::Random;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr uint32_t kCases = 150;
 #else
-constexpr uint32_t kCases = 2500;
+constexpr uint32_t kCases = 2000;
 #endif
 constexpr size_t kMaxSteps = 40;
 
