@@ -9,7 +9,7 @@ from laboratory.topology import Topology
 from laboratory.traffic import await_ready, result, start
 
 PEERS = 2000
-SOURCES = "10.71.0.0/16"
+SOURCES = {"v4": "10.71.0.0/16", "v6": "fd71::/112"}
 
 
 def take(topology, trial):
@@ -17,15 +17,17 @@ def take(topology, trial):
     own = Topology(topology.plane, topology.setting, topology.directory)
     try:
         served, asking = own.nodes
-        served.namespace.ip("route", "add", SOURCES, "via", asking.outer["v4"], "dev", "wire")
-        asking.namespace.ip("route", "add", "local", SOURCES, "dev", "lo")
+        family = own.setting.outer
+        sources = SOURCES[family]
+        served.namespace.ip("route", "add", sources, "via", asking.outer[family], "dev", "wire")
+        asking.namespace.ip("route", "add", "local", sources, "dev", "lo")
         path = os.path.join(own.directory, "initiators.conf")
         process = start(trial, asking, "handshakes", "--config", path, "--peers", PEERS, "--key-of-server", served.public_key,
-                        "--seconds", trial.seconds, "--sources", SOURCES)
+                        "--seconds", trial.seconds, "--sources", sources)
         try:
             await_ready(process, "handshakes")
             own.wg(served, "addconf", served.interface, path)
-            process.stdin.write(f"go {served.outer['v4']} {served.port}\n")
+            process.stdin.write(f"go {served.outer[family]} {served.port}\n")
             process.stdin.flush()
             found = result(process, "handshakes", trial.seconds + 60)
         finally:
