@@ -136,13 +136,16 @@ void add_commands(CLI::App& app, Words& words) {
       ->type_name("FILE");
   handshakes->add_option("--peers", words.handshakes.peers, "initiators")
       ->required()
-      ->check(CLI::Range(1U, 65536U))
+      ->check(CLI::Range(1U, kMaxInitiators))
       ->type_name("K");
   handshakes->add_option("--key-of-server", words.server_key, "the daemon's public key")
       ->required()
       ->type_name("BASE64");
   words.seconds = words.handshakes.seconds;
   add_seconds(handshakes, words);
+  handshakes->add_option("--window", words.handshakes.window, "initiations in flight (64)")
+      ->check(CLI::Range(1U, kMaxInitiators))
+      ->type_name("N");
   handshakes->add_option("--sources", words.sources, "local addresses to send from")->type_name("CIDR");
 }
 

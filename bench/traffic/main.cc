@@ -54,8 +54,18 @@ Report run(const EchoCommand& command) {
   return std::string();
 }
 
-Report run(const HandshakeCommand&) {
-  return io::Error{0, "not yet"};
+Report run(const HandshakeCommand& command) {
+  const auto result = run_handshakes(command.options);
+  if (!result) return result.error();
+  const HandshakeCounts& counts = result->counts;
+  return ordered_json{{"initiations", counts.initiations},
+                      {"responses", counts.responses},
+                      {"cookies", counts.cookies},
+                      {"seconds", result->seconds},
+                      {"per_second", static_cast<double>(counts.responses) / result->seconds},
+                      {"unanswered", counts.unanswered},
+                      {"cpu_seconds", result->cpu_seconds}}
+      .dump();
 }
 
 Report run(const TransactionCommand& command) {
