@@ -31,7 +31,8 @@ _TABLE = (
         (__|mem_|obj_)?(memcg|cgroup)_(c|un|slab|post|al) refill_(obj_)?stock consume_(obj_)?stock obj_cgroup drain_
         mem_cgroup __mem_cgroup try_charge handle_mm_fault do_anonymous __handle_mm exc_page_fault do_user_addr_fault
         asm_exc_page prep_(new|compound) __count_memcg sk_page_frag_refill defer_free skb_defer napi_skb_ alloc_ __pskb pskb_
-        ___?pskb skb_(clone|headers|head_from|expand) __skb_clone decay_pcp free_tail __put_"""),
+        ___?pskb skb_(clone|headers|head_from|expand) __skb_clone decay_pcp
+        free_tail __put_ build_detached policy_nodemask"""),
     ("scheduling and wake-ups", KERNEL, r"""
         __?schedule schedule preempt_schedule pick_ __?pick set_next_ put_prev
         (en|de)queue_(task|entity|entities|hrtimer|load) __?(en|de)queue_entity
@@ -104,7 +105,7 @@ _TABLE = (
         runtime\.(malloc|gc|scan|mark|sweep|grey|heap|bg|find|mem|newobject) __memset"""),
     ("checksum", USER, r".*[cC]hecksum"),
     ("scheduling and wake-ups", USER, r"""
-        urcu_
+        urcu_ __tls_get_addr
         runtime\.(schedule|findRunnable|futex|chan|lock|unlock|park|ready|mcall|gopark|wake|steal|sel|netpoll|run|execute|casg)
         runtime\.(stopm|startm|note|goready|sema|proc|usleep|send|recv)
         epoll_ __?poll select pthread_(cond|mutex) __lll sync\. runtime/internal/atomic internal/runtime/atomic"""),
@@ -120,7 +121,8 @@ _FOR_THE_CALLER = r"""
         __memset refcount __x86_ srso_ retbleed entry_untrain entry_ibpb __fentry ktime_ read_tsc pvclock kvm_ sched_clock
         local_clock __virt __warn debug_ down_ up_ __up __down sock_(r|w)free __sock_wfree sk_mem __sk_mem release_sock
         lock_sock bsearch strcmp strlen memcmp hash_ jhash lookup_nulls is_vmalloc copy_from_kernel __get_pfn siphash
-        __siphash find_ _find native_ __bpf_prog __htab clear_bhb its_ error_ asm_exc stackleak current_time in_gate bit_ idr_
+        __siphash find_ _find native_ __bpf_prog __htab htab_
+        clear_bhb its_ error_ asm_exc stackleak current_time in_gate bit_ idr_
         xa_ xas_ irqentry cond_ __cond percpu this_cpu get_random dup_ kprobe trace"""
 
 

@@ -22,7 +22,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "tests", "support")]
 
 import profile_samples  # noqa: E402
 from profile_report import Report  # noqa: E402
-from rig.implementation import implementation  # noqa: E402
+from rig.implementation import NAMES, implementation  # noqa: E402
 from rig.lab import Lab, introduce  # noqa: E402
 from rig.shell import Failure, Missing, wait_until  # noqa: E402
 from rig.traffic import SOL_UDP, UDP_SEGMENT, expect_ping  # noqa: E402
@@ -155,7 +155,7 @@ def watch(arguments):
         else:
             tunnel = Tunnel(arguments)
             roles = tunnel.roles
-            program = implementation((arguments.implementation or ["culvert"])[0]).program
+            program = os.path.realpath(implementation((arguments.implementation or ["culvert"])[0]).program)
         before, clock = tunnel.transferred() if tunnel else 0, time.monotonic()
         event = profile_samples.record(path, arguments.seconds, arguments.frequency)
         seconds = time.monotonic() - clock
@@ -196,6 +196,9 @@ def main():
     parser.add_argument("implementation", nargs="*", metavar="PROGRAM",
                         help="what to profile: culvert (the default), wireguard-go or a program; a second one for side B")
     arguments = parser.parse_args()
+    for name in arguments.implementation:
+        if name not in NAMES and not ("/" in name and os.access(name, os.X_OK)):
+            parser.error(f"no program {name}; there are: {', '.join(NAMES)}, and paths")
     try:
         if place:
             return inside(arguments)
