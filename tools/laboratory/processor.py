@@ -36,21 +36,21 @@ def _ours():
 
 
 def _kernel_threads(cores):
-    """Seconds of the kernel's own threads on these cores, where the machine's proc can be seen."""
+    """Seconds of each of the kernel's own threads on these cores by pid, where the machine's proc can be seen."""
     try:
         with open(f"{HOST}/2/task/2/children", encoding="ascii") as file:
             pids = file.read().split()
     except OSError:
-        return 0.0
-    total = 0
+        return {}
+    found = {}
     for pid in pids:
         try:
             fields = _fields(f"{HOST}/{pid}/stat")
         except OSError:
             continue
         if int(fields[36]) in cores:
-            total += int(fields[11]) + int(fields[12])
-    return total / TICK
+            found[pid] = (int(fields[11]) + int(fields[12])) / TICK
+    return found
 
 
 def _machine(cores):
@@ -88,9 +88,13 @@ class Watch:
         self._start = self._sample()
 
     def _sample(self):
-        return time.monotonic(), _ours() + _kernel_threads(self.cores), *_machine(self.cores)
+        return time.monotonic(), _ours(), *_machine(self.cores), _kernel_threads(self.cores)
 
     def use(self):
-        elapsed, lab, idle, stolen = (now - then for now, then in zip(self._sample(), self._start))
+        *now, threads = self._sample()
+        *then, earlier_threads = self._start
+        elapsed, lab, idle, stolen = (late - early for late, early in zip(now, then))
+        # One by one: a thread that has ended takes the account of its whole life along.
+        lab += sum(max(0.0, seconds - earlier_threads.get(pid, 0.0)) for pid, seconds in threads.items())
         busy = elapsed * len(self.cores) - idle - stolen
         return Use(elapsed, lab, max(0.0, (busy - lab) / elapsed), max(0.0, stolen / elapsed))
