@@ -103,7 +103,7 @@ class Piece {
 
   void fill() {
     while (cursor_.message < count_ && scratch_.lanes.count < kLaneCapacity) {
-      append_data_lanes(scratch_.lanes, messages_[cursor_.message], cursor_, kLaneCapacity);
+      append_data_lanes(scratch_.lanes, messages_[cursor_.message], cursor_.message, cursor_, kLaneCapacity);
     }
   }
 
@@ -114,7 +114,7 @@ class Piece {
     for (int i = 0; i < count_; ++i) append_key_lane(lanes, messages_[i], i);
     head_lanes_ = (count_ + kStepLanes - 1) / kStepLanes * kStepLanes;
     while (cursor_.message < count_ && lanes.count < head_lanes_) {
-      append_data_lanes(lanes, messages_[cursor_.message], cursor_, head_lanes_);
+      append_data_lanes(lanes, messages_[cursor_.message], cursor_.message, cursor_, head_lanes_);
     }
     pad_lanes(lanes);
     scratch_.queue.next = scratch_.queue.ready = 0;

@@ -47,7 +47,7 @@ struct Ahead {
 
 // Where the filling of the queue stands.
 struct LaneCursor {
-  int message = 0;
+  int message = 0;     // how many messages are filled in
   uint32_t block = 0;  // of the message's data, from 0; its ChaCha20 counter is one higher
 };
 
@@ -94,11 +94,11 @@ template <class Vector>
   }
 }
 
-// Queues data blocks of the message under the cursor, as many as fit below `limit` lanes, and moves the cursor. Writes
-// whole vectors; what is beyond the last block is overwritten by the next message.
+// Queues data blocks of the message under the cursor, whose place in the order is `index`, as many as fit below `limit`
+// lanes, and moves the cursor. Writes whole vectors; what is beyond the last block is overwritten by the next message.
 template <class Message>
-[[gnu::noinline]] inline void append_data_lanes(Lanes& lanes, const Message& message, LaneCursor& cursor,
-                                                int limit) {
+[[gnu::noinline]] inline void append_data_lanes(Lanes& lanes, const Message& message, int index,
+                                                LaneCursor& cursor, int limit) {
   const uint32_t total = data_blocks(message.length);
   const uint32_t first = cursor.block;
   const uint32_t room = static_cast<uint32_t>(limit - lanes.count);
@@ -121,7 +121,7 @@ template <class Message>
     store_lanes(lanes.destination + lane, destination);
     store_lanes(lanes.destination + lane + 8, destination + 512);
     __builtin_memset(lanes.bytes + lane, kBlockBytes, kLanesPerStore);
-    __builtin_memset(lanes.message + lane, cursor.message, kLanesPerStore);
+    __builtin_memset(lanes.message + lane, index, kLanesPerStore);
     counter += kLanesPerStore;
     source += kLanesPerStore * uint64_t{kBlockBytes};
     destination += kLanesPerStore * uint64_t{kBlockBytes};

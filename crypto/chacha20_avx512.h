@@ -5,9 +5,12 @@
 
 #include <immintrin.h>
 
+#include <cstring>
+
 #include "crypto/address.h"
 #include "crypto/aead_lanes.h"
 #include "crypto/chacha20_rounds.h"
+#include "crypto/poly1305_pair.h"
 
 namespace culvert::crypto {
 namespace {
@@ -95,17 +98,70 @@ inline void gather_keys(__m512i (&words)[8], const uint8_t* const (&keys)[kVecto
   for (int i = 0; i < kChaChaWords; ++i) stream[i] = i == 13 ? x[i] : _mm512_add_epi32(x[i], first[i]);
 }
 
-// The key stream of kHalves times sixteen lanes from `lane` on, word by word into the halves of
-// `scratch`. `shared_key`: both
-// halves use the first half's keys.
-template <int kHalves>
+// row kTo += row kFrom; row kTurned = (row kTurned ^ row kTo) <<< kBits; with kDiagonal the columns of a row are shifted by
+// its number. Instructions as written: compilers spill registers where thirty-two lanes leave none over, and move scalar
+// work among vector work together, where it finds no free ports.
+template <int kBits, int kTo, int kFrom, int kTurned, bool kDiagonal>
+[[gnu::always_inline]] inline void mix_rows(__m512i (&x)[kChaChaWords]) {
+  constexpr auto word = [](int row, int i) { return 4 * row + ((i + (kDiagonal ? row : 0)) & 3); };
+  asm volatile(
+      "vpaddd %[from0], %[to0], %[to0]\n\t"
+      "vpaddd %[from1], %[to1], %[to1]\n\t"
+      "vpaddd %[from2], %[to2], %[to2]\n\t"
+      "vpaddd %[from3], %[to3], %[to3]\n\t"
+      "vpxord %[to0], %[turned0], %[turned0]\n\t"
+      "vpxord %[to1], %[turned1], %[turned1]\n\t"
+      "vpxord %[to2], %[turned2], %[turned2]\n\t"
+      "vpxord %[to3], %[turned3], %[turned3]\n\t"
+      "vprold %[bits], %[turned0], %[turned0]\n\t"
+      "vprold %[bits], %[turned1], %[turned1]\n\t"
+      "vprold %[bits], %[turned2], %[turned2]\n\t"
+      "vprold %[bits], %[turned3], %[turned3]"
+      : [to0] "+v"(x[word(kTo, 0)]), [to1] "+v"(x[word(kTo, 1)]), [to2] "+v"(x[word(kTo, 2)]),
+        [to3] "+v"(x[word(kTo, 3)]), [turned0] "+v"(x[word(kTurned, 0)]), [turned1] "+v"(x[word(kTurned, 1)]),
+        [turned2] "+v"(x[word(kTurned, 2)]), [turned3] "+v"(x[word(kTurned, 3)])
+      : [from0] "v"(x[word(kFrom, 0)]), [from1] "v"(x[word(kFrom, 1)]), [from2] "v"(x[word(kFrom, 2)]),
+        [from3] "v"(x[word(kFrom, 3)]), [bits] "i"(kBits));
+}
+
+// Four quarter rounds side by side: the columns, or with kDiagonal the diagonals.
+template <bool kDiagonal>
+[[gnu::always_inline]] inline void quarter_rounds(__m512i (&x)[kChaChaWords]) {
+#if defined(CULVERT_CONSTANT_TIME_CHECK)
+  half_double_round<Words16, kDiagonal>(
+      x);  // valgrind knows no AVX-512, and an emulated vector fits no register
+#else
+  mix_rows<16, 0, 1, 3, kDiagonal>(x);
+  mix_rows<12, 2, 3, 1, kDiagonal>(x);
+  mix_rows<8, 0, 1, 3, kDiagonal>(x);
+  mix_rows<7, 2, 3, 1, kDiagonal>(x);
+#endif
+}
+
+// The key stream of kHalves times sixteen lanes from `lane` on, word by word into the halves of `scratch`. `shared_key`:
+// both halves use the first half's keys. With kMacs `pair` is worked on: 30 blocks of each message.
+template <int kHalves, bool kMacs>
 [[gnu::noinline]] inline void generate_stream(ChaChaScratch& scratch, const Lanes& lanes, int lane,
-                                              bool shared_key, [[maybe_unused]] const Ahead& ahead) {
+                                              bool shared_key, [[maybe_unused]] const Ahead& ahead,
+                                              [[maybe_unused]] MacPair& pair) {
   const __m512i(&other_key)[8] = scratch.half[shared_key ? 0 : 1].key;
   __m512i x[kChaChaWords];
   __m512i y[kChaChaWords];
   load_state(x, lanes, lane, scratch.half[0].key);
   if constexpr (kHalves == 2) load_state(y, lanes, lane + kVectorLanes, other_key);
+  PairChain first, second;
+  PairKey key[2];  // near the stack pointer: no register is left to point at them
+  if constexpr (kMacs) {
+    first = pair.chain[0];
+    second = pair.chain[1];
+    std::memcpy(key, pair.key, sizeof key);
+  }
+  const auto work_on_both = [&](int block) __attribute__((always_inline)) {
+    if constexpr (kMacs) {
+      work_on_chain(first, key[0], block);
+      work_on_chain(second, key[1], block);
+    }
+  };
 #pragma GCC unroll 1
   for (int round = 0; round < kChaChaDoubleRounds; ++round) {
     if constexpr (kHalves == 2) {
@@ -116,8 +172,28 @@ template <int kHalves>
         }
       }
     }
-    double_round<Words16>(x);
-    if constexpr (kHalves == 2) double_round<Words16>(y);
+    if constexpr (kMacs) {
+      refill_chain(pair, first, key[0]);
+      refill_chain(pair, second, key[1]);
+    }
+    quarter_rounds<false>(x);
+    work_on_both(0);
+    if constexpr (kHalves == 2) quarter_rounds<false>(y);
+    work_on_both(1);
+    quarter_rounds<true>(x);
+    work_on_both(2);
+    if constexpr (kHalves == 2) quarter_rounds<true>(y);
+    if constexpr (kMacs) {
+      first.at += kPairBytes;
+      second.at += kPairBytes;
+    }
+  }
+  if constexpr (kMacs) {
+    pair.chain[0] = first;
+    pair.chain[1] = second;
+    std::memcpy(pair.key, key, sizeof key);
+    std::memset(key, 0, sizeof key);
+    asm volatile("" : : "m"(key));
   }
   store_stream(scratch.half[0].stream, x, lanes, lane, scratch.half[0].key);
   if constexpr (kHalves == 2) store_stream(scratch.half[1].stream, y, lanes, lane + kVectorLanes, other_key);

@@ -50,8 +50,8 @@ struct PolyState {
   const Uint128 d1 =
       Uint128{h0} * state.r1 + Uint128{h1} * state.r0 + h2 * state.r1_5_4 + static_cast<uint64_t>(d0 >> 64);
   const uint64_t d2 = h2 * state.r0 + static_cast<uint64_t>(d1 >> 64);
-  // What is above 2^130 counts five times at the bottom: 4 x (d2 / 4) + d2 / 4.
-  const uint64_t wrapped = (d2 & ~uint64_t{3}) + (d2 >> 2);
+  // What is above 2^130 counts five times at the bottom.
+  const uint64_t wrapped = 5 * (d2 >> 2);
   sum = Uint128{static_cast<uint64_t>(d0)} + wrapped;
   state.h0 = static_cast<uint64_t>(sum);
   sum = Uint128{static_cast<uint64_t>(d1)} + static_cast<uint64_t>(sum >> 64);

@@ -45,7 +45,7 @@ constexpr Case kCases[] = {
     {1, 576, 0, 1, false},   {1, 1420, 0, 1, true},   {1, 2000, 0, 1, false}, {2, 300, 1, 2, true},
     {3, 1420, 0, 1, false},  {4, 100, 30, 1, true},   {8, 64, 0, 1, false},   {8, 1420, 0, 8, true},
     {11, 333, 77, 3, false}, {20, 576, 0, 1, true},   {40, 0, 13, 40, false}, {40, 256, 0, 1, true},
-    {130, 32, 5, 1, false},  {130, 17, 0, 130, true},
+    {130, 32, 5, 1, false},  {130, 17, 0, 130, true}, {60, 1420, 1, 1, true}, {30, 3000, 64, 30, false},
 };
 
 // False if the results are wrong: then what was watched is not the engine.
