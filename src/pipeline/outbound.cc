@@ -73,6 +73,7 @@ void Outbound::process(std::span<const io::Superpacket> packets, io::InnerQueue&
   allowed_ips_ = published_.allowed_ips.load(std::memory_order_acquire);
   refill_unreachable_budget(now);
 
+  endpoint_path_ = nullptr;
   routed_.clear();
   for (const io::Superpacket& packet : packets) {
     PeerPath* const path = route(packet, inner);
@@ -97,7 +98,10 @@ void Outbound::process(std::span<const io::Superpacket> packets, io::InnerQueue&
 }
 
 void Outbound::plan_packet(const io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair) {
-  Routed& routed = routed_.emplace_back(Routed{&packet, &path, &keypair, {}});
+  Routed& routed = routed_.emplace_back();  // filled where it is: a plan is long
+  routed.packet = &packet;
+  routed.path = &path;
+  routed.keypair = &keypair;
   if (routed.plan.plan(packet) == tun::SegmentError::none) return;
   stats_.drop(DropReason::malformed_offload);
   routed_.pop_back();
@@ -127,7 +131,7 @@ PeerPath* Outbound::route(const io::Superpacket& packet, io::InnerQueue& inner) 
     return nullptr;
   }
   auto* const path = static_cast<PeerPath*>(peer);
-  const io::Endpoint endpoint = path->endpoint.load();
+  const io::Endpoint& endpoint = endpoint_of(*path);
   if (!endpoint.valid()) {
     stats_.drop(DropReason::no_endpoint);
     answer_unreachable(packet, inner);
@@ -138,6 +142,15 @@ PeerPath* Outbound::route(const io::Superpacket& packet, io::InnerQueue& inner) 
     return nullptr;
   }
   return path;
+}
+
+// The endpoint is read once for a run of packets: a peer that roams in the middle of a batch is found by the next.
+const io::Endpoint& Outbound::endpoint_of(PeerPath& path) {
+  if (endpoint_path_ != &path) {
+    endpoint_path_ = &path;
+    endpoint_ = path.endpoint.load();
+  }
+  return endpoint_;
 }
 
 protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpacket& packet,
@@ -201,6 +214,7 @@ void Outbound::emit_run(std::span<const Routed> run, io::OuterQueue& outer, prot
 }
 
 void Outbound::emit_segments(const Routed& routed, uint64_t counter, io::OuterQueue& outer) {
+  const io::Endpoint& to = endpoint_of(*routed.path);
   const uint8_t outer_class = encapsulate_ecn(routed.packet->bytes);
   for (uint32_t i = 0; i < routed.plan.count(); ++i, ++counter) {
     const size_t length = routed.plan.length(i);
@@ -210,11 +224,11 @@ void Outbound::emit_segments(const Routed& routed, uint64_t counter, io::OuterQu
       stats_.drop(DropReason::send_failed);
       continue;
     }
-    uint8_t* room = trains_.append(*routed.path, outer_class, datagram);
+    uint8_t* room = trains_.append(*routed.path, to, outer_class, datagram);
     if (room == nullptr) {
       seal_pending();
       send_trains(outer);
-      room = trains_.append(*routed.path, outer_class, datagram);
+      room = trains_.append(*routed.path, to, outer_class, datagram);
     }
     const protocol::TransportHeader header = {static_cast<uint32_t>(protocol::MessageType::transport_data),
                                               routed.keypair->remote_index(), counter};

@@ -49,9 +49,9 @@ class Outbound {
 
  private:
   struct Routed {
-    const io::Superpacket* packet;
-    PeerPath* path;
-    protocol::Keypair* keypair;
+    const io::Superpacket* packet = nullptr;
+    PeerPath* path = nullptr;
+    protocol::Keypair* keypair = nullptr;
     tun::SegmentPlan plan;
   };
 
@@ -60,6 +60,7 @@ class Outbound {
   void plan_packet(const io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair);
   void plan_staged(PeerPath& path, protocol::Keypair& keypair);
   PeerPath* route(const io::Superpacket& packet, io::InnerQueue& inner);
+  const io::Endpoint& endpoint_of(PeerPath& path);
   protocol::Keypair* keypair_or_stage(PeerPath& path, const io::Superpacket& packet, protocol::Instant now);
   void answer_unreachable(const io::Superpacket& packet, io::InnerQueue& inner);
   void emit_run(std::span<const Routed> run, io::OuterQueue& outer, protocol::Instant now);
@@ -78,7 +79,9 @@ class Outbound {
   std::vector<crypto::SealMessage> to_seal_;
   TrainBuilder trains_;
   Staging staging_;
-  std::vector<std::vector<StagedPacket>> unstaged_;    // what routed_ refers to besides the batch
+  std::vector<std::vector<StagedPacket>> unstaged_;  // what routed_ refers to besides the batch
+  const PeerPath* endpoint_path_ = nullptr;          // whose endpoint_ is, within this batch
+  io::Endpoint endpoint_;
   size_t mtu_ = 0;                                     // of this batch
   uint16_t listen_port_ = 0;                           // of this batch
   const protocol::AllowedIps* allowed_ips_ = nullptr;  // of this batch

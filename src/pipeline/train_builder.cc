@@ -20,7 +20,7 @@ TrainBuilder::TrainBuilder() : arena_(std::make_unique_for_overwrite<uint8_t[]>(
   paths_.reserve(kMaxTrains);
 }
 
-uint8_t* TrainBuilder::append(PeerPath& path, uint8_t traffic_class, size_t bytes) {
+uint8_t* TrainBuilder::append(PeerPath& path, const io::Endpoint& to, uint8_t traffic_class, size_t bytes) {
   if (!trains_.empty() && used_ + bytes <= kArenaBytes) {
     io::OutgoingTrain& last = trains_.back();
     const bool open = last.length == size_t{last.segment_size} * last.datagrams;
@@ -40,7 +40,7 @@ uint8_t* TrainBuilder::append(PeerPath& path, uint8_t traffic_class, size_t byte
   train.length = static_cast<uint32_t>(bytes);
   train.segment_size = static_cast<uint16_t>(bytes);
   train.datagrams = 1;
-  train.to = path.endpoint.load();
+  train.to = to;
   train.traffic_class = traffic_class;
   train.allow_gso = !path.gso_refused.load(std::memory_order_relaxed);
   trains_.push_back(train);

@@ -25,9 +25,9 @@ class TrainBuilder {
 
   TrainBuilder();
 
-  // Room for a datagram of `bytes` (at most kMaxDatagramBytes) to `path`, behind the last one if they can
+  // Room for a datagram of `bytes` (at most kMaxDatagramBytes) to `path` at `to`, behind the last one if they can
   // share a train; nullptr when the arena is full: send the trains, clear() and ask again.
-  uint8_t* append(PeerPath& path, uint8_t traffic_class, size_t bytes);
+  uint8_t* append(PeerPath& path, const io::Endpoint& to, uint8_t traffic_class, size_t bytes);
 
   std::span<io::OutgoingTrain> trains() { return trains_; }
   PeerPath& path_of(size_t train) const { return *paths_[train]; }

@@ -53,7 +53,8 @@ TEST_P(TrainBuilderCases, BuildsTheseTrains) {
   TrainBuilder builder;
   std::string written;
   for (const Append& append : GetParam().appends) {
-    uint8_t* const room = builder.append(peers[append.peer].path, append.traffic_class, append.bytes);
+    uint8_t* const room = builder.append(peers[append.peer].path, peers[append.peer].path.endpoint.load(),
+                                         append.traffic_class, append.bytes);
     ASSERT_NE(room, nullptr);
     const auto fill = static_cast<char>('a' + written.size() % 26);
     std::memset(room, fill, append.bytes);
@@ -107,7 +108,7 @@ TEST(TrainBuilder, SaysWhenItsArenaIsFullAndStartsAgain) {
   TrainBuilder builder;
   for (int turn = 0; turn < 2; ++turn) {
     size_t bytes = 0;
-    while (uint8_t* const room = builder.append(peer.path, 0, 1452)) {
+    while (uint8_t* const room = builder.append(peer.path, peer.path.endpoint.load(), 0, 1452)) {
       std::memset(room, 0xff, 1452);
       bytes += 1452;
     }
@@ -116,27 +117,29 @@ TEST(TrainBuilder, SaysWhenItsArenaIsFullAndStartsAgain) {
     builder.clear();
     EXPECT_TRUE(builder.empty());
   }
-  EXPECT_NE(builder.append(peer.path, 0, TrainBuilder::kMaxDatagramBytes), nullptr);
+  EXPECT_NE(builder.append(peer.path, peer.path.endpoint.load(), 0, TrainBuilder::kMaxDatagramBytes),
+            nullptr);
 }
 
 TEST(TrainBuilder, HoldsSoManyTrainsAndNoMore) {
   TestPeer peers[] = {TestPeer(0, "192.0.2.1:1"), TestPeer(1, "192.0.2.2:2")};
   TrainBuilder builder;
   for (size_t i = 0; i < TrainBuilder::kMaxTrains; ++i)
-    ASSERT_NE(builder.append(peers[i % 2].path, 0, 100), nullptr);
-  EXPECT_EQ(builder.append(peers[0].path, 0, 100), nullptr);
-  EXPECT_NE(builder.append(peers[1].path, 0, 100), nullptr) << "the last train is open";
+    ASSERT_NE(builder.append(peers[i % 2].path, peers[i % 2].path.endpoint.load(), 0, 100), nullptr);
+  EXPECT_EQ(builder.append(peers[0].path, peers[0].path.endpoint.load(), 0, 100), nullptr);
+  EXPECT_NE(builder.append(peers[1].path, peers[1].path.endpoint.load(), 0, 100), nullptr)
+      << "the last train is open";
 }
 
 TEST(TrainBuilder, AsksForNoGsoWhereThePathRefusedIt) {
   TestPeer peer(0, "192.0.2.1:1");
   peer.path.gso_refused = true;
   TrainBuilder builder;
-  ASSERT_NE(builder.append(peer.path, 0, 100), nullptr);
+  ASSERT_NE(builder.append(peer.path, peer.path.endpoint.load(), 0, 100), nullptr);
   EXPECT_FALSE(builder.trains()[0].allow_gso);
   builder.clear();
   peer.path.roam(endpoint("192.0.2.9:9"));
-  ASSERT_NE(builder.append(peer.path, 0, 100), nullptr);
+  ASSERT_NE(builder.append(peer.path, peer.path.endpoint.load(), 0, 100), nullptr);
   EXPECT_TRUE(builder.trains()[0].allow_gso) << "the peer moved";
   EXPECT_EQ(builder.trains()[0].to, endpoint("192.0.2.9:9"));
 }
