@@ -22,6 +22,7 @@
 
 namespace culvert::traffic {
 
+// What is missing in the sum of answers and unanswered ones was in flight at the end.
 struct HandshakeCounts {
   uint64_t initiations = 0;
   uint64_t responses = 0;
