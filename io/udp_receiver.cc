@@ -37,32 +37,34 @@ void UdpReceiver::add_counters(OuterCounters& counters) const {
 }
 
 size_t UdpReceiver::receive_batch(std::span<IncomingTrain> trains) {
-  const Family first = first_family_;
-  const Family second = first == Family::v4 ? Family::v6 : Family::v4;
-  first_family_ = second;
-  size_t buffers_used = 0, count = 0;
-  for (const Family family : {first, second}) {
-    const size_t room = std::min(kBuffers - buffers_used, trains.size() - count);
-    const size_t got = receive_messages(sockets_.fd(family), buffers_used, room);
-    for (size_t i = buffers_used; i < buffers_used + got; ++i) {
-      count += take_message(messages_[i], trains[count]) ? 1 : 0;
+  const Family other = busy_family_ == Family::v4 ? Family::v6 : Family::v4;
+  const bool others_turn = ++batches_ % kOthersTurn == 0;
+  for (const Family family : {others_turn ? other : busy_family_, others_turn ? busy_family_ : other}) {
+    const size_t got = receive_messages(sockets_.fd(family), std::min(kBuffers, trains.size()));
+    if (got == 0) {
+      continue;
     }
-    buffers_used += got;
+    busy_family_ = family;
+    size_t count = 0;
+    for (const mmsghdr& message : std::span(messages_).first(got)) {
+      count += take_message(message, trains[count]) ? 1 : 0;
+    }
+    return count;
   }
-  return count;
+  return 0;
 }
 
-// Receives up to `room` messages into the buffers from `first` on. Returns how many.
-size_t UdpReceiver::receive_messages(int fd, size_t first, size_t room) {
+// Receives up to `room` messages. Returns how many.
+size_t UdpReceiver::receive_messages(int fd, size_t room) {
   if (fd < 0 || room == 0) {
     return 0;
   }
-  for (size_t i = first; i < first + room; ++i) {
-    messages_[i].msg_hdr.msg_namelen = sizeof(SocketAddress);
-    messages_[i].msg_hdr.msg_controllen = kControlBytes;
+  for (mmsghdr& message : std::span(messages_).first(room)) {
+    message.msg_hdr.msg_namelen = sizeof(SocketAddress);
+    message.msg_hdr.msg_controllen = kControlBytes;
   }
   for (int errors = 0; errors <= kErrorRetries;) {
-    const Transferred got = transfer_.receive(fd, {&messages_[first], room}, SIZE_MAX);
+    const Transferred got = transfer_.receive(fd, {messages_, room}, SIZE_MAX);
     // A pending error of the socket is cleared by being reported; what waits comes after it.
     const bool failed = got.error != 0 && got.error != EINTR;
     receive_errors_.add(failed ? 1 : 0);

@@ -20,20 +20,21 @@ class UdpReceiver {
  public:
   static constexpr size_t kBuffers = 8;
   static constexpr size_t kBufferBytes = 65535;  // more than any UDP payload, and a uint16_t
+  static constexpr unsigned kOthersTurn = 8;     // every eighth batch begins with the other family
 
   UdpReceiver(const UdpSockets& sockets, Transfer& transfer);
   UdpReceiver(const UdpReceiver&) = delete;
   UdpReceiver& operator=(const UdpReceiver&) = delete;
 
-  // OuterQueue::receive_batch(): at most kBuffers trains. Both families get their turn: the one that came first is
-  // second the next time.
+  // OuterQueue::receive_batch(): at most kBuffers trains, all of one family. It asks the one that had something the last
+  // time, and the other one only if there is nothing, or if it is its turn.
   size_t receive_batch(std::span<IncomingTrain> trains);
 
   // Adds what was counted here.
   void add_counters(OuterCounters& counters) const;
 
  private:
-  size_t receive_messages(int fd, size_t first, size_t room);
+  size_t receive_messages(int fd, size_t room);
   bool take_message(const mmsghdr& message, IncomingTrain& train);
 
   // Constant after construction.
@@ -45,7 +46,8 @@ class UdpReceiver {
   mmsghdr messages_[kBuffers]{};
   SocketAddress addresses_[kBuffers]{};
   ControlBuffer controls_[kBuffers]{};
-  Family first_family_ = Family::v4;  // whose turn it is to come first
+  Family busy_family_ = Family::v4;  // that had something the last time
+  unsigned batches_ = 0;
 
   Count datagrams_received_, trains_received_, receive_errors_, truncated_, empty_;
 };

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace culvert::tun {
@@ -28,7 +29,8 @@ io::Transferred TunTransfer::send(int fd, std::span<mmsghdr> messages) {
 
 io::Transferred TunTransfer::receive(int fd, std::span<mmsghdr> messages, size_t budget_bytes) {
   io::Transferred received;
-  for (size_t bytes = 0; received.count < messages.size() && bytes < budget_bytes;) {
+  const size_t wanted = std::min(messages.size(), expected_);
+  for (size_t bytes = 0; received.count < wanted && bytes < budget_bytes;) {
     mmsghdr& message = messages[received.count];
     const ssize_t got =
         syscalls_.read(fd, message.msg_hdr.msg_iov->iov_base, message.msg_hdr.msg_iov->iov_len);
@@ -41,6 +43,8 @@ io::Transferred TunTransfer::receive(int fd, std::span<mmsghdr> messages, size_t
       break;
     }
   }
+  expected_ =
+      received.count == wanted ? std::min(2 * wanted, kMostExpected) : std::max<size_t>(received.count, 1);
   return received;
 }
 

@@ -18,6 +18,9 @@ struct TunSyscalls {
 const TunSyscalls& kernel_tun_syscalls();
 
 // Of a message, only the memory counts; a packet is received into its first part. Thread safety: as io::Transfer.
+//
+// A receive takes as many as the last one found, and twice as many after one that found all it took: a packet that comes
+// alone does not wait for a read that finds nothing. What it leaves, the Poller reports again.
 class TunTransfer final : public io::Transfer {
  public:
   // `syscalls` must outlive it.
@@ -28,7 +31,10 @@ class TunTransfer final : public io::Transfer {
   io::Engine engine() const override { return io::Engine::epoll; }
 
  private:
+  static constexpr size_t kMostExpected = 64;
+
   const TunSyscalls& syscalls_;
+  size_t expected_ = kMostExpected;
 };
 
 }  // namespace culvert::tun

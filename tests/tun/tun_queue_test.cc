@@ -201,10 +201,10 @@ TEST_P(TunQueueTest, returns_although_only_refused_packets_keep_coming) {
 
 TEST_P(TunQueueTest, stops_at_the_callers_room_its_slots_or_256_KiB) {
   for (int i = 0; i < 100; ++i) fake.reads.push_back({0, with_header({0}, Bytes(100, 0x45))});
-  read(queue, 3);
-  EXPECT_EQ(count, 3u);
   read(queue);
   EXPECT_EQ(count, TunQueue::kReadSlots);
+  read(queue, 3);
+  EXPECT_EQ(count, 3u);
   fake.reads.clear();
   for (int i = 0; i < 100; ++i) fake.reads.push_back({0, with_header({0}, Bytes(64000, 0x45))});
   // How long packets are, a ring knows from the batch before.
