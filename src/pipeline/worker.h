@@ -5,7 +5,10 @@
 //   2. work      what the control thread asked for                                 (this thread)
 //   3. inbound   a batch from the outer side, if it is readable                    (this thread)
 //   4. outbound  a batch from the inner side, if it is readable                    (this thread)
-// One thread for both directions halves the latency under load against two, at nearly their throughput.
+// One thread for both directions: with one for each, on the two cores of the lab (both daemons, all traffic;
+// ratios at wire MTU 1500 and 9000), TCP had 1.04 and 1.14 of the throughput in one flow, 0.95 and 0.73 in
+// four, 0.95 and 0.98 in both directions at once, for 1.01 to 1.10 of the CPU; a round trip took 1.09 as long idle
+// and 0.74 under load.
 #pragma once
 
 #include <atomic>
