@@ -77,6 +77,7 @@ inline void append_key_lane(Lanes& lanes, const Message& message, int index) {
 
 // Vectors in the compilers' own notation, which they turn into one register of AVX-512 or two of AVX2.
 using Lane32 [[gnu::vector_size(64)]] = uint32_t;
+using SignedLane32 [[gnu::vector_size(64)]] = int32_t;
 using Lane64 [[gnu::vector_size(64)]] = uint64_t;
 inline constexpr uint32_t kLanesPerStore = 16;
 
@@ -166,24 +167,32 @@ inline void drop_front(Lanes& lanes, int first) {
 }
 
 // Puts the messages of a piece in order of falling length, so that neighbours fill the lanes of Poly1305 evenly. Equal
-// lengths (in Poly1305 blocks) keep their order. `order` gets the indices.
+// lengths (in Poly1305 blocks) keep their order. `order` gets the indices. Without branches on lengths, which nothing
+// could predict: a message's place is the number of messages before it, counted for thirty-two at a time.
 template <class Message>
 inline void order_by_length(const Message* messages, int count, uint8_t* order) {
-  uint32_t keys[kMaxPiece];
+  constexpr int kAtATime = 2 * static_cast<int>(kLanesPerStore);
+  static_assert(kMaxPiece % kAtATime == 0);
+  // Ascending: longest first, then the first first.
+  alignas(64) int32_t keys[kMaxPiece];
+  alignas(64) int32_t places[kMaxPiece];
   for (int i = 0; i < count; ++i) {
-    // Ascending keys: longest first, then the first first.
-    keys[i] = (kMaxAeadMessageBytes - messages[i].length) / 16 << 8 | static_cast<uint32_t>(i);
+    const uint32_t blocks_short = (kMaxAeadMessageBytes - messages[i].length) / 16;
+    keys[i] = static_cast<int32_t>(blocks_short << 8 | static_cast<uint32_t>(i));
   }
-  constexpr int kGaps[] = {40, 13, 4, 1};
-  for (const int gap : kGaps) {
-    for (int i = gap; i < count; ++i) {
-      const uint32_t key = keys[i];
-      int place = i;
-      for (; place >= gap && keys[place - gap] > key; place -= gap) keys[place] = keys[place - gap];
-      keys[place] = key;
+  for (int i = count; i % kAtATime != 0; ++i) keys[i] = 0;
+  for (int first = 0; first < count; first += kAtATime) {
+    SignedLane32 key[2];
+    __builtin_memcpy(key, keys + first, sizeof key);
+    SignedLane32 place[2] = {};
+    for (int other = 0; other < count; ++other) {
+      // A comparison gives -1 where it holds.
+      place[0] -= key[0] > keys[other];
+      place[1] -= key[1] > keys[other];
     }
+    __builtin_memcpy(places + first, place, sizeof place);
   }
-  for (int i = 0; i < count; ++i) order[i] = static_cast<uint8_t>(keys[i]);
+  for (int i = 0; i < count; ++i) order[places[i]] = static_cast<uint8_t>(i);
 }
 
 }  // namespace
