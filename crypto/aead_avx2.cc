@@ -110,8 +110,7 @@ class Piece {
   // Block 0 of every message, and data blocks for the rest of the last step.
   void make_head() {
     Lanes& lanes = scratch_.lanes;
-    lanes.count = 0;
-    for (int i = 0; i < count_; ++i) append_key_lane(lanes, messages_[i], i);
+    begin_with_key_lanes(lanes, count_, [&](int i) -> const Message& { return messages_[i]; });
     head_lanes_ = (count_ + kStepLanes - 1) / kStepLanes * kStepLanes;
     while (cursor_.message < count_ && lanes.count < head_lanes_) {
       append_data_lanes(lanes, messages_[cursor_.message], cursor_.message, cursor_, head_lanes_);

@@ -68,18 +68,11 @@ inline uint32_t data_blocks(uint32_t length) {
   lanes.message[lane] = static_cast<uint8_t>(message);
 }
 
-// Queues block 0 of a message.
-template <class Message>
-inline void append_key_lane(Lanes& lanes, const Message& message, int index) {
-  const uint64_t nowhere = reinterpret_cast<uint64_t>(&lanes);
-  set_lane(lanes, lanes.count++, index, 0, message.counter, nowhere, nowhere, 0);
-}
-
 // Vectors in the compilers' own notation, which they turn into one register of AVX-512 or two of AVX2.
 using Lane32 [[gnu::vector_size(64)]] = uint32_t;
 using SignedLane32 [[gnu::vector_size(64)]] = int32_t;
 using Lane64 [[gnu::vector_size(64)]] = uint64_t;
-inline constexpr uint32_t kLanesPerStore = 16;
+inline constexpr int kLanesPerStore = 16;
 
 template <class Vector>
 [[gnu::always_inline]] inline void store_lanes(void* to, const Vector& lanes) {
@@ -95,15 +88,42 @@ template <class Vector>
   }
 }
 
-// Queues data blocks of the message under the cursor, whose place in the order is `index`, as many as fit below `limit`
-// lanes, and moves the cursor. Writes whole vectors; what is beyond the last block is overwritten by the next message.
+// 0, 1, 2, ...: what orders begin as.
+struct Ascending {
+  uint8_t at[2 * kMaxPiece];
+  constexpr Ascending() : at{} {
+    for (int i = 0; i < 2 * kMaxPiece; ++i) at[i] = static_cast<uint8_t>(i);
+  }
+};
+inline constexpr Ascending kAscending;
+
+// Begins the queue with block 0 of every message; `message_at(index)` gives them in order. Writes whole vectors, too: what
+// is beyond the last is overwritten by data lanes or padding.
+template <class MessageAt>
+[[gnu::always_inline]] inline void begin_with_key_lanes(Lanes& lanes, int count, MessageAt message_at) {
+  const Lane64 nowhere = Lane64{} + reinterpret_cast<uint64_t>(&lanes);
+  for (int lane = 0; lane < count; lane += kLanesPerStore) {
+    store_lanes(lanes.counter + lane, Lane32{});
+    store_lanes(lanes.source + lane, nowhere);
+    store_lanes(lanes.source + lane + 8, nowhere);
+    store_lanes(lanes.destination + lane, nowhere);
+    store_lanes(lanes.destination + lane + 8, nowhere);
+    __builtin_memset(lanes.bytes + lane, 0, kLanesPerStore);
+  }
+  __builtin_memcpy(lanes.message, kAscending.at, kMaxPiece);
+  for (int i = 0; i < count; ++i) {
+    const uint64_t counter = message_at(i).counter;
+    lanes.nonce_low[i] = static_cast<uint32_t>(counter);
+    lanes.nonce_high[i] = static_cast<uint32_t>(counter >> 32);
+  }
+  lanes.count = count;
+}
+
+// Writes the lanes of `blocks` data blocks of a message from `first` on, all of them whole, behind the queue. Writes whole
+// vectors; what is beyond the last block is overwritten by the next message.
 template <class Message>
-[[gnu::noinline]] inline void append_data_lanes(Lanes& lanes, const Message& message, int index,
-                                                LaneCursor& cursor, int limit) {
-  const uint32_t total = data_blocks(message.length);
-  const uint32_t first = cursor.block;
-  const uint32_t room = static_cast<uint32_t>(limit - lanes.count);
-  const uint32_t blocks = total - first < room ? total - first : room;
+[[gnu::noinline]] inline void set_data_lanes(Lanes& lanes, const Message& message, int index, uint32_t first,
+                                             uint32_t blocks) {
   const uint64_t offset = uint64_t{first} * kBlockBytes;
   const Lane32 iota32 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const Lane64 iota64 = {0, 64, 128, 192, 256, 320, 384, 448};
@@ -127,6 +147,26 @@ template <class Message>
     source += kLanesPerStore * uint64_t{kBlockBytes};
     destination += kLanesPerStore * uint64_t{kBlockBytes};
   }
+}
+
+// Queues data blocks of the message under the cursor, whose place in the order is `index`, as many as fit below `limit`
+// lanes, and moves the cursor. There is room for one at least.
+template <class Message>
+[[gnu::always_inline]] inline void append_data_lanes(Lanes& lanes, const Message& message, int index,
+                                                     LaneCursor& cursor, int limit) {
+  if (message.length <= kBlockBytes) {
+    if (message.length != 0) {
+      set_lane(lanes, lanes.count++, index, 1, message.counter, reinterpret_cast<uint64_t>(message.source),
+               reinterpret_cast<uint64_t>(message.destination), message.length);
+    }
+    ++cursor.message;
+    return;
+  }
+  const uint32_t total = data_blocks(message.length);
+  const uint32_t first = cursor.block;
+  const uint32_t room = static_cast<uint32_t>(limit - lanes.count);
+  const uint32_t blocks = total - first < room ? total - first : room;
+  set_data_lanes(lanes, message, index, first, blocks);
   lanes.count += static_cast<int>(blocks);
   cursor.block += blocks;
   if (cursor.block == total) {
@@ -171,7 +211,7 @@ inline void drop_front(Lanes& lanes, int first) {
 // could predict: a message's place is the number of messages before it, counted for thirty-two at a time.
 template <class Message>
 inline void order_by_length(const Message* messages, int count, uint8_t* order) {
-  constexpr int kAtATime = 2 * static_cast<int>(kLanesPerStore);
+  constexpr int kAtATime = 2 * kLanesPerStore;
   static_assert(kMaxPiece % kAtATime == 0);
   // Ascending: longest first, then the first first.
   alignas(64) int32_t keys[kMaxPiece];

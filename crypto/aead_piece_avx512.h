@@ -35,15 +35,6 @@ static_assert(kMostJobs <= static_cast<int>(MacPair::kJobs));
 // Opening: with fewer messages than this that have tags but no lanes, the next are verified in lanes of messages.
 inline constexpr int kFewReady = 4;
 
-// 0, 1, 2, ...: what orders begin as.
-struct Ascending {
-  uint8_t at[2 * kMaxPiece];
-  constexpr Ascending() : at{} {
-    for (int i = 0; i < 2 * kMaxPiece; ++i) at[i] = static_cast<uint8_t>(i);
-  }
-};
-inline constexpr Ascending kAscending;
-
 struct alignas(64) Scratch {
   ChaChaScratch chacha;
   PolyScratch poly;
@@ -203,8 +194,7 @@ class Piece {
   // Block 0 of every message, and data blocks for the rest of the last vector. One more group is queued behind them.
   void make_head() {
     Lanes& lanes = scratch_.lanes;
-    lanes.count = 0;
-    for (int i = 0; i < count_; ++i) append_key_lane(lanes, message(i), i);
+    begin_with_key_lanes(lanes, count_, [&](int i) -> const Message& { return message(i); });
     head_lanes_ = (count_ + kGroupLanes - 1) / kGroupLanes * kGroupLanes;
     const int limit = head_lanes_ + kGroupLanes;
     if constexpr (kOpens) {
