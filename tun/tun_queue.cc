@@ -51,7 +51,7 @@ TunQueue::TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offload
   const size_t header = vnet_header ? kVnetHeaderBytes : 0;
   for (size_t i = 0; i < kReadSlots; ++i) {
     // One byte more than a packet may have, to see it when it is longer.
-    read_parts_[i] = {slots_[i].packet - header, header + kMaxPacketBytes + 1};
+    read_parts_[i] = {slots_[i].before + sizeof slots_[i].before - header, header + kMaxPacketBytes + 1};
     read_messages_[i].msg_hdr.msg_iov = &read_parts_[i];
     read_messages_[i].msg_hdr.msg_iovlen = 1;
   }
