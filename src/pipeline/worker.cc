@@ -1,6 +1,9 @@
 #include "src/pipeline/worker.h"
 
+#include <sched.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <future>
@@ -14,13 +17,29 @@ namespace {
 enum Tag : uint64_t { kTagWakeup, kTagInner, kTagOuter };
 
 // In the kernel, packets are handled before any program runs. A worker that shares its core gets the nearest
-// thing to it: it runs soon after it is woken, and nine times as long as others where there is too little.
-// Whoever gave the program a nice value of their own keeps it, and without CAP_SYS_NICE nothing happens.
+// thing to it: nine times as much as others where there is too little. And a slice that is long for its weight:
+// else each packet that a program sends would have the worker take its core at once, for a batch of one.
 constexpr int kWorkerNice = -10;
+constexpr uint64_t kWorkerSliceNs = 10'000'000;
 
+// struct sched_attr of sched_setattr(2), which glibc does not know. Kernels before 6.12 take no slice.
+struct SchedulingAttributes {
+  uint32_t size = sizeof(SchedulingAttributes);
+  uint32_t policy = SCHED_OTHER;
+  uint64_t flags = 0;
+  int32_t nice = kWorkerNice;
+  uint32_t priority = 0;
+  uint64_t runtime_ns = kWorkerSliceNs;
+  uint64_t deadline_ns = 0;
+  uint64_t period_ns = 0;
+};
+static_assert(sizeof(SchedulingAttributes) == 48);
+
+// Who gave the program a nice value or a policy of their own keeps them; without CAP_SYS_NICE nothing happens.
 void go_before_programs() {
-  constexpr id_t kThisThread = 0;
-  if (getpriority(PRIO_PROCESS, kThisThread) == 0) (void)setpriority(PRIO_PROCESS, kThisThread, kWorkerNice);
+  if (getpriority(PRIO_PROCESS, 0) != 0 || sched_getscheduler(0) != SCHED_OTHER) return;
+  SchedulingAttributes attributes;
+  (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
 }  // namespace
