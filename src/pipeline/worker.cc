@@ -17,9 +17,9 @@ namespace {
 enum Tag : uint64_t { kTagWakeup, kTagInner, kTagOuter };
 
 // In the kernel, packets are handled before any program runs. A worker that shares its core gets the nearest
-// thing to it: nine times as much as others where there is too little. And a slice that is long for its weight:
+// thing to it: three times as much as others where there is too little. And a slice that is long for its weight:
 // else each packet that a program sends would have the worker take its core at once, for a batch of one.
-constexpr int kWorkerNice = -10;
+constexpr int kWorkerNice = -5;
 constexpr uint64_t kWorkerSliceNs = 10'000'000;
 
 // struct sched_attr of sched_setattr(2), which glibc does not know. Kernels before 6.12 take no slice.

@@ -177,7 +177,7 @@ TEST_F(WorkerTest, RunsBeforeOrdinaryProgramsWhereItMay) {
   if (getpriority(PRIO_PROCESS, 0) != 0)
     GTEST_SKIP() << "started with a nice value: run the test without nice(1)";
   const long expected = may_lower_nice() ? 1 : 0;
-  EXPECT_TRUE(eventually([&] { return std::ranges::count(nice_values(), -10) == expected; }));
+  EXPECT_TRUE(eventually([&] { return std::ranges::count(nice_values(), -5) == expected; }));
 }
 
 TEST_F(WorkerTest, EndsWithPacketsStaged) {
