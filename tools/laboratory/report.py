@@ -4,7 +4,8 @@ from laboratory.ratios import number, ratio, series
 from laboratory.record import SETTING
 
 ARROW = {"more": "↑", "less": "↓", "neutral": " "}
-DETAILS = ("CPU, machine", "retransmits", "goodput", "lost", "reordered", "p50", "p99.9")
+DETAILS = ("CPU, machine", "CPU, daemon of the sender", "CPU, daemon of the receiver", "retransmits", "goodput", "lost",
+           "reordered", "p50", "p99.9")
 
 
 def heading(record):
