@@ -5,12 +5,13 @@ import functools
 import http.client
 import os
 import shutil
+import socket
 
 from rig.implementation import ROOT, sanitized
 from rig.lab import introduce
 from rig.scenario import PAIRS, scenario
 from rig.shell import Missing, check, run, wait_until
-from rig.traffic import Stream, echo_datagrams, expect_ping, transfer
+from rig.traffic import SOL_UDP, UDP_SEGMENT, Stream, bound, echo_datagrams, expect_ping, transfer
 
 SWITCHES = ("CULVERT_GSO", "CULVERT_GRO", "CULVERT_TUN_OFFLOAD", "CULVERT_TUN_TSO", "CULVERT_TUN_USO",
             "CULVERT_TUN_JOIN")
@@ -101,6 +102,15 @@ def ask_for_small_segments(node):
                       "src", node.inner["v4"], "advmss", 100)
 
 
+def use_up_refusals(sender, receiver):
+    """Sends more trains than are refused for want of room: what is refused twice is lost, as UDP may be."""
+    with bound(sender, socket.SOCK_DGRAM, sender.inner["v4"]) as here:
+        here.setsockopt(SOL_UDP, UDP_SEGMENT, 1200)
+        for _ in range(40):
+            here.sendto(bytes(60000), (receiver.inner["v4"], 9))
+    expect_ping(sender, receiver.inner["v4"])
+
+
 def refused(lab, left, right, rules, lost, kept, downgrades):
     """The kernel of each side in turn refuses something; the offloads in `lost` are given up, those in `kept` are not."""
     nodes = lab.pair(left, right, start=False)
@@ -111,6 +121,9 @@ def refused(lab, left, right, rules, lost, kept, downgrades):
         node = nodes[refuser]
         if any(kind == "long_trains" for kind, _, _ in rules):
             ask_for_small_segments(nodes[1 - refuser])
+        if any(number in (errno.ENOBUFS, errno.EAGAIN) for _, number, _ in rules):
+            transfer(node, nodes[1 - refuser])
+            use_up_refusals(node, nodes[1 - refuser])
         everything(*nodes)
         for kind, _, _ in rules:
             check(f"refused: {kind}" in log_of(node), f"nothing was refused of {kind}")
