@@ -39,10 +39,9 @@ struct Cell {
 
 std::string name_of(const Cell& cell, const Contender& contender) {
   return std::string(cell.direction == Direction::kSeal ? "seal" : "open") +
-         "/bytes:" + (cell.size ? std::to_string(*cell.size) : "imix") +
-         "/batch:" + std::to_string(cell.batch) +
-         (cell.temperature == Temperature::kCold ? "/cold" : "/hot") +
-         "/keys:" + std::to_string(cell.key_count) + "/" + contender.name();
+         "/bytes:" + (cell.size ? std::to_string(*cell.size) : "imix") + "/batch:" + std::to_string(cell.batch) +
+         (cell.temperature == Temperature::kCold ? "/cold" : "/hot") + "/keys:" + std::to_string(cell.key_count) + "/" +
+         contender.name();
 }
 
 // Neighbouring benchmarks share their ring; only one is kept.
@@ -72,8 +71,8 @@ void run(benchmark::State& state, const Cell& cell, Contender& contender) {
 }
 
 void add(const Cell& cell, Contender& contender) {
-  benchmark::RegisterBenchmark(name_of(cell, contender).c_str(),
-                               [cell, &contender](benchmark::State& state) { run(state, cell, contender); });
+  benchmark::RegisterBenchmark(
+      name_of(cell, contender).c_str(), [cell, &contender](benchmark::State& state) { run(state, cell, contender); });
 }
 
 void add_all(const Contenders& contenders) {
@@ -82,8 +81,7 @@ void add_all(const Contenders& contenders) {
       for (const Temperature temperature : kTemperatures)
         for (const size_t batch : kBatches)
           for (const Direction direction : {Direction::kSeal, Direction::kOpen})
-            for (const auto& contender : contenders)
-              add({direction, size, batch, temperature, key_count}, *contender);
+            for (const auto& contender : contenders) add({direction, size, batch, temperature, key_count}, *contender);
 }
 
 void add_context() {

@@ -6,13 +6,10 @@ namespace {
 
 class Culvert final : public Contender {
  public:
-  explicit Culvert(const crypto::Engine& engine)
-      : Contender(std::string("culvert-") + engine.name), engine_(engine) {}
+  explicit Culvert(const crypto::Engine& engine) : Contender(std::string("culvert-") + engine.name), engine_(engine) {}
 
   void seal(std::span<const crypto::SealMessage> batch) override { engine_.seal(batch.data(), batch.size()); }
-  size_t open(std::span<crypto::OpenMessage> batch) override {
-    return engine_.open(batch.data(), batch.size());
-  }
+  size_t open(std::span<crypto::OpenMessage> batch) override { return engine_.open(batch.data(), batch.size()); }
 
  private:
   const crypto::Engine& engine_;
@@ -21,8 +18,7 @@ class Culvert final : public Contender {
 }  // namespace
 
 void add_culvert(Contenders& contenders) {
-  for (const crypto::Engine* engine : crypto::engines())
-    contenders.push_back(std::make_unique<Culvert>(*engine));
+  for (const crypto::Engine* engine : crypto::engines()) contenders.push_back(std::make_unique<Culvert>(*engine));
 }
 
 }  // namespace culvert::bench

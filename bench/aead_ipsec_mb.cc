@@ -32,8 +32,7 @@ class Direct final : public Contender {
       const Nonce nonce = nonce_of(m.counter);
       IMB_CHACHA20_POLY1305_INIT(manager_, m.key, &context_, nonce.data(), nullptr, 0);
       IMB_CHACHA20_POLY1305_ENC_UPDATE(manager_, m.key, &context_, m.destination, m.source, m.length);
-      IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager_, &context_, m.destination + m.length,
-                                         crypto::kAeadTagBytes);
+      IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager_, &context_, m.destination + m.length, crypto::kAeadTagBytes);
     }
   }
 
@@ -86,20 +85,21 @@ class Asynchronous final : public Contender {
       : Contender(std::move(name)), manager_(manager), submission_(submission) {}
 
   void seal(std::span<const crypto::SealMessage> batch) override {
-    run(batch.size(), [&](size_t i, IMB_JOB& job) {
-      const crypto::SealMessage& m = batch[i];
-      nonces_[i] = nonce_of(m.counter);
-      fill(job, m.key, nonces_[i].data(), m.source, m.destination, m.length, m.destination + m.length,
-           IMB_DIR_ENCRYPT);
-    });
+    run(
+        batch.size(),
+        [&](size_t i, IMB_JOB& job) {
+          const crypto::SealMessage& m = batch[i];
+          nonces_[i] = nonce_of(m.counter);
+          fill(job, m.key, nonces_[i].data(), m.source, m.destination, m.length, m.destination + m.length,
+               IMB_DIR_ENCRYPT);
+        });
   }
 
   size_t open(std::span<crypto::OpenMessage> batch) override {
     run(batch.size(), [&](size_t i, IMB_JOB& job) {
       const crypto::OpenMessage& m = batch[i];
       nonces_[i] = nonce_of(m.counter);
-      fill(job, m.key, nonces_[i].data(), m.source, m.destination, m.length, tags_[i].data(),
-           IMB_DIR_DECRYPT);
+      fill(job, m.key, nonces_[i].data(), m.source, m.destination, m.length, tags_[i].data(), IMB_DIR_DECRYPT);
     });
     return check_tags(batch, tags_);
   }
@@ -166,10 +166,9 @@ void add_ipsec_mb(Contenders& contenders) {
       {"avx2", IMB_CPUFLAGS_AVX2, init_mb_mgr_avx2},
   };
   const uint64_t features = imb_get_feature_flags();
-  for (const Architecture& architecture : kArchitectures) {
+  for (const Architecture& architecture : kArchitectures)
     if ((features & architecture.needs) == architecture.needs)
       add_architecture(contenders, architecture.name, architecture.initialize);
-  }
 }
 
 }  // namespace culvert::bench

@@ -12,8 +12,8 @@ class Libsodium final : public Contender {
   void seal(std::span<const crypto::SealMessage> batch) override {
     for (const crypto::SealMessage& m : batch) {
       const Nonce nonce = nonce_of(m.counter);
-      crypto_aead_chacha20poly1305_ietf_encrypt(m.destination, nullptr, m.source, m.length, nullptr, 0,
-                                                nullptr, nonce.data(), m.key);
+      crypto_aead_chacha20poly1305_ietf_encrypt(m.destination, nullptr, m.source, m.length, nullptr, 0, nullptr,
+                                                nonce.data(), m.key);
     }
   }
 

@@ -24,8 +24,7 @@ constexpr size_t kPrefixesPerPeer = 4;
 // The prefixes of a table: networks and hosts of all lengths that are in use, nested here and there.
 class Table {
  public:
-  Table(IpVersion version, size_t prefix_count)
-      : version_(version), peers_(prefix_count / kPrefixesPerPeer + 1) {
+  Table(IpVersion version, size_t prefix_count) : version_(version), peers_(prefix_count / kPrefixesPerPeer + 1) {
     for (size_t i = 0; i < prefix_count; ++i) {
       const Prefix prefix = random_prefix();
       allowed_ips_.insert(prefix, &peers_[i / kPrefixesPerPeer]);
@@ -78,8 +77,8 @@ void find(benchmark::State& state, IpVersion version, bool inside) {
   size_t found = 0;
   for (auto _ : state) {
     const uint8_t* address = addresses[i].address.data();
-    const PeerHandle peer = version == IpVersion::v4 ? table.allowed_ips().find_v4(address)
-                                                     : table.allowed_ips().find_v6(address);
+    const PeerHandle peer =
+        version == IpVersion::v4 ? table.allowed_ips().find_v4(address) : table.allowed_ips().find_v6(address);
     found += peer != nullptr;
     i = (i + 1) % kLookups;
   }
@@ -108,8 +107,10 @@ void add(const std::string& name, Run run) {
 void register_benchmarks() {
   for (const IpVersion version : {IpVersion::v4, IpVersion::v6}) {
     const std::string suffix = version == IpVersion::v4 ? "/v4" : "/v6";
-    add("find/inside" + suffix, [version](benchmark::State& state) { find(state, version, true); });
-    add("find/anywhere" + suffix, [version](benchmark::State& state) { find(state, version, false); });
+    add(
+        "find/inside" + suffix, [version](benchmark::State& state) { find(state, version, true); });
+    add(
+        "find/anywhere" + suffix, [version](benchmark::State& state) { find(state, version, false); });
     add("copy" + suffix, [version](benchmark::State& state) { copy(state, version); });
   }
 }

@@ -36,23 +36,29 @@ void run_all(benchmark::State& state, const PacketMix& mix, One one) {
 }
 
 void add(benchmark::State& state, const PacketMix& mix, const tun::ChecksumEngine& engine) {
-  run_all(state, mix, [&engine](uint8_t*, const uint8_t* source, size_t length) {
-    benchmark::DoNotOptimize(engine.add(source, length));
-  });
+  run_all(
+      state, mix,
+      [&engine](uint8_t*, const uint8_t* source, size_t length) {
+        benchmark::DoNotOptimize(engine.add(source, length));
+      });
 }
 
 void copy(benchmark::State& state, const PacketMix& mix, const tun::ChecksumEngine& engine) {
-  run_all(state, mix, [&engine](uint8_t* destination, const uint8_t* source, size_t length) {
-    benchmark::DoNotOptimize(engine.copy(destination, source, length));
-    benchmark::ClobberMemory();
-  });
+  run_all(
+      state, mix,
+      [&engine](uint8_t* destination, const uint8_t* source, size_t length) {
+        benchmark::DoNotOptimize(engine.copy(destination, source, length));
+        benchmark::ClobberMemory();
+      });
 }
 
 void memcpy_alone(benchmark::State& state, const PacketMix& mix) {
-  run_all(state, mix, [](uint8_t* destination, const uint8_t* source, size_t length) {
-    std::memcpy(destination, source, length);
-    benchmark::ClobberMemory();
-  });
+  run_all(
+      state, mix,
+      [](uint8_t* destination, const uint8_t* source, size_t length) {
+        std::memcpy(destination, source, length);
+        benchmark::ClobberMemory();
+      });
 }
 
 template <typename Run>
@@ -69,8 +75,9 @@ void add_benchmark(const std::string& name, Run run) {
 void register_benchmarks() {
   for (const tun::ChecksumEngine& engine : tun::checksum_engines()) {
     if (!engine.runs_here()) continue;
-    add_benchmark(std::string("add/") + engine.name,
-                  [&engine](benchmark::State& state, const PacketMix& mix) { add(state, mix, engine); });
+    add_benchmark(
+        std::string("add/") + engine.name,
+        [&engine](benchmark::State& state, const PacketMix& mix) { add(state, mix, engine); });
     add_benchmark(std::string("copy/") + engine.name,
                   [&engine](benchmark::State& state, const PacketMix& mix) { copy(state, mix, engine); });
   }

@@ -54,14 +54,12 @@ constexpr Traffic kTraffic[] = {
     {"adverse/backwards", [](uint32_t i) { return full(Kind::tcp4, kBatch - i); }},
     {"adverse/every_second_lost", [](uint32_t i) { return full(Kind::tcp4, 2 * i); }},
     {"adverse/bare_acknowledgements", [](uint32_t) { return with_payload(full(Kind::tcp4), 0); }},
-    {"adverse/udp_lengths_all_differ",
-     [](uint32_t i) { return with_payload(full(Kind::udp4, i), 1000 + i); }},
+    {"adverse/udp_lengths_all_differ", [](uint32_t i) { return with_payload(full(Kind::udp4, i), 1000 + i); }},
     {"small/one_flow/udp4/64", [](uint32_t i) { return in_order(Kind::udp4, 64, i); }},
     {"small/one_flow/tcp4/64", [](uint32_t i) { return in_order(Kind::tcp4, 64, i); }},
     {"small/one_flow/udp4/imix", [](uint32_t i) { return of_imix(i); }},
     {"small/own_flows/udp4/imix", [](uint32_t i) { return of_flow(of_imix(i), i); }},
-    {"adverse/64_byte_udp_own_flows",
-     [](uint32_t i) { return of_flow(with_payload(full(Kind::udp4, i), 36), i); }},
+    {"adverse/64_byte_udp_own_flows", [](uint32_t i) { return of_flow(with_payload(full(Kind::udp4, i), 36), i); }},
 };
 
 // The batch in its slots. The coalescer may write to headers: restore() undoes that.
@@ -110,9 +108,9 @@ void coalesce(benchmark::State& state, const Traffic& traffic) {
 
 void register_benchmarks() {
   for (const Traffic& traffic : kTraffic) {
-    benchmark::RegisterBenchmark(traffic.name, [&traffic](benchmark::State& state) {
-      coalesce(state, traffic);
-    })->UseManualTime();
+    benchmark::RegisterBenchmark(
+        traffic.name, [&traffic](benchmark::State& state) { coalesce(state, traffic); })
+        ->UseManualTime();
   }
 }
 

@@ -24,8 +24,7 @@ struct CpuClock {
 };
 
 // Makes start..end the time of this iteration; for benchmarks that use manual time.
-inline void set_iteration_time(benchmark::State& state, CpuClock::time_point start,
-                               CpuClock::time_point end) {
+inline void set_iteration_time(benchmark::State& state, CpuClock::time_point start, CpuClock::time_point end) {
   state.SetIterationTime(std::chrono::duration<double>(end - start - CpuClock::cost()).count());
 }
 

@@ -90,8 +90,7 @@ class Pair {
 
   bool finish(const protocol::HandshakeResponse& message) {
     return initiator_.checker.mac1_key().verify(protocol::wire_bytes(message)) &&
-           to_responder_.consume_response(initiator_.identity, message) &&
-           to_responder_.begin_session().has_value();
+           to_responder_.consume_response(initiator_.identity, message) && to_responder_.begin_session().has_value();
   }
 
   Side initiator_;
@@ -191,18 +190,8 @@ void register_benchmarks() {
   }
   benchmark::RegisterBenchmark("x25519/public_key", x25519_public_key);
   benchmark::RegisterBenchmark("x25519/shared", x25519_shared);
-  benchmark::RegisterBenchmark("blake2s/hash", blake2s)
-      ->ArgName("bytes")
-      ->Arg(32)
-      ->Arg(64)
-      ->Arg(148)
-      ->Arg(16384);
-  benchmark::RegisterBenchmark("blake2s/mac", blake2s_mac)
-      ->ArgName("bytes")
-      ->Arg(32)
-      ->Arg(64)
-      ->Arg(116)
-      ->Arg(148);
+  benchmark::RegisterBenchmark("blake2s/hash", blake2s)->ArgName("bytes")->Arg(32)->Arg(64)->Arg(148)->Arg(16384);
+  benchmark::RegisterBenchmark("blake2s/mac", blake2s_mac)->ArgName("bytes")->Arg(32)->Arg(64)->Arg(116)->Arg(148);
   benchmark::RegisterBenchmark("blake2s/kdf2", kdf2)->ArgName("bytes")->Arg(32);
 }
 

@@ -39,8 +39,7 @@ struct Case {
 // The trains of an iteration, each in a buffer of its own as a UDP queue receives them.
 class SealedTrains {
  public:
-  SealedTrains(const Case& what, const protocol::Keypair& keypair, const io::Endpoint& from)
-      : keypair_(keypair) {
+  SealedTrains(const Case& what, const protocol::Keypair& keypair, const io::Endpoint& from) : keypair_(keypair) {
     uint32_t number = 0;
     for (size_t i = 0; i < what.batches() * what.trains; ++i) {
       Bytes& buffer = buffers_.emplace_back(what.datagrams * kMaxDatagram + io::OuterQueue::kReceiveTailroom);
@@ -102,8 +101,7 @@ CpuClock::duration time_to_open(SealedTrains& trains, size_t batch) {
   std::vector<crypto::OpenMessage> messages = trains.to_open();
   const auto start = CpuClock::now();
   for (size_t i = 0; i < messages.size(); i += batch)
-    benchmark::DoNotOptimize(
-        crypto::open(std::span(messages).subspan(i, std::min(batch, messages.size() - i))));
+    benchmark::DoNotOptimize(crypto::open(std::span(messages).subspan(i, std::min(batch, messages.size() - i))));
   return CpuClock::now() - start - CpuClock::cost();
 }
 
@@ -117,8 +115,7 @@ void inbound(benchmark::State& state, const Case& what) {
     trains.seal();
     outer.rewind();
     const auto start = CpuClock::now();
-    for (size_t batch = 0; batch < what.batches(); ++batch)
-      (void)end.inbound().run(inner, outer, DataPathEnd::kNow);
+    for (size_t batch = 0; batch < what.batches(); ++batch) (void)end.inbound().run(inner, outer, DataPathEnd::kNow);
     const auto stop = CpuClock::now();
     all += stop - start - CpuClock::cost();
     set_iteration_time(state, start, stop);
@@ -136,10 +133,9 @@ void inbound(benchmark::State& state, const Case& what) {
 }
 
 void add(Kind kind, const PacketMix& mix, size_t datagrams, size_t trains) {
-  const std::string name = std::string(name_of(kind)) + "/" + mix.name +
-                           "/trains_of:" + std::to_string(datagrams) + "/batch:" + std::to_string(trains);
-  benchmark::RegisterBenchmark(name.c_str(), [what = Case{kind, mix, datagrams, trains}](
-                                                 benchmark::State& state) {
+  const std::string name = std::string(name_of(kind)) + "/" + mix.name + "/trains_of:" + std::to_string(datagrams) +
+                           "/batch:" + std::to_string(trains);
+  benchmark::RegisterBenchmark(name.c_str(), [what = Case{kind, mix, datagrams, trains}](benchmark::State& state) {
     inbound(state, what);
   })->UseManualTime();
 }

@@ -33,8 +33,7 @@ class Table {
 
   std::vector<uint32_t> present() {
     std::vector<uint32_t> indices;
-    for (size_t i = 0; i < kLookups; ++i)
-      indices.push_back(keypairs_[random_() % keypairs_.size()]->local_index());
+    for (size_t i = 0; i < kLookups; ++i) indices.push_back(keypairs_[random_() % keypairs_.size()]->local_index());
     return indices;
   }
   std::vector<uint32_t> random() {

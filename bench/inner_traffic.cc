@@ -86,8 +86,8 @@ void write_transport(Bytes& bytes, const InnerPacket& packet) {
 uint64_t pseudo_header_sum(const Bytes& bytes, Kind kind) {
   const size_t addresses_at = is_v6(kind) ? offsetof(ip6_hdr, ip6_src) : offsetof(iphdr, saddr);
   const size_t addresses_end = ip_header_bytes(kind);
-  return tun::checksum_add(bytes.data() + addresses_at, addresses_end - addresses_at) +
-         htons(protocol_of(kind)) + htons(static_cast<uint16_t>(bytes.size() - addresses_end));
+  return tun::checksum_add(bytes.data() + addresses_at, addresses_end - addresses_at) + htons(protocol_of(kind)) +
+         htons(static_cast<uint16_t>(bytes.size() - addresses_end));
 }
 
 void put_checksum(Bytes& bytes, Kind kind, uint16_t checksum) {

@@ -135,8 +135,7 @@ void outbound(benchmark::State& state, const Case& what) {
 void add(Kind kind, const PacketMix& mix, uint32_t segments, size_t batch) {
   const std::string name = std::string(name_of(kind)) + "/" + mix.name +
                            "/superpackets_of:" + std::to_string(segments) + "/batch:" + std::to_string(batch);
-  benchmark::RegisterBenchmark(name.c_str(), [what =
-                                                  Case{kind, mix, segments, batch}](benchmark::State& state) {
+  benchmark::RegisterBenchmark(name.c_str(), [what = Case{kind, mix, segments, batch}](benchmark::State& state) {
     outbound(state, what);
   })->UseManualTime();
 }

@@ -30,9 +30,8 @@ void admit(benchmark::State& state, const Order& order) {
   protocol::ReplayWindow window;
   uint64_t i = 0;
   uint64_t admitted = 0;
-  for (auto _ : state) {
+  for (auto _ : state)
     for (const uint64_t end = i + kTrain; i < end; ++i) admitted += window.admit(order.counter(i));
-  }
   const auto offered = static_cast<double>(i);
   report(state, offered);
   state.counters["admitted"] = static_cast<double>(admitted) / offered;
@@ -42,7 +41,8 @@ void admit(benchmark::State& state, const Order& order) {
 
 void register_benchmarks() {
   for (const Order& order : kOrders)
-    benchmark::RegisterBenchmark(order.name, [&order](benchmark::State& state) { admit(state, order); });
+    benchmark::RegisterBenchmark(
+        order.name, [&order](benchmark::State& state) { admit(state, order); });
 }
 
 }  // namespace culvert::bench

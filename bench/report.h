@@ -27,8 +27,7 @@ inline void report(benchmark::State& state, double packets, double bytes) {
 
 // What a whole path costs beside the AEAD: `aead` and `other` are times of one packet, and their sum is
 // `per_packet`.
-inline void report_share(benchmark::State& state, double packets, CpuClock::duration all,
-                         CpuClock::duration aead) {
+inline void report_share(benchmark::State& state, double packets, CpuClock::duration all, CpuClock::duration aead) {
   const auto per_packet = [packets](CpuClock::duration time) {
     return std::chrono::duration<double>(time).count() / packets;
   };

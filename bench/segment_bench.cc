@@ -109,8 +109,7 @@ void register_benchmarks() {
   for (const Traffic& traffic : all) {
     const std::string name = std::string("segment/") + name_of(traffic.kind) + "/" + traffic.mix.name +
                              "/segments:" + std::to_string(traffic.segments);
-    benchmark::RegisterBenchmark(name.c_str(),
-                                 [traffic](benchmark::State& state) { segment(state, traffic); })
+    benchmark::RegisterBenchmark(name.c_str(), [traffic](benchmark::State& state) { segment(state, traffic); })
         ->ArgName("superpackets")
         ->Arg(kHot)
         ->Arg(kCold);

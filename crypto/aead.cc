@@ -31,9 +31,8 @@ struct Usable {
     // Lets libsodium pick its fast implementations; harmless if somebody did already, and if it fails the
     // plain ones stay.
     [[maybe_unused]] const int ready = sodium_init();
-    for (const Engine* engine : kBuilt) {
+    for (const Engine* engine : kBuilt)
       if (engine->supported(cpu_features())) list[count++] = engine;
-    }
   }
 };
 
@@ -43,9 +42,8 @@ const Usable& usable() {
 }
 
 const Engine* find_engine(std::string_view name, std::string& error) {
-  for (const Engine* engine : engines()) {
+  for (const Engine* engine : engines())
     if (name == engine->name) return engine;
-  }
   for (const Engine* engine : kBuilt) {
     if (name != engine->name) continue;
     error = "the AEAD engine " + std::string(name) +

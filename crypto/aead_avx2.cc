@@ -25,8 +25,7 @@ struct alignas(64) Scratch {
   ChaChaScratch chacha;
   MacQueue queue;
   alignas(32) uint8_t stream[kStepLanes][kChaChaBlockBytes];
-  alignas(
-      32) uint8_t head[kMaxPiece + kStepLanes][kChaChaBlockBytes];  // Poly1305 keys, then some data's stream
+  alignas(32) uint8_t head[kMaxPiece + kStepLanes][kChaChaBlockBytes];  // Poly1305 keys, then some data's stream
   Lanes lanes;
 };
 
@@ -46,8 +45,7 @@ class Piece {
  public:
   static constexpr bool kOpens = requires(Message & message) { message.authentic = true; };
 
-  Piece(Scratch& scratch, Message* messages, int count)
-      : scratch_(scratch), messages_(messages), count_(count) {}
+  Piece(Scratch& scratch, Message* messages, int count) : scratch_(scratch), messages_(messages), count_(count) {}
 
   void run() {
     for (int i = 1; i < count_; ++i) shared_key_ &= messages_[i].key == messages_[0].key;
@@ -74,9 +72,8 @@ class Piece {
     if (shared_key_) return scratch_.chacha.key[0];
     for (int half = 0; half < 2; ++half) {
       const uint8_t* keys[kVectorLanes];
-      for (int i = 0; i < kVectorLanes; ++i) {
+      for (int i = 0; i < kVectorLanes; ++i)
         keys[i] = messages_[scratch_.lanes.message[lane + half * kVectorLanes + i]].key;
-      }
       gather_keys(scratch_.chacha.key[half], keys);
     }
     return scratch_.chacha.key[1];
@@ -93,18 +90,15 @@ class Piece {
 
   void generate(int lane, uint8_t (*stream)[kChaChaBlockBytes]) {
     const __m256i(&other_key)[8] = set_keys(lane);
-    if (scratch_.lanes.count - lane > kVectorLanes) {
-      generate_stream(scratch_.chacha, stream, scratch_.lanes, lane, other_key, look_ahead(lane),
-                      scratch_.queue);
-    } else {
+    if (scratch_.lanes.count - lane > kVectorLanes)
+      generate_stream(scratch_.chacha, stream, scratch_.lanes, lane, other_key, look_ahead(lane), scratch_.queue);
+    else
       generate_half_stream(scratch_.chacha, stream, scratch_.lanes, lane);
-    }
   }
 
   void fill() {
-    while (cursor_.message < count_ && scratch_.lanes.count < kLaneCapacity) {
+    while (cursor_.message < count_ && scratch_.lanes.count < kLaneCapacity)
       append_data_lanes(scratch_.lanes, messages_[cursor_.message], cursor_.message, cursor_, kLaneCapacity);
-    }
   }
 
   // Block 0 of every message, and data blocks for the rest of the last step.
@@ -112,25 +106,20 @@ class Piece {
     Lanes& lanes = scratch_.lanes;
     begin_with_key_lanes(lanes, count_, [&](int i) -> const Message& { return messages_[i]; });
     head_lanes_ = (count_ + kStepLanes - 1) / kStepLanes * kStepLanes;
-    while (cursor_.message < count_ && lanes.count < head_lanes_) {
+    while (cursor_.message < count_ && lanes.count < head_lanes_)
       append_data_lanes(lanes, messages_[cursor_.message], cursor_.message, cursor_, head_lanes_);
-    }
     pad_lanes(lanes);
     scratch_.queue.next = scratch_.queue.ready = 0;
     scratch_.queue.active = false;
     scratch_.queue.work.left = 0;
-    for (int lane = 0; lane < head_lanes_; lane += kStepLanes) {
-      generate(lane, scratch_.head + lane);
-    }
+    for (int lane = 0; lane < head_lanes_; lane += kStepLanes) generate(lane, scratch_.head + lane);
   }
 
   void begin_macs() {
     for (int i = 0; i < count_; ++i) {
       const Message& message = messages_[i];
-      scratch_.queue.inputs[i] = {scratch_.head[i],
-                                  kOpens ? message.source : message.destination,
-                                  message.length,
-                                  {0, message.length}};
+      scratch_.queue.inputs[i] = {
+          scratch_.head[i], kOpens ? message.source : message.destination, message.length, {0, message.length}};
     }
     // A ciphertext may be read at once; a text must be sealed first.
     if constexpr (kOpens) scratch_.queue.ready = count_;
@@ -142,10 +131,8 @@ class Piece {
       finish_messages(scratch_.queue, scratch_.lanes.message[lane] + 1);
       for (; verified_ < scratch_.queue.next; ++verified_) {
         OpenMessage& message = messages_[verified_];
-        const __m128i sent =
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(message.source + message.length));
-        const __m128i made =
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(scratch_.queue.tags[verified_]));
+        const __m128i sent = _mm_loadu_si128(reinterpret_cast<const __m128i*>(message.source + message.length));
+        const __m128i made = _mm_loadu_si128(reinterpret_cast<const __m128i*>(scratch_.queue.tags[verified_]));
         const __m128i wrong = _mm_xor_si128(sent, made);
         message.authentic = declassify(_mm_testz_si128(wrong, wrong) != 0);
         if (!message.authentic && message.length != 0) std::memset(message.destination, 0, message.length);
@@ -164,9 +151,7 @@ class Piece {
       apply_block(lanes, lane, stream[lane - first]);
     }
     // Messages before that of the next lane are sealed.
-    if constexpr (!kOpens) {
-      scratch_.queue.ready = end < lanes.count ? lanes.message[end] : lanes.message[end - 1];
-    }
+    if constexpr (!kOpens) scratch_.queue.ready = end < lanes.count ? lanes.message[end] : lanes.message[end - 1];
   }
 
   void apply_head() {
@@ -200,9 +185,8 @@ class Piece {
       verify_up_to(0);
     } else {
       finish_messages(scratch_.queue, count_);
-      for (int i = 0; i < count_; ++i) {
+      for (int i = 0; i < count_; ++i)
         std::memcpy(messages_[i].destination + messages_[i].length, scratch_.queue.tags[i], kAeadTagBytes);
-      }
     }
   }
 
@@ -238,9 +222,8 @@ void begin_short(ShortScratch& scratch, const Message& message) {
 
 template <class Message>
 void apply_short(const ShortScratch& scratch, const Message& message) {
-  for (uint32_t i = 0; i < message.length; ++i) {
+  for (uint32_t i = 0; i < message.length; ++i)
     message.destination[i] = static_cast<uint8_t>(message.source[i] ^ scratch.stream[i]);
-  }
 }
 
 void seal_short(const SealMessage& message) {
@@ -260,28 +243,25 @@ void open_short(OpenMessage& message) {
   const uint8_t* sent = message.source + message.length;
   const uint64_t wrong = (load64(tag) ^ load64(sent)) | (load64(tag + 8) ^ load64(sent + 8));
   message.authentic = declassify(wrong == 0);
-  if (message.authentic) {
+  if (message.authentic)
     apply_short(scratch, message);
-  } else if (message.length != 0) {
+  else if (message.length != 0)
     std::memset(message.destination, 0, message.length);
-  }
   wipe(&scratch, sizeof scratch);
 }
 
 void seal(const SealMessage* batch, size_t count) {
-  if (count == 1 && batch->length <= kBlockBytes) {
+  if (count == 1 && batch->length <= kBlockBytes)
     seal_short(*batch);
-  } else {
+  else
     run_pieces(batch, count);
-  }
 }
 
 size_t open(OpenMessage* batch, size_t count) {
-  if (count == 1 && batch->length <= kBlockBytes) {
+  if (count == 1 && batch->length <= kBlockBytes)
     open_short(*batch);
-  } else {
+  else
     run_pieces(batch, count);
-  }
   size_t authentic = 0;
   for (size_t i = 0; i < count; ++i) authentic += batch[i].authentic;
   return authentic;

@@ -57,8 +57,7 @@ bool takes_single(const Message* batch, size_t count) {
   Scratch scratch;
   for (size_t done = 0; done < count; done += kMaxPiece) {
     const size_t left = count - done;
-    Piece<const SealMessage>(scratch, batch + done, static_cast<int>(left < kMaxPiece ? left : kMaxPiece))
-        .run();
+    Piece<const SealMessage>(scratch, batch + done, static_cast<int>(left < kMaxPiece ? left : kMaxPiece)).run();
   }
 }
 
@@ -108,8 +107,7 @@ void poly1305(const Poly1305Message* batch, size_t count, int path) {
       if (path == 2) mac_scalar(inputs[i], tags[i]);
     }
     if (path == 0) mac_messages(scratch, inputs, now, false, tags);
-    for (int i = 0; i < now; ++i)
-      std::memcpy(batch[done + static_cast<size_t>(i)].tag, tags[i], kAeadTagBytes);
+    for (int i = 0; i < now; ++i) std::memcpy(batch[done + static_cast<size_t>(i)].tag, tags[i], kAeadTagBytes);
   }
 }
 

@@ -56,9 +56,8 @@ inline uint32_t data_blocks(uint32_t length) {
 }
 
 // Writes one lane.
-[[gnu::always_inline]] inline void set_lane(Lanes& lanes, int lane, int message, uint32_t block,
-                                            uint64_t counter, uint64_t source, uint64_t destination,
-                                            uint32_t bytes) {
+[[gnu::always_inline]] inline void set_lane(Lanes& lanes, int lane, int message, uint32_t block, uint64_t counter,
+                                            uint64_t source, uint64_t destination, uint32_t bytes) {
   lanes.counter[lane] = block;
   lanes.nonce_low[lane] = static_cast<uint32_t>(counter);
   lanes.nonce_high[lane] = static_cast<uint32_t>(counter >> 32);
@@ -83,9 +82,8 @@ template <class Vector>
 [[gnu::always_inline]] inline void store_addresses(uint64_t* to, uint64_t first, uint32_t lines) {
   const Lane64 iota64 = {0, 64, 128, 192, 256, 320, 384, 448};
   Lane64 addresses = iota64 + first;
-  for (uint32_t done = 0; done < lines; done += 8, addresses += 8 * uint64_t{kBlockBytes}) {
+  for (uint32_t done = 0; done < lines; done += 8, addresses += 8 * uint64_t{kBlockBytes})
     store_lanes(to + done, addresses);
-  }
 }
 
 // 0, 1, 2, ...: what orders begin as.

@@ -38,8 +38,7 @@ inline constexpr int kFewReady = 4;
 struct alignas(64) Scratch {
   ChaChaScratch chacha;
   PolyScratch poly;
-  __m512i
-      head[kMaxPiece + kGroupLanes];  // the key stream of the first lanes: the Poly1305 keys, then some data
+  __m512i head[kMaxPiece + kGroupLanes];  // the key stream of the first lanes: the Poly1305 keys, then some data
   Lanes lanes;
   uint64_t ahead[kGroupLanes + kLanesPerStore];
   MacPair pair;
@@ -62,23 +61,20 @@ class Piece {
  public:
   static constexpr bool kOpens = requires(Message & message) { message.authentic = true; };
 
-  Piece(Scratch& scratch, Message* messages, int count)
-      : scratch_(scratch), messages_(messages), count_(count) {}
+  Piece(Scratch& scratch, Message* messages, int count) : scratch_(scratch), messages_(messages), count_(count) {}
 
   void run() {
     prepare();
     make_head();
-    if constexpr (kOpens) {
+    if constexpr (kOpens)
       open();
-    } else {
+    else
       seal();
-    }
     // What was used: a small batch leaves the second half and most of the head alone.
     wipe(&scratch_.chacha, (second_half_ ? 2 : 1) * sizeof scratch_.chacha.half[0]);
     wipe(&scratch_.poly, sizeof scratch_.poly);
     if (pairs_) wipe(&scratch_.pair, sizeof scratch_.pair);
-    wipe(scratch_.head,
-         static_cast<size_t>(second_half_ ? head_lanes_ : kVectorLanes) * sizeof scratch_.head[0]);
+    wipe(scratch_.head, static_cast<size_t>(second_half_ ? head_lanes_ : kVectorLanes) * sizeof scratch_.head[0]);
   }
 
  private:
@@ -93,11 +89,10 @@ class Piece {
       mixed |= data_blocks(messages_[i].length) != data_blocks(messages_[0].length);
     }
     pairs_ = count_ > kMacLanes && lanes_left_ >= kFewestPairLanes;
-    if (mixed && count_ > kMacLanes) {
+    if (mixed && count_ > kMacLanes)
       order_by_length(messages_, count_, scratch_.order);
-    } else {
+    else
       std::memcpy(scratch_.order, kAscending.at, sizeof scratch_.order);
-    }
     if (shared_key_) broadcast_key(scratch_.chacha.half[0].key, messages_[0].key);
   }
 
@@ -143,8 +138,7 @@ class Piece {
       const uint32_t room = static_cast<uint32_t>(kGroupLanes - filled);
       const uint32_t lines = left < room ? left : room;
       store_addresses(scratch_.ahead + filled,
-                      reinterpret_cast<uint64_t>(next_message.source) + ahead_.block * uint64_t{kBlockBytes},
-                      lines);
+                      reinterpret_cast<uint64_t>(next_message.source) + ahead_.block * uint64_t{kBlockBytes}, lines);
       filled += static_cast<int>(lines);
       ahead_lines_ += lines;
       ahead_.block += lines;
@@ -172,9 +166,7 @@ class Piece {
   }
 
   // Cache lines that a sealed message takes, or one more.
-  static uint32_t lines_of(const Message& message) {
-    return (message.length + kAeadTagBytes) / kBlockBytes + 1;
-  }
+  static uint32_t lines_of(const Message& message) { return (message.length + kAeadTagBytes) / kBlockBytes + 1; }
 
   void fill() {
     Lanes& lanes = scratch_.lanes;
@@ -197,9 +189,8 @@ class Piece {
     begin_with_key_lanes(lanes, count_, [&](int i) -> const Message& { return message(i); });
     head_lanes_ = (count_ + kGroupLanes - 1) / kGroupLanes * kGroupLanes;
     const int limit = head_lanes_ + kGroupLanes;
-    if constexpr (kOpens) {
+    if constexpr (kOpens)
       while (first_ + kMacLanes < count_ && pair_pays(first_)) plan_job(first_++);
-    }
     std::memcpy(scratch_.sequence, kAscending.at + first_, sizeof scratch_.sequence);
     while (cursor_.message < count_ - first_ && lanes.count < limit) {
       const int index = scratch_.sequence[cursor_.message];
@@ -210,8 +201,7 @@ class Piece {
       const int lanes_here = lanes.count - lane;
       generate(lane, lanes_here, true);
       keep_stream(scratch_.chacha.half[0].stream, scratch_.head + lane);
-      if (lanes_here > kVectorLanes)
-        keep_stream(scratch_.chacha.half[1].stream, scratch_.head + lane + kVectorLanes);
+      if (lanes_here > kVectorLanes) keep_stream(scratch_.chacha.half[1].stream, scratch_.head + lane + kVectorLanes);
     }
     if constexpr (kOpens) ahead_ = {first_ + kMacLanes, 0};
     if (pairs_) begin_pair(scratch_.pair);
@@ -242,8 +232,7 @@ class Piece {
     if (all && lane < lanes.count) {
       generate(lane, lanes.count - lane, false);
       apply_stream(scratch_.chacha.half[0].stream, lanes, lane);
-      if (lanes.count - lane > kVectorLanes)
-        apply_stream(scratch_.chacha.half[1].stream, lanes, lane + kVectorLanes);
+      if (lanes.count - lane > kVectorLanes) apply_stream(scratch_.chacha.half[1].stream, lanes, lane + kVectorLanes);
       lane = lanes.count;
     }
     if (!all) drop_front(lanes, lane);
@@ -273,11 +262,10 @@ class Piece {
 
   void mac(const uint8_t* indices, int count) {
     for (int i = 0; i < count; ++i) scratch_.macs[i] = mac_input(indices[i]);
-    if (lanes_of_messages_pay(count)) {
+    if (lanes_of_messages_pay(count))
       mac_messages(scratch_.poly, scratch_.macs, count, kOpens && verified_ == first_, scratch_.tags);
-    } else {
+    else
       for (int i = 0; i < count; ++i) mac_single(scratch_.macs[i], scratch_.tags[i]);
-    }
   }
 
   // Whether the tag of a message will be made beside the rounds that are to come.
@@ -352,8 +340,7 @@ class Piece {
         failed_ = true;
         if (done.length != 0) std::memset(done.destination, 0, done.length);
       }
-      if (index < first_ || index >= first_ + in_head_)
-        scratch_.sequence[ready_++] = static_cast<uint8_t>(index);
+      if (index < first_ || index >= first_ + in_head_) scratch_.sequence[ready_++] = static_cast<uint8_t>(index);
     } else {
       std::memcpy(done.destination + done.length, tag, kAeadTagBytes);
     }
@@ -415,9 +402,8 @@ class Piece {
   // Empties the lanes of messages that failed: they were queued before they were verified.
   void leave_out_failed() {
     Lanes& lanes = scratch_.lanes;
-    for (int lane = count_; lane < lanes.count; ++lane) {
+    for (int lane = count_; lane < lanes.count; ++lane)
       if (!message(lanes.message[lane]).authentic) lanes.bytes[lane] = 0;
-    }
   }
 
   void open() {

@@ -25,8 +25,8 @@ void seal(const SealMessage* batch, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     const SealMessage& message = batch[i];
     const Nonce nonce(message.counter);
-    crypto_aead_chacha20poly1305_ietf_encrypt(message.destination, nullptr, message.source, message.length,
-                                              nullptr, 0, nullptr, nonce.bytes, message.key);
+    crypto_aead_chacha20poly1305_ietf_encrypt(message.destination, nullptr, message.source, message.length, nullptr, 0,
+                                              nullptr, nonce.bytes, message.key);
   }
 }
 
@@ -45,9 +45,8 @@ size_t open(OpenMessage* batch, size_t count) {
 }
 
 void poly1305(const Poly1305Message* batch, size_t count, int /*path*/) {
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < count; ++i)
     crypto_onetimeauth_poly1305(batch[i].tag, batch[i].source, batch[i].length, batch[i].key);
-  }
 }
 
 }  // namespace

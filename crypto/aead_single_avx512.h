@@ -116,12 +116,10 @@ template <int kSets>
   }
 }
 
-inline void apply_single(const SingleScratch& scratch, const uint8_t* source, uint8_t* destination,
-                         uint32_t length) {
+inline void apply_single(const SingleScratch& scratch, const uint8_t* source, uint8_t* destination, uint32_t length) {
   int block = 0;
-  for (; length >= kBlockBytes; length -= kBlockBytes, source += kBlockBytes, destination += kBlockBytes) {
+  for (; length >= kBlockBytes; length -= kBlockBytes, source += kBlockBytes, destination += kBlockBytes)
     _mm512_storeu_si512(destination, _mm512_xor_si512(_mm512_loadu_si512(source), scratch.stream[block++]));
-  }
   if (length != 0) {
     const __mmask64 mask = first_bytes(length);
     const __m512i text = _mm512_maskz_loadu_epi8(mask, source);
@@ -133,11 +131,10 @@ inline void apply_single(const SingleScratch& scratch, const uint8_t* source, ui
 inline constexpr uint64_t kScalarMacBytes = 128;
 
 inline void mac_single(const MacInput& input, uint8_t* tag) {
-  if (input.length < kScalarMacBytes) {
+  if (input.length < kScalarMacBytes)
     mac_scalar(input, tag);
-  } else {
+  else
     mac_blocks(input, tag);
-  }
 }
 
 inline int sets_of(uint32_t length) {
@@ -187,11 +184,10 @@ inline void open_single(SingleScratch& scratch, OpenMessage& message) {
   const __m128i sent = _mm_loadu_si128(reinterpret_cast<const __m128i*>(message.source + message.length));
   const __m128i wrong = _mm_xor_si128(sent, _mm_load_si128(reinterpret_cast<const __m128i*>(tag)));
   message.authentic = declassify(_mm_testz_si128(wrong, wrong) != 0);
-  if (message.authentic) {
+  if (message.authentic)
     apply_single(scratch, message.source, message.destination, message.length);
-  } else if (message.length != 0) {
+  else if (message.length != 0)
     std::memset(message.destination, 0, message.length);
-  }
   wipe_single(scratch, sets);
 }
 

@@ -13,11 +13,10 @@ class State {
  public:
   State(size_t out_bytes, std::span<const uint8_t> key) {
     assert(out_bytes >= 1 && out_bytes <= BLAKE2S_OUTBYTES && key.size() <= BLAKE2S_KEYBYTES);
-    if (key.empty()) {
+    if (key.empty())
       blake2s_init(&state_, out_bytes);
-    } else {
+    else
       blake2s_init_key(&state_, out_bytes, key.data(), key.size());
-    }
   }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
@@ -73,11 +72,10 @@ void hmac_blake2s(std::span<uint8_t, kHashBytes> out, std::span<const uint8_t> k
   constexpr uint8_t kInnerPad = 0x36;
   constexpr uint8_t kOuterPad = 0x5c;
   Block block;
-  if (key.size() > kBlake2sBlockBytes) {
+  if (key.size() > kBlake2sBlockBytes)
     blake2s(block.bytes().first<kHashBytes>(), {key});
-  } else {
+  else
     std::copy(key.begin(), key.end(), block.data());
-  }
   for (uint8_t& byte : block.bytes()) byte ^= kInnerPad;
 
   Secret<kHashBytes> inner;
@@ -90,18 +88,17 @@ void hmac_blake2s(std::span<uint8_t, kHashBytes> out, std::span<const uint8_t> k
   blake2s(out, {block.bytes(), inner.bytes()});
 }
 
-void kdf1(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input,
-          Secret<kHashBytes>& out1) {
+void kdf1(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input, Secret<kHashBytes>& out1) {
   hkdf(chaining_key, input, {&out1});
 }
 
-void kdf2(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input,
-          Secret<kHashBytes>& out1, Secret<kHashBytes>& out2) {
+void kdf2(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input, Secret<kHashBytes>& out1,
+          Secret<kHashBytes>& out2) {
   hkdf(chaining_key, input, {&out1, &out2});
 }
 
-void kdf3(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input,
-          Secret<kHashBytes>& out1, Secret<kHashBytes>& out2, Secret<kHashBytes>& out3) {
+void kdf3(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input, Secret<kHashBytes>& out1,
+          Secret<kHashBytes>& out2, Secret<kHashBytes>& out3) {
   hkdf(chaining_key, input, {&out1, &out2, &out3});
 }
 

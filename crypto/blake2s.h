@@ -35,11 +35,10 @@ void blake2s_keyed(std::span<uint8_t> out, std::span<const uint8_t> key, Parts p
 void hmac_blake2s(std::span<uint8_t, kHashBytes> out, std::span<const uint8_t> key, Parts parts);
 
 // Kdf1..Kdf3: HKDF (RFC 5869) with the chaining key as salt. `chaining_key` may be one of the outputs.
-void kdf1(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input,
-          Secret<kHashBytes>& out1);
-void kdf2(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input,
-          Secret<kHashBytes>& out1, Secret<kHashBytes>& out2);
-void kdf3(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input,
-          Secret<kHashBytes>& out1, Secret<kHashBytes>& out2, Secret<kHashBytes>& out3);
+void kdf1(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input, Secret<kHashBytes>& out1);
+void kdf2(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input, Secret<kHashBytes>& out1,
+          Secret<kHashBytes>& out2);
+void kdf3(std::span<const uint8_t, kHashBytes> chaining_key, std::span<const uint8_t> input, Secret<kHashBytes>& out1,
+          Secret<kHashBytes>& out2, Secret<kHashBytes>& out3);
 
 }  // namespace culvert::crypto

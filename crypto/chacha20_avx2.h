@@ -77,9 +77,7 @@ inline void gather_keys(__m256i (&words)[8], const uint8_t* const (&keys)[kVecto
 }
 
 inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int lane, const __m256i (&key)[8]) {
-  const auto load = [](const uint32_t* from) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  };
+  const auto load = [](const uint32_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); };
   for (int i = 0; i < 4; ++i) state[i] = _mm256_set1_epi32(static_cast<int>(kChaChaConstants[i]));
   for (int i = 0; i < 8; ++i) state[4 + i] = key[i];
   state[12] = load(lanes.counter + lane);
@@ -89,16 +87,14 @@ inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int la
 }
 
 // Adds the first state, and stores eight blocks one after another.
-[[gnu::always_inline]] inline void store_stream(uint8_t (*stream)[kChaChaBlockBytes],
-                                                const __m256i (&x)[kChaChaWords],
+[[gnu::always_inline]] inline void store_stream(uint8_t (*stream)[kChaChaBlockBytes], const __m256i (&x)[kChaChaWords],
                                                 const __m256i (&state)[kChaChaWords]) {
   for (int half = 0; half < 2; ++half) {
     __m256i words[8];
     for (int i = 0; i < 8; ++i) words[i] = _mm256_add_epi32(x[8 * half + i], state[8 * half + i]);
     __m256i blocks[8];
     transpose8(words, blocks);
-    for (int i = 0; i < 8; ++i)
-      _mm256_store_si256(reinterpret_cast<__m256i*>(stream[i] + 32 * half), blocks[i]);
+    for (int i = 0; i < 8; ++i) _mm256_store_si256(reinterpret_cast<__m256i*>(stream[i] + 32 * half), blocks[i]);
   }
 }
 
@@ -147,9 +143,8 @@ inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int la
 }
 
 // The same for eight lanes, with nothing beside.
-[[gnu::noinline]] inline void generate_half_stream(ChaChaScratch& scratch,
-                                                   uint8_t (*stream)[kChaChaBlockBytes], const Lanes& lanes,
-                                                   int lane) {
+[[gnu::noinline]] inline void generate_half_stream(ChaChaScratch& scratch, uint8_t (*stream)[kChaChaBlockBytes],
+                                                   const Lanes& lanes, int lane) {
   set_state(scratch.state[0], lanes, lane, scratch.key[0]);
   __m256i x[kChaChaWords];
   for (int i = 0; i < kChaChaWords; ++i) x[i] = scratch.state[0][i];
@@ -184,8 +179,7 @@ inline void set_state(__m256i (&state)[kChaChaWords], const Lanes& lanes, int la
     _mm_storeu_si128(reinterpret_cast<__m128i*>(destination + at), _mm_xor_si128(text, key));
     at += 16;
   }
-  for (bytes &= 15; bytes != 0; --bytes, ++at)
-    destination[at] = static_cast<uint8_t>(source[at] ^ stream[at]);
+  for (bytes &= 15; bytes != 0; --bytes, ++at) destination[at] = static_cast<uint8_t>(source[at] ^ stream[at]);
 }
 
 }  // namespace

@@ -90,9 +90,8 @@ inline void gather_keys(__m512i (&words)[8], const uint8_t* const (&keys)[kVecto
 }
 
 // Adds the first state and stores the words of sixteen lanes.
-[[gnu::always_inline]] inline void store_stream(__m512i (&stream)[kChaChaWords],
-                                                const __m512i (&x)[kChaChaWords], const Lanes& lanes,
-                                                int lane, const __m512i (&key)[8]) {
+[[gnu::always_inline]] inline void store_stream(__m512i (&stream)[kChaChaWords], const __m512i (&x)[kChaChaWords],
+                                                const Lanes& lanes, int lane, const __m512i (&key)[8]) {
   __m512i first[kChaChaWords];
   load_state(first, lanes, lane, key);
   for (int i = 0; i < kChaChaWords; ++i) stream[i] = i == 13 ? x[i] : _mm512_add_epi32(x[i], first[i]);
@@ -128,8 +127,7 @@ template <int kBits, int kTo, int kFrom, int kTurned, bool kDiagonal>
 template <bool kDiagonal>
 [[gnu::always_inline]] inline void quarter_rounds(__m512i (&x)[kChaChaWords]) {
 #if defined(CULVERT_CONSTANT_TIME_CHECK)
-  half_double_round<Words16, kDiagonal>(
-      x);  // valgrind knows no AVX-512, and an emulated vector fits no register
+  half_double_round<Words16, kDiagonal>(x);  // valgrind knows no AVX-512, and an emulated vector fits no register
 #else
   mix_rows<16, 0, 1, 3, kDiagonal>(x);
   mix_rows<12, 2, 3, 1, kDiagonal>(x);
@@ -141,9 +139,8 @@ template <bool kDiagonal>
 // The key stream of kHalves times sixteen lanes from `lane` on, word by word into the halves of `scratch`. `shared_key`:
 // both halves use the first half's keys. With kMacs `pair` is worked on: 30 blocks of each message.
 template <int kHalves, bool kMacs>
-[[gnu::noinline]] inline void generate_stream(ChaChaScratch& scratch, const Lanes& lanes, int lane,
-                                              bool shared_key, [[maybe_unused]] const Ahead& ahead,
-                                              [[maybe_unused]] MacPair& pair) {
+[[gnu::noinline]] inline void generate_stream(ChaChaScratch& scratch, const Lanes& lanes, int lane, bool shared_key,
+                                              [[maybe_unused]] const Ahead& ahead, [[maybe_unused]] MacPair& pair) {
   const __m512i(&other_key)[8] = scratch.half[shared_key ? 0 : 1].key;
   __m512i x[kChaChaWords];
   __m512i y[kChaChaWords];
@@ -244,11 +241,9 @@ inline __mmask64 first_bytes(uint64_t bytes) {
 }
 
 // Combines the generated key stream of sixteen lanes with their texts.
-[[gnu::noinline]] inline void apply_stream(const __m512i (&stream)[kChaChaWords], const Lanes& lanes,
-                                           int lane) {
+[[gnu::noinline]] inline void apply_stream(const __m512i (&stream)[kChaChaWords], const Lanes& lanes, int lane) {
   transpose(
-      stream, [&](int i, __m512i block)
-                  __attribute__((always_inline)) { apply_block(lanes, lane + i, block); });
+      stream, [&](int i, __m512i block) __attribute__((always_inline)) { apply_block(lanes, lane + i, block); });
 }
 
 // Stores the generated key stream of sixteen lanes, block after block.

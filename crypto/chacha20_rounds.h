@@ -64,8 +64,8 @@ struct Words1 {
 };
 
 // The first state of a block of a message.
-[[gnu::always_inline]] inline void first_state(uint32_t (&x)[kChaChaWords], const uint8_t* key,
-                                               uint64_t counter, uint32_t block) {
+[[gnu::always_inline]] inline void first_state(uint32_t (&x)[kChaChaWords], const uint8_t* key, uint64_t counter,
+                                               uint32_t block) {
   for (int i = 0; i < 4; ++i) x[i] = kChaChaConstants[i];
   __builtin_memcpy(x + 4, key, 32);
   x[12] = block;
@@ -75,8 +75,8 @@ struct Words1 {
 }
 
 // Adds the first state to what the rounds made of it: 64 bytes of key stream.
-[[gnu::always_inline]] inline void finish_block(const uint32_t (&x)[kChaChaWords], const uint8_t* key,
-                                                uint64_t counter, uint32_t block, uint8_t* stream) {
+[[gnu::always_inline]] inline void finish_block(const uint32_t (&x)[kChaChaWords], const uint8_t* key, uint64_t counter,
+                                                uint32_t block, uint8_t* stream) {
   uint32_t words[kChaChaWords];
   first_state(words, key, counter, block);
   for (int i = 0; i < kChaChaWords; ++i) words[i] += x[i];
@@ -85,8 +85,7 @@ struct Words1 {
 
 // One block by scalar registers alone: for one or two nothing is faster, because vector instructions take twice as long
 // to follow each other. Block 0 begins with the key of Poly1305.
-[[gnu::noinline]] inline void make_block(const uint8_t* key, uint64_t counter, uint32_t block,
-                                         uint8_t* stream) {
+[[gnu::noinline]] inline void make_block(const uint8_t* key, uint64_t counter, uint32_t block, uint8_t* stream) {
   uint32_t x[kChaChaWords];
   first_state(x, key, counter, block);
 #pragma GCC unroll 1

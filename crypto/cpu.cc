@@ -29,9 +29,7 @@ constexpr std::array kFeatures{
 // Restores what one feature needs of another after some were hidden.
 void drop_orphans(CpuFeatures& features) {
   if (!features.avx2) features.avx512f = false;
-  if (!features.avx512f) {
-    features.avx512dq = features.avx512bw = features.avx512vl = features.avx512ifma = false;
-  }
+  if (!features.avx512f) features.avx512dq = features.avx512bw = features.avx512vl = features.avx512ifma = false;
 }
 
 #if defined(__x86_64__)

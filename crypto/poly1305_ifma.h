@@ -44,8 +44,7 @@ struct Product {
 };
 
 [[gnu::always_inline]] inline Limbs add(const Limbs& a, const Limbs& b) {
-  return {{_mm512_add_epi64(a.at[0], b.at[0]), _mm512_add_epi64(a.at[1], b.at[1]),
-           _mm512_add_epi64(a.at[2], b.at[2])}};
+  return {{_mm512_add_epi64(a.at[0], b.at[0]), _mm512_add_epi64(a.at[1], b.at[1]), _mm512_add_epi64(a.at[2], b.at[2])}};
 }
 
 [[gnu::always_inline]] inline Limbs select(__mmask8 mask, const Limbs& yes, const Limbs& no) {
@@ -158,8 +157,7 @@ struct Product {
 }
 
 // Low and high halves of 16 bytes from each of eight places.
-[[gnu::always_inline]] inline void load_halves(const uint8_t* const* from, size_t offset, __m512i& low,
-                                               __m512i& high) {
+[[gnu::always_inline]] inline void load_halves(const uint8_t* const* from, size_t offset, __m512i& low, __m512i& high) {
   const auto block = [&](int i) __attribute__((always_inline)) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from[i] + offset));
   };

@@ -99,9 +99,7 @@ inline void finish_one(uint64_t h0, uint64_t h1, uint64_t h2, const uint8_t* key
           byte_range(step == 0 ? 16 * padding : 0, is_last ? input.length + 16 * padding - 128 * step : 128);
       low = _mm512_maskz_loadu_epi8(range.low, at);
       high = _mm512_maskz_loadu_epi8(range.high, at + 64);
-      if (is_last) {
-        high = _mm512_inserti64x2(high, _mm_loadu_si128(reinterpret_cast<const __m128i*>(input.last)), 3);
-      }
+      if (is_last) high = _mm512_inserti64x2(high, _mm_loadu_si128(reinterpret_cast<const __m128i*>(input.last)), 3);
       if (step == 0) {
         const __m512i first = _mm512_set1_epi64(static_cast<long long>(padding));
         top = _mm512_maskz_mov_epi64(_mm512_cmpge_epu64_mask(block_of_lane(), first), top);

@@ -44,14 +44,14 @@ struct StepBlocks {
   const __m512i odd_low1 = _mm512_shuffle_i64x2(low[2], low[3], 0xdd);
   const __m512i odd_high0 = _mm512_shuffle_i64x2(high[0], high[1], 0xdd);
   const __m512i odd_high1 = _mm512_shuffle_i64x2(high[2], high[3], 0xdd);
-  return {{split(_mm512_shuffle_i64x2(even_low0, even_low1, 0x88),
-                 _mm512_shuffle_i64x2(even_high0, even_high1, 0x88), top[0]),
-           split(_mm512_shuffle_i64x2(odd_low0, odd_low1, 0x88),
-                 _mm512_shuffle_i64x2(odd_high0, odd_high1, 0x88), top[1]),
-           split(_mm512_shuffle_i64x2(even_low0, even_low1, 0xdd),
-                 _mm512_shuffle_i64x2(even_high0, even_high1, 0xdd), top[2]),
-           split(_mm512_shuffle_i64x2(odd_low0, odd_low1, 0xdd),
-                 _mm512_shuffle_i64x2(odd_high0, odd_high1, 0xdd), top[3])}};
+  return {
+      {split(_mm512_shuffle_i64x2(even_low0, even_low1, 0x88), _mm512_shuffle_i64x2(even_high0, even_high1, 0x88),
+             top[0]),
+       split(_mm512_shuffle_i64x2(odd_low0, odd_low1, 0x88), _mm512_shuffle_i64x2(odd_high0, odd_high1, 0x88), top[1]),
+       split(_mm512_shuffle_i64x2(even_low0, even_low1, 0xdd), _mm512_shuffle_i64x2(even_high0, even_high1, 0xdd),
+             top[2]),
+       split(_mm512_shuffle_i64x2(odd_low0, odd_low1, 0xdd), _mm512_shuffle_i64x2(odd_high0, odd_high1, 0xdd),
+             top[3])}};
 }
 
 // One step: h = (h + block 0) r^4 + block 1 r^3 + block 2 r^2 + block 3 r.
@@ -114,14 +114,13 @@ inline constexpr uint64_t kMacAheadBytes = 256;
   const uint64_t steps = (blocks + 3) / 4;
   const uint64_t padding = 4 * steps - blocks;  // blocks of the first step that are nothing
   const uint8_t* key[8];
-  const uint8_t*
-      at[8];  // where each message's first step would begin; masks see to it that nothing there is read
+  const uint8_t* at[8];  // where each message's first step would begin; masks see to it that nothing there is read
   for (int i = 0; i < 8; ++i) {
     // Lanes without a message repeat the first.
     const MacInput& input = inputs[i < count ? i : 0];
     key[i] = input.key;
-    at[i] = at_address<const uint8_t>(reinterpret_cast<uint64_t>(length != 0 ? input.source : kZeroChunk) -
-                                      16 * padding);
+    at[i] =
+        at_address<const uint8_t>(reinterpret_cast<uint64_t>(length != 0 ? input.source : kZeroChunk) - 16 * padding);
   }
   Factor(&power)[4] = scratch.power;
   make_powers(power, load_r(key));
@@ -138,8 +137,8 @@ inline constexpr uint64_t kMacAheadBytes = 256;
   Limbs h;
   {
     // The first step multiplies only what is there.
-    const StepBlocks first = split_chunks(
-        chunk, {padding > 0 ? zero : bit, padding > 1 ? zero : bit, padding > 2 ? zero : bit, bit});
+    const StepBlocks first =
+        split_chunks(chunk, {padding > 0 ? zero : bit, padding > 1 ? zero : bit, padding > 2 ? zero : bit, bit});
     Product product = zero_product();
     multiply_add(product, first.at[3], power[0]);
     if (padding < 3) multiply_add(product, first.at[2], power[1]);
@@ -152,9 +151,8 @@ inline constexpr uint64_t kMacAheadBytes = 256;
     uint64_t offset = 64;
     for (; offset < 64 * (steps - 1); offset += 64) {
       for (int i = 0; i < 8; ++i) chunk[i] = _mm512_loadu_si512(at[i] + offset);
-      if (cold) {
+      if (cold)
         for (int i = 0; i < 8; ++i) __builtin_prefetch(at[i] + offset + kMacAheadBytes, 0, 3);
-      }
       step_messages(h, chunk, top, power);
     }
     mask = (uint64_t{1} << end) - 1;
@@ -193,8 +191,8 @@ struct MixedPlan {
   plan.steps = static_cast<uint64_t>(_mm512_reduce_max_epu64(own_steps));
   plan.start = _mm512_sub_epi64(_mm512_set1_epi64(static_cast<long long>(plan.steps)), own_steps);
   const __m512i padding_bytes = _mm512_slli_epi64(plan.padding, 4);
-  plan.base = _mm512_sub_epi64(_mm512_sub_epi64(_mm512_load_si512(address), padding_bytes),
-                               _mm512_slli_epi64(plan.start, 6));
+  plan.base =
+      _mm512_sub_epi64(_mm512_sub_epi64(_mm512_load_si512(address), padding_bytes), _mm512_slli_epi64(plan.start, 6));
   plan.first_mask = _mm512_sllv_epi64(_mm512_set1_epi64(-1), padding_bytes);
   const __m512i last_bytes = _mm512_sub_epi64(_mm512_add_epi64(lengths, padding_bytes),
                                               _mm512_slli_epi64(_mm512_sub_epi64(own_steps, one), 6));
@@ -225,9 +223,7 @@ struct MixedPlan {
   _mm512_store_si512(masks, mask);
   chunk_places(plan, step, active, places);
   __m512i chunk[8];
-  for (int i = 0; i < 8; ++i) {
-    chunk[i] = _mm512_maskz_loadu_epi8(masks[i], at_address<const uint8_t>(places[i]));
-  }
+  for (int i = 0; i < 8; ++i) chunk[i] = _mm512_maskz_loadu_epi8(masks[i], at_address<const uint8_t>(places[i]));
   if (is_last) put_last(inputs, count, chunk);
   __m512i top[4];
   for (int block = 0; block < 4; ++block) {
@@ -239,9 +235,8 @@ struct MixedPlan {
 }
 
 // The steps from `step` to before `until`, in which the messages of `active` have whole chunks.
-[[gnu::always_inline]] inline void whole_steps(const MixedPlan& plan, __mmask8 active, bool cold,
-                                               uint64_t step, uint64_t until, Limbs& h,
-                                               const Factor (&power)[4]) {
+[[gnu::always_inline]] inline void whole_steps(const MixedPlan& plan, __mmask8 active, bool cold, uint64_t step,
+                                               uint64_t until, Limbs& h, const Factor (&power)[4]) {
   alignas(64) uint64_t places[8];
   alignas(64) uint64_t strides[8];
   chunk_places(plan, step, active, places);
@@ -284,15 +279,13 @@ struct MixedPlan {
 }
 
 // The tags of up to eight messages, lanes of messages. `cold`: they are probably not in the cache.
-inline void mac_messages(PolyScratch& scratch, const MacInput* inputs, int count, bool cold,
-                         uint8_t (*tags)[16]) {
+inline void mac_messages(PolyScratch& scratch, const MacInput* inputs, int count, bool cold, uint8_t (*tags)[16]) {
   bool equal = true;
   for (int i = 1; i < count; ++i) equal &= inputs[i].length == inputs[0].length;
-  if (equal) {
+  if (equal)
     mac_equal(scratch, inputs, count, cold, tags);
-  } else {
+  else
     mac_mixed(scratch, inputs, count, cold, tags);
-  }
 }
 
 }  // namespace

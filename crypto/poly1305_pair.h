@@ -114,10 +114,9 @@ alignas(64) inline constexpr uint8_t kIdleText[40 * kPairBytes] = {};
       "add %%rdx, %[d0]\n\t"
       "adc $0, %[d1]\n\t"
       "adc $0, %[d2]"
-      : [h0] "+r"(chain.h0), [h1] "+r"(chain.h1), [h2] "+r"(chain.h2), [d0] "=&r"(d0), [d1] "=&r"(d1),
-        [d2] "=&r"(d2), [carry] "=&r"(carry), [upper] "=&r"(upper)
-      : [r0] "m"(key.r0), [r1] "m"(key.r1), [r1_5_4] "m"(key.r1_5_4),
-        [low] "m"(*reinterpret_cast<const uint64_t*>(at)),
+      : [h0] "+r"(chain.h0), [h1] "+r"(chain.h1), [h2] "+r"(chain.h2), [d0] "=&r"(d0), [d1] "=&r"(d1), [d2] "=&r"(d2),
+        [carry] "=&r"(carry), [upper] "=&r"(upper)
+      : [r0] "m"(key.r0), [r1] "m"(key.r1), [r1_5_4] "m"(key.r1_5_4), [low] "m"(*reinterpret_cast<const uint64_t*>(at)),
         [high] "m"(*reinterpret_cast<const uint64_t*>(at + 8))
       : "rdx", "cc");
   chain.h0 = d0;
@@ -150,18 +149,16 @@ inline void add_job(MacPair& pair, const MacInput& input, int message) {
   const uint64_t rest = input.length % 16;
   const uint64_t whole = input.length / 16;
   job.source = input.source;
-  for (uint64_t i = whole % kPairBlocks; i != 0; --i, job.source += 16) {
+  for (uint64_t i = whole % kPairBlocks; i != 0; --i, job.source += 16)
     poly_block(job.state, load64(job.source), load64(job.source + 8));
-  }
   job.end = input.source + 16 * whole;
   job.last[0][0] = input.last[0];
   job.last[0][1] = input.last[1];
   job.last_blocks = rest != 0 ? 2 : 1;
   if (rest != 0) load_rest(job.end, static_cast<uint32_t>(rest), job.last[1]);
   job.message = message;
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < 2; ++i)
     if (pair.chain[i].job == &pair.idle) return begin_job(pair, pair.chain[i], pair.key[i]);
-  }
 }
 
 // Takes a job that is done, if there is one: writes its tag and returns its number, or -1. `key` finds a number's key.
@@ -181,9 +178,8 @@ inline int take_job(MacPair& pair, KeyOf key_of, uint8_t* tag) {
   PairKey key[2] = {pair.key[0], pair.key[1]};
   for (const uint32_t done = pair.done; pair.done == done;) {
     for (int i = 0; i < 2; ++i) refill_chain(pair, chain[i], key[i]);
-    for (int block = 0; block < kPairBlocks; ++block) {
+    for (int block = 0; block < kPairBlocks; ++block)
       for (int i = 0; i < 2; ++i) work_on_chain(chain[i], key[i], block);
-    }
     for (int i = 0; i < 2; ++i) chain[i].at += kPairBytes;
   }
   for (int i = 0; i < 2; ++i) {

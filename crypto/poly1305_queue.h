@@ -37,8 +37,7 @@ inline void begin_message(MacQueue& queue, MacWork& work) {
 // The rest of a message: `left` blocks, an incomplete one, the last one, the tag.
 inline void end_message(MacQueue& queue, MacWork& work) {
   const MacInput& input = queue.inputs[queue.next];
-  for (; work.left != 0; --work.left, work.at += 16)
-    poly_block(work.state, load64(work.at), load64(work.at + 8));
+  for (; work.left != 0; --work.left, work.at += 16) poly_block(work.state, load64(work.at), load64(work.at + 8));
   const uint32_t rest = static_cast<uint32_t>(input.length % 16);
   if (rest != 0) {
     uint64_t block[2];

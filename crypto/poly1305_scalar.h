@@ -60,8 +60,7 @@ struct PolyState {
 }
 
 // The tag of h + s, for h below 2^131.
-[[gnu::always_inline]] inline void poly_tag(uint64_t h0, uint64_t h1, uint64_t h2, const uint8_t* key,
-                                            uint8_t* tag) {
+[[gnu::always_inline]] inline void poly_tag(uint64_t h0, uint64_t h1, uint64_t h2, const uint8_t* key, uint8_t* tag) {
   const Uint128 h = Uint128{h1} << 64 | h0;
   const Uint128 plus5 = h + 5;
   const uint64_t carry = plus5 < h;
@@ -84,8 +83,7 @@ struct PolyState {
   PolyState state;
   poly_begin(state, input.key);
   const uint8_t* at = input.source;
-  for (uint64_t left = input.length / 16; left != 0; --left, at += 16)
-    poly_block(state, load64(at), load64(at + 8));
+  for (uint64_t left = input.length / 16; left != 0; --left, at += 16) poly_block(state, load64(at), load64(at + 8));
   const uint32_t rest = static_cast<uint32_t>(input.length % 16);
   if (rest != 0) {
     uint64_t block[2];

@@ -27,8 +27,7 @@ void x25519_public_key(std::span<uint8_t, kX25519Bytes> public_key, const Secret
 bool x25519(Secret<kX25519Bytes>& shared, const Secret<kX25519Bytes>& private_key,
             std::span<const uint8_t, kX25519Bytes> public_key) {
   prepare_sodium();
-  const bool computed =
-      crypto_scalarmult_curve25519(shared.data(), private_key.data(), public_key.data()) == 0;
+  const bool computed = crypto_scalarmult_curve25519(shared.data(), private_key.data(), public_key.data()) == 0;
   // libsodium leaves `shared` as it was when it recognizes a low-order point.
   if (!computed) shared.wipe();
   return computed && !shared.is_zero();

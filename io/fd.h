@@ -14,9 +14,7 @@ class Fd {
   explicit Fd(int number) : number_(number) {}
   Fd(Fd&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
   Fd& operator=(Fd&& other) noexcept {
-    if (this != &other) {
-      reset(other.release());
-    }
+    if (this != &other) reset(other.release());
     return *this;
   }
   Fd(const Fd&) = delete;
@@ -32,9 +30,7 @@ class Fd {
   // Closes what it holds and takes `number` instead. close(2) frees the descriptor even on EINTR (Linux), so
   // its result is of no use.
   void reset(int number = -1) {
-    if (number_ >= 0) {
-      ::close(number_);
-    }
+    if (number_ >= 0) ::close(number_);
     number_ = number;
   }
 

@@ -30,8 +30,7 @@ struct OutgoingTrain {
 
   // Set by send_batch().
   uint16_t datagrams_sent = 0;
-  bool gso_refused =
-      false;  // the path refused GSO (EMSGSIZE): send this peer datagram by datagram from now on
+  bool gso_refused = false;     // the path refused GSO (EMSGSIZE): send this peer datagram by datagram from now on
   bool source_refused = false;  // the sticky source is no address of this host any more: forget it
 };
 

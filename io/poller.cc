@@ -18,16 +18,13 @@ Status control(int poller, int operation, const char* action, int fd, uint64_t t
   event.data.u64 = tag;
   event.events = ((interest & Poller::kRead) != 0 ? uint32_t{EPOLLIN} : 0) |
                  ((interest & Poller::kWrite) != 0 ? uint32_t{EPOLLOUT} : 0);
-  if (epoll_ctl(poller, operation, fd, &event) != 0) {
+  if (epoll_ctl(poller, operation, fd, &event) != 0)
     return Error{errno, std::string(action) + " descriptor " + std::to_string(fd)};
-  }
   return Success{};
 }
 
 int milliseconds(std::optional<std::chrono::nanoseconds> timeout) {
-  if (!timeout) {
-    return -1;
-  }
+  if (!timeout) return -1;
   const auto rounded = std::chrono::ceil<std::chrono::milliseconds>(*timeout).count();
   return static_cast<int>(std::clamp<int64_t>(rounded, 0, std::numeric_limits<int>::max()));
 }
@@ -36,9 +33,7 @@ int milliseconds(std::optional<std::chrono::nanoseconds> timeout) {
 
 Result<Poller> Poller::open() {
   Fd fd(epoll_create1(EPOLL_CLOEXEC));
-  if (!fd) {
-    return Error{errno, "open epoll"};
-  }
+  if (!fd) return Error{errno, "open epoll"};
   return Poller(std::move(fd));
 }
 
@@ -54,8 +49,7 @@ Status Poller::remove(int fd) {
   return control(fd_.get(), EPOLL_CTL_DEL, "stop polling", fd, 0, kNone);
 }
 
-std::span<PollEvent> Poller::wait(std::span<PollEvent> events,
-                                  std::optional<std::chrono::nanoseconds> timeout) {
+std::span<PollEvent> Poller::wait(std::span<PollEvent> events, std::optional<std::chrono::nanoseconds> timeout) {
   epoll_event ready[kMaxEvents];
   const int room = static_cast<int>(std::min(events.size(), kMaxEvents));
   const int count = std::max(0, epoll_wait(fd_.get(), ready, room, milliseconds(timeout)));

@@ -33,9 +33,7 @@ class KernelRing final : public Ring {
   }
 
   ~KernelRing() override {
-    if (open_) {
-      io_uring_queue_exit(&ring_);
-    }
+    if (open_) io_uring_queue_exit(&ring_);
   }
 
   void run(Operation operation, int fd, std::span<mmsghdr> messages, std::span<int> results) override;
@@ -55,8 +53,7 @@ void KernelRing::run(Operation operation, int fd, std::span<mmsghdr> messages, s
   const auto count = static_cast<unsigned>(messages.size());
   if (disabled_) {
     // io_uring_enable_rings() is not to be had from Debian 12's liburing 2.3.
-    disabled_ =
-        io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0;
+    disabled_ = io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0;
   }
   for (unsigned i = 0; i < count; ++i) {
     prepare(operation, fd, messages[i], i, i + 1 == count);
@@ -122,12 +119,8 @@ void KernelRing::withdraw() {
 
 // What io_uring_setup(2) does not tell.
 std::string reason_of(int error) {
-  if (error == ENOSYS) {
-    return "this kernel has none, or a seccomp filter hides it";
-  }
-  if (error == ENOMEM) {
-    return "RLIMIT_MEMLOCK is too small";
-  }
+  if (error == ENOSYS) return "this kernel has none, or a seccomp filter hides it";
+  if (error == ENOMEM) return "RLIMIT_MEMLOCK is too small";
   int disabled = 0;
   std::ifstream("/proc/sys/kernel/io_uring_disabled") >> disabled;
   return disabled != 0 ? "the sysctl kernel.io_uring_disabled is " + std::to_string(disabled)
@@ -139,12 +132,9 @@ std::string reason_of(int error) {
 Result<std::unique_ptr<Ring>> Ring::open() {
   auto ring = std::make_unique<KernelRing>();
   const int error = ring->set_up();
-  if (error == ENOSYS || error == ENOMEM || error == EPERM || error == EACCES) {
+  if (error == ENOSYS || error == ENOMEM || error == EPERM || error == EACCES)
     return Error{error, "set up io_uring (" + reason_of(error) + ")"};
-  }
-  if (error != 0) {
-    return Error{error, "set up io_uring"};
-  }
+  if (error != 0) return Error{error, "set up io_uring"};
   return std::unique_ptr<Ring>(std::move(ring));
 }
 

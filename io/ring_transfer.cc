@@ -23,9 +23,7 @@ Transferred RingTransfer::send(int fd, std::span<mmsghdr> messages) {
     ++sent.count;
   }
   // Behind a message that was taken in part the rest is cancelled too, and is for the next call.
-  if (sent.count < messages.size() && results_[sent.count] != -ECANCELED) {
-    sent.error = -results_[sent.count];
-  }
+  if (sent.count < messages.size() && results_[sent.count] != -ECANCELED) sent.error = -results_[sent.count];
   return sent;
 }
 
@@ -36,15 +34,13 @@ Transferred RingTransfer::receive(int fd, std::span<mmsghdr> messages, size_t bu
   bool more = true;
   while (more && received.count < messages.size() && bytes < budget_bytes) {
     const size_t room = messages.size() - received.count;
-    const size_t by_budget = guess.average_bytes != 0 ? (budget_bytes - bytes - 1) / guess.average_bytes + 1
-                                                      : size_t{Ring::kEntries};
+    const size_t by_budget =
+        guess.average_bytes != 0 ? (budget_bytes - bytes - 1) / guess.average_bytes + 1 : size_t{Ring::kEntries};
     const size_t asked = std::min({room, guess.expected, by_budget, size_t{Ring::kEntries}});
     const std::span<mmsghdr> part = messages.subspan(received.count, asked);
     ring_->run(receive_, fd, part, results_);
     for (size_t i = 0; i < asked; ++i) {
-      if (results_[i] == -EINTR) {
-        continue;
-      }
+      if (results_[i] == -EINTR) continue;
       if (results_[i] < 0) {
         more = false;
         received.error = received.error == 0 && results_[i] != -EAGAIN ? -results_[i] : received.error;
@@ -64,9 +60,7 @@ Transferred RingTransfer::receive(int fd, std::span<mmsghdr> messages, size_t bu
 
 RingTransfer::Guess& RingTransfer::guess_of(int fd) {
   Guess& guess = guesses_[0].fd == fd || guesses_[0].fd < 0 ? guesses_[0] : guesses_[1];
-  if (guess.fd != fd) {
-    guess = {.fd = fd};
-  }
+  if (guess.fd != fd) guess = {.fd = fd};
   return guess;
 }
 

@@ -21,9 +21,7 @@ void set_time(int fd, std::chrono::nanoseconds when) {
 
 Result<TimerFd> TimerFd::open() {
   Fd fd(timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC));
-  if (!fd) {
-    return Error{errno, "open timerfd"};
-  }
+  if (!fd) return Error{errno, "open timerfd"};
   return TimerFd(std::move(fd));
 }
 

@@ -15,8 +15,7 @@ bool is_v6_link_local(const Address& address) {  // fe80::/10, RFC 4291
 
 template <typename T>
 void append(msghdr& message, int level, int type, const T& value) {
-  auto* header =
-      reinterpret_cast<cmsghdr*>(static_cast<uint8_t*>(message.msg_control) + message.msg_controllen);
+  auto* header = reinterpret_cast<cmsghdr*>(static_cast<uint8_t*>(message.msg_control) + message.msg_controllen);
   header->cmsg_level = level;
   header->cmsg_type = type;
   header->cmsg_len = CMSG_LEN(sizeof value);
@@ -29,9 +28,7 @@ void append(msghdr& message, int level, int type, const T& value) {
 template <typename T>
 T value_of(const cmsghdr* header) {
   T value{};
-  if (header->cmsg_len >= CMSG_LEN(sizeof value)) {
-    std::memcpy(&value, CMSG_DATA(header), sizeof value);
-  }
+  if (header->cmsg_len >= CMSG_LEN(sizeof value)) std::memcpy(&value, CMSG_DATA(header), sizeof value);
   return value;
 }
 
@@ -96,14 +93,12 @@ bool may_be_source_error(int error) {
   return error == EINVAL || error == ENETUNREACH || error == EADDRNOTAVAIL || error == ENODEV;
 }
 
-void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, bool use_source,
-                   uint8_t traffic_class, uint16_t segment_size) {
+void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, bool use_source, uint8_t traffic_class,
+                   uint16_t segment_size) {
   const bool v6 = to.remote.family == Family::v6;
   message.msg_control = control.bytes;
   message.msg_controllen = 0;
-  if (segment_size != 0) {
-    append(message, SOL_UDP, UDP_SEGMENT, segment_size);
-  }
+  if (segment_size != 0) append(message, SOL_UDP, UDP_SEGMENT, segment_size);
   // The interface stays open, so that a change of route is followed; only a link-local source needs one.
   if (use_source && v6) {
     in6_pktinfo packet{};
@@ -115,10 +110,8 @@ void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, 
     std::memcpy(&packet.ipi_spec_dst, to.source.bytes.data(), sizeof packet.ipi_spec_dst);
     append(message, IPPROTO_IP, IP_PKTINFO, packet);
   }
-  if (traffic_class != 0) {
-    append(message, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS,
-           static_cast<int>(traffic_class));
-  }
+  if (traffic_class != 0)
+    append(message, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, static_cast<int>(traffic_class));
 }
 
 void read_control(const msghdr& message, IncomingTrain& train) {

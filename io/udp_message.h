@@ -45,8 +45,8 @@ bool may_be_source_error(int error);
 
 // Points `message` at `control` and writes UDP_SEGMENT if segment_size is not 0, the source address if
 // `use_source` (the caller has asked has_usable_source()), and the traffic class if it is not 0.
-void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, bool use_source,
-                   uint8_t traffic_class, uint16_t segment_size);
+void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, bool use_source, uint8_t traffic_class,
+                   uint16_t segment_size);
 
 // Reads UDP_GRO's segment size (0 if there is none), the local address and the traffic class of a received
 // message into segment_size, from.source and traffic_class of `train`.

@@ -7,8 +7,8 @@ namespace culvert::io {
 std::unique_ptr<UdpQueue> UdpQueue::make(UdpSockets& sockets, Engine engine) {
   if (chosen_engine(engine) == Engine::io_uring) {
     if (auto ring = Ring::open()) {
-      return std::make_unique<UdpQueue>(
-          sockets, std::make_unique<RingTransfer>(std::move(*ring), RingTransfer::For::sockets));
+      return std::make_unique<UdpQueue>(sockets,
+                                        std::make_unique<RingTransfer>(std::move(*ring), RingTransfer::For::sockets));
     }
   }
   return std::make_unique<UdpQueue>(sockets);

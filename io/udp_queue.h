@@ -17,8 +17,7 @@ namespace culvert::io {
 class UdpQueue final : public OuterQueue {
  public:
   // Allocates all of its memory: the receive buffers, 8 of 64 KiB; the headers of a batch of messages are part of it.
-  explicit UdpQueue(UdpSockets& sockets)
-      : UdpQueue(sockets, std::make_unique<SocketTransfer>(sockets.syscalls())) {}
+  explicit UdpQueue(UdpSockets& sockets) : UdpQueue(sockets, std::make_unique<SocketTransfer>(sockets.syscalls())) {}
   // With another way to move messages.
   UdpQueue(UdpSockets& sockets, std::unique_ptr<Transfer> transfer)
       : sockets_(sockets),

@@ -16,9 +16,7 @@ constexpr int kErrorRetries = 4;
 }  // namespace
 
 UdpReceiver::UdpReceiver(const UdpSockets& sockets, Transfer& transfer)
-    : sockets_(sockets),
-      transfer_(transfer),
-      memory_(std::make_unique_for_overwrite<uint8_t[]>(kBuffers * kStride)) {
+    : sockets_(sockets), transfer_(transfer), memory_(std::make_unique_for_overwrite<uint8_t[]>(kBuffers * kStride)) {
   for (size_t i = 0; i < kBuffers; ++i) {
     parts_[i] = {memory_.get() + i * kStride, kBufferBytes};
     messages_[i].msg_hdr.msg_name = &addresses_[i];
@@ -41,14 +39,11 @@ size_t UdpReceiver::receive_batch(std::span<IncomingTrain> trains) {
   const bool others_turn = ++batches_ % kOthersTurn == 0;
   for (const Family family : {others_turn ? other : busy_family_, others_turn ? busy_family_ : other}) {
     const size_t got = receive_messages(sockets_.fd(family), std::min(kBuffers, trains.size()));
-    if (got == 0) {
-      continue;
-    }
+    if (got == 0) continue;
     busy_family_ = family;
     size_t count = 0;
-    for (const mmsghdr& message : std::span(messages_).first(got)) {
+    for (const mmsghdr& message : std::span(messages_).first(got))
       count += take_message(message, trains[count]) ? 1 : 0;
-    }
     return count;
   }
   return 0;
@@ -56,9 +51,7 @@ size_t UdpReceiver::receive_batch(std::span<IncomingTrain> trains) {
 
 // Receives up to `room` messages. Returns how many.
 size_t UdpReceiver::receive_messages(int fd, size_t room) {
-  if (fd < 0 || room == 0) {
-    return 0;
-  }
+  if (fd < 0 || room == 0) return 0;
   for (mmsghdr& message : std::span(messages_).first(room)) {
     message.msg_hdr.msg_namelen = sizeof(SocketAddress);
     message.msg_hdr.msg_controllen = kControlBytes;
@@ -69,9 +62,7 @@ size_t UdpReceiver::receive_messages(int fd, size_t room) {
     const bool failed = got.error != 0 && got.error != EINTR;
     receive_errors_.add(failed ? 1 : 0);
     errors += failed ? 1 : 0;
-    if (got.count != 0 || got.error == 0) {
-      return got.count;
-    }
+    if (got.count != 0 || got.error == 0) return got.count;
   }
   return 0;
 }
@@ -91,9 +82,8 @@ bool UdpReceiver::take_message(const mmsghdr& message, IncomingTrain& train) {
   train.length = message.msg_len;
   train.from = remote_of(*static_cast<const SocketAddress*>(message.msg_hdr.msg_name));
   read_control(message.msg_hdr, train);
-  if (train.segment_size == 0 || train.segment_size > train.length) {
+  if (train.segment_size == 0 || train.segment_size > train.length)
     train.segment_size = static_cast<uint16_t>(train.length);
-  }
   trains_received_.add(1);
   datagrams_received_.add((train.length + train.segment_size - 1) / train.segment_size);
   return true;

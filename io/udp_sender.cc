@@ -33,18 +33,14 @@ void UdpSender::send_batch(std::span<OutgoingTrain> trains) {
   for (OutgoingTrain& train : trains) {
     train.datagrams_sent = 0;
     train.gso_refused = train.source_refused = false;
-    if (sockets_.fd(train.to.remote.family) < 0) {
+    if (sockets_.fd(train.to.remote.family) < 0)
       send_errors_.add(train.datagrams);
-    } else {
+    else
       has_family[train.to.remote.family == Family::v6] = true;
-    }
   }
   // An endpoint has one family, so its trains stay in order.
-  for (const Family family : {Family::v4, Family::v6}) {
-    if (has_family[family == Family::v6]) {
-      send_family(family);
-    }
-  }
+  for (const Family family : {Family::v4, Family::v6})
+    if (has_family[family == Family::v6]) send_family(family);
   trains_ = {};
 }
 
@@ -62,9 +58,7 @@ void UdpSender::send_family(Family family) {
     }
     trains_sent_.add(sent.count);
     // The rest is composed again, by what was learned of the message that failed.
-    if (sent.error != 0) {
-      settle_failure(pieces_[sent.count], sent.error);
-    }
+    if (sent.error != 0) settle_failure(pieces_[sent.count], sent.error);
   }
 }
 
@@ -74,9 +68,7 @@ size_t UdpSender::compose_messages() {
   uint16_t first = next_datagram_;
   for (size_t t = next_train_; t < trains_.size() && count < kMessages; ++t, first = 0) {
     OutgoingTrain& train = trains_[t];
-    if (train.to.remote.family != family_) {
-      continue;
-    }
+    if (train.to.remote.family != family_) continue;
     assert(train.datagrams == 0 || (train.length <= train.segment_size * uint32_t{train.datagrams} &&
                                     train.length > train.segment_size * (train.datagrams - uint32_t{1})));
     train.gso_refused = train.gso_refused || train.to.same_remote(gso_refused_);
@@ -93,9 +85,7 @@ size_t UdpSender::compose_messages() {
 
 // How many datagrams of a train may go out as one message.
 uint16_t UdpSender::piece_limit(const OutgoingTrain& train) const {
-  if (!train.allow_gso || train.gso_refused || train.segment_size == 0) {
-    return 1;
-  }
+  if (!train.allow_gso || train.gso_refused || train.segment_size == 0) return 1;
   const uint32_t by_length = max_payload_bytes(train.to.remote.family) / train.segment_size;
   return static_cast<uint16_t>(std::clamp<uint32_t>(by_length, 1, sockets_.max_train_datagrams()));
 }
@@ -108,8 +98,7 @@ void UdpSender::compose_message(size_t index, const Piece& piece) {
   parts_[index] = {const_cast<uint8_t*>(train.bytes) + begin, end - begin};
   msghdr& message = messages_[index].msg_hdr;
   message.msg_name = &addresses_[index];
-  message.msg_namelen =
-      to_socket_address(train.to.remote, train.to.port, train.to.scope_id, addresses_[index]);
+  message.msg_namelen = to_socket_address(train.to.remote, train.to.port, train.to.scope_id, addresses_[index]);
   message.msg_iov = &parts_[index];
   message.msg_iovlen = 1;
   const bool use_source = !train.source_refused && has_usable_source(train.to);
@@ -141,12 +130,9 @@ void UdpSender::drop_rest_of_train(const Piece& piece) {
 void UdpSender::settle_failure(const Piece& piece, int error) {
   OutgoingTrain& train = *piece.train;
   if (may_be_source_error(error)) {
-    if (!train.source_refused && has_usable_source(train.to)) {
-      return refuse_source(train, error);
-    }
-    if (train.source_refused && error == source_error_) {
+    if (!train.source_refused && has_usable_source(train.to)) return refuse_source(train, error);
+    if (train.source_refused && error == source_error_)
       restore_source(train);  // the same error without it: it was not to blame
-    }
   }
   switch (error) {
     case EINTR:
@@ -159,9 +145,7 @@ void UdpSender::settle_failure(const Piece& piece, int error) {
       }
       return;
     case EIO:
-      if (piece.datagrams == 1) {
-        return drop_rest_of_train(piece);
-      }
+      if (piece.datagrams == 1) return drop_rest_of_train(piece);
       gso_downgrades_.add(sockets_.disable_gso() ? 1 : 0);
       return;
     case EMSGSIZE:
@@ -176,13 +160,12 @@ void UdpSender::settle_failure(const Piece& piece, int error) {
 // EINVAL that is not about the source: more datagrams than the kernel takes (before 6.9), or a segment size above the
 // path MTU (EMSGSIZE from 6.14 on).
 void UdpSender::settle_invalid(const Piece& piece) {
-  if (piece.datagrams > kOldMaxTrainDatagrams) {
+  if (piece.datagrams > kOldMaxTrainDatagrams)
     gso_downgrades_.add(sockets_.limit_train_datagrams(kOldMaxTrainDatagrams) ? 1 : 0);
-  } else if (piece.datagrams > 1) {
+  else if (piece.datagrams > 1)
     refuse_gso(*piece.train);
-  } else {
+  else
     drop_rest_of_train(piece);
-  }
 }
 
 void UdpSender::refuse_source(OutgoingTrain& train, int error) {
@@ -194,9 +177,8 @@ void UdpSender::refuse_source(OutgoingTrain& train, int error) {
 // Takes refuse_source() back, also from the later trains that compose_messages() has told of it.
 void UdpSender::restore_source(const OutgoingTrain& train) {
   const Endpoint to = train.to;
-  for (OutgoingTrain& later : trains_.subspan(next_train_)) {
+  for (OutgoingTrain& later : trains_.subspan(next_train_))
     later.source_refused = later.source_refused && later.to != to;
-  }
   source_refused_ = {};
 }
 
@@ -208,9 +190,7 @@ void UdpSender::refuse_gso(OutgoingTrain& train) {
 
 // Waits for room in the socket buffer, once per message. False when there is no more waiting to do.
 bool UdpSender::wait_for_room() {
-  if (retried_ || waits_left_ == 0) {
-    return false;
-  }
+  if (retried_ || waits_left_ == 0) return false;
   retried_ = true;
   --waits_left_;
   pollfd writable{.fd = sockets_.fd(family_), .events = POLLOUT, .revents = 0};

@@ -22,9 +22,8 @@ constexpr int kPortAttempts = 64;
 bool kernel_has_sound_gro() {
   utsname name{};
   int major = 0, minor = 0;
-  if (uname(&name) != 0 || std::sscanf(name.release, "%d.%d", &major, &minor) != 2) {  // NOLINT(cert-err34-c)
+  if (uname(&name) != 0 || std::sscanf(name.release, "%d.%d", &major, &minor) != 2)  // NOLINT(cert-err34-c)
     return false;
-  }
   return major > 5 || (major == 5 && minor >= 12);
 }
 
@@ -34,12 +33,10 @@ bool set_option(const Syscalls& syscalls, int fd, int level, int name, int value
 
 // The forced options pass net.core.rmem_max and wmem_max, for which they need CAP_NET_ADMIN.
 void set_buffer_sizes(const Syscalls& syscalls, int fd, const UdpOptions& options) {
-  if (!set_option(syscalls, fd, SOL_SOCKET, SO_RCVBUFFORCE, options.receive_buffer_bytes)) {
+  if (!set_option(syscalls, fd, SOL_SOCKET, SO_RCVBUFFORCE, options.receive_buffer_bytes))
     set_option(syscalls, fd, SOL_SOCKET, SO_RCVBUF, options.receive_buffer_bytes);
-  }
-  if (!set_option(syscalls, fd, SOL_SOCKET, SO_SNDBUFFORCE, options.send_buffer_bytes)) {
+  if (!set_option(syscalls, fd, SOL_SOCKET, SO_SNDBUFFORCE, options.send_buffer_bytes))
     set_option(syscalls, fd, SOL_SOCKET, SO_SNDBUF, options.send_buffer_bytes);
-  }
 }
 
 // Asks for the local address and the traffic class of what comes in, and clears DF so that datagrams beyond
@@ -65,32 +62,23 @@ int domain_of(Family family) {
 
 Result<std::unique_ptr<UdpSockets>> UdpSockets::open(const UdpOptions& options, const Syscalls& syscalls) {
   std::unique_ptr<UdpSockets> sockets(new UdpSockets(syscalls));
-  if (Status status = sockets->open_both(options); !status) {
-    return status.error();
-  }
+  if (Status status = sockets->open_both(options); !status) return status.error();
   sockets->enable_offloads(options);
   return sockets;
 }
 
-UdpSockets::UdpSockets(const Syscalls& syscalls)
-    : syscalls_(&syscalls), max_train_datagrams_(kMaxTrainDatagrams) {}
+UdpSockets::UdpSockets(const Syscalls& syscalls) : syscalls_(&syscalls), max_train_datagrams_(kMaxTrainDatagrams) {}
 
 Status UdpSockets::open_both(const UdpOptions& options) {
   for (int attempt = 1;; ++attempt) {
     port_ = options.port;
     Status v4 = open_family(Family::v4, options);
-    if (!v4 && v4.error().number != EAFNOSUPPORT) {
-      return v4;
-    }
+    if (!v4 && v4.error().number != EAFNOSUPPORT) return v4;
     Status v6 = open_family(Family::v6, options);
-    if (v6 || (v6.error().number == EAFNOSUPPORT && v4)) {
-      return Success{};
-    }
+    if (v6 || (v6.error().number == EAFNOSUPPORT && v4)) return Success{};
     v4_.reset();
     // A port that v4 chose may be taken in v6.
-    if (v6.error().number != EADDRINUSE || options.port != 0 || attempt == kPortAttempts) {
-      return v6;
-    }
+    if (v6.error().number != EADDRINUSE || options.port != 0 || attempt == kPortAttempts) return v6;
   }
 }
 
@@ -98,16 +86,12 @@ Status UdpSockets::open_both(const UdpOptions& options) {
 Status UdpSockets::open_family(Family family, const UdpOptions& options) {
   const std::string name = family == Family::v4 ? "IPv4" : "IPv6";
   Fd fd(syscalls_->socket(domain_of(family), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP));
-  if (!fd) {
-    return Error{errno, "open " + name + " UDP socket"};
-  }
-  if (family == Family::v6 && !set_option(*syscalls_, fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1)) {
+  if (!fd) return Error{errno, "open " + name + " UDP socket"};
+  if (family == Family::v6 && !set_option(*syscalls_, fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1))
     return Error{errno, "set IPV6_V6ONLY"};
-  }
   if (options.fwmark != 0 &&
-      syscalls_->setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &options.fwmark, sizeof options.fwmark) != 0) {
+      syscalls_->setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &options.fwmark, sizeof options.fwmark) != 0)
     return Error{errno, "set fwmark " + std::to_string(options.fwmark) + " on " + name + " UDP socket"};
-  }
   set_buffer_sizes(*syscalls_, fd.get(), options);
   set_ip_options(*syscalls_, fd.get(), family);
 
@@ -115,12 +99,9 @@ Status UdpSockets::open_family(Family family, const UdpOptions& options) {
   any.family = family;
   SocketAddress address{};
   socklen_t length = to_socket_address(any, port_, 0, address);
-  if (syscalls_->bind(fd.get(), &address.any, length) != 0) {
+  if (syscalls_->bind(fd.get(), &address.any, length) != 0)
     return Error{errno, "bind " + name + " UDP port " + std::to_string(port_)};
-  }
-  if (syscalls_->getsockname(fd.get(), &address.any, &length) != 0) {
-    return Error{errno, "read " + name + " UDP port"};
-  }
+  if (syscalls_->getsockname(fd.get(), &address.any, &length) != 0) return Error{errno, "read " + name + " UDP port"};
   port_ = remote_of(address).port;
   (family == Family::v4 ? v4_ : v6_) = std::move(fd);
   return Success{};
@@ -129,9 +110,7 @@ Status UdpSockets::open_family(Family family, const UdpOptions& options) {
 void UdpSockets::enable_offloads(const UdpOptions& options) {
   bool gso = options.gso, gro = options.gro && kernel_has_sound_gro();
   for (const int fd : {v4_.get(), v6_.get()}) {
-    if (fd < 0) {
-      continue;
-    }
+    if (fd < 0) continue;
     // 0 is the default and changes nothing: it only shows that the kernel knows UDP_SEGMENT (Linux 4.18).
     gso = gso && set_option(*syscalls_, fd, SOL_UDP, UDP_SEGMENT, 0);
     gro = gro && set_option(*syscalls_, fd, SOL_UDP, UDP_GRO, 1);
@@ -141,21 +120,16 @@ void UdpSockets::enable_offloads(const UdpOptions& options) {
 }
 
 Status UdpSockets::set_fwmark(uint32_t fwmark) {
-  for (const int fd : {v4_.get(), v6_.get()}) {
-    if (fd >= 0 && syscalls_->setsockopt(fd, SOL_SOCKET, SO_MARK, &fwmark, sizeof fwmark) != 0) {
+  for (const int fd : {v4_.get(), v6_.get()})
+    if (fd >= 0 && syscalls_->setsockopt(fd, SOL_SOCKET, SO_MARK, &fwmark, sizeof fwmark) != 0)
       return Error{errno, "set fwmark " + std::to_string(fwmark)};
-    }
-  }
   return Success{};
 }
 
-SendOutcome UdpSockets::send_datagram(std::span<const uint8_t> bytes, const Endpoint& to,
-                                      uint8_t traffic_class) const {
+SendOutcome UdpSockets::send_datagram(std::span<const uint8_t> bytes, const Endpoint& to, uint8_t traffic_class) const {
   SocketAddress address{};
   const socklen_t address_length = to_socket_address(to.remote, to.port, to.scope_id, address);
-  if (fd(to.remote.family) < 0) {
-    return {.error = EAFNOSUPPORT};
-  }
+  if (fd(to.remote.family) < 0) return {.error = EAFNOSUPPORT};
   iovec part{const_cast<uint8_t*>(bytes.data()), bytes.size()};
   msghdr message{};
   message.msg_name = &address;
@@ -174,9 +148,7 @@ SendOutcome UdpSockets::send_datagram(std::span<const uint8_t> bytes, const Endp
 
   const bool use_source = has_usable_source(to);
   const int error = send(use_source);
-  if (!use_source || !may_be_source_error(error)) {
-    return {.error = error};
-  }
+  if (!use_source || !may_be_source_error(error)) return {.error = error};
   // The same error again was about something else.
   const int second_error = send(false);
   return {.error = second_error, .source_refused = second_error != error};
@@ -185,20 +157,13 @@ SendOutcome UdpSockets::send_datagram(std::span<const uint8_t> bytes, const Endp
 Address preferred_source(const Endpoint& remote, uint32_t fwmark, const Syscalls& syscalls) {
   SocketAddress address{};
   socklen_t length = to_socket_address(remote.remote, remote.port, remote.scope_id, address);
-  if (length == 0) {
-    return {};
-  }
+  if (length == 0) return {};
   const Fd fd(syscalls.socket(domain_of(remote.remote.family), SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP));
-  if (!fd) {
-    return {};
-  }
-  if (fwmark != 0 && syscalls.setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &fwmark, sizeof fwmark) != 0) {
-    return {};
-  }
+  if (!fd) return {};
+  if (fwmark != 0 && syscalls.setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &fwmark, sizeof fwmark) != 0) return {};
   if (syscalls.connect(fd.get(), &address.any, length) != 0 ||
-      syscalls.getsockname(fd.get(), &address.any, &length) != 0) {
+      syscalls.getsockname(fd.get(), &address.any, &length) != 0)
     return {};
-  }
   return address_of(address);
 }
 

@@ -49,9 +49,7 @@ class UdpSockets {
   uint16_t port() const { return port_; }
 
   // The socket of a family; -1 if there is none.
-  int fd(Family family) const {
-    return family == Family::v4 ? v4_.get() : family == Family::v6 ? v6_.get() : -1;
-  }
+  int fd(Family family) const { return family == Family::v4 ? v4_.get() : family == Family::v6 ? v6_.get() : -1; }
 
   // Sets SO_MARK of the sockets from now on; 0 removes it. Error: EPERM without CAP_NET_ADMIN.
   Status set_fwmark(uint32_t fwmark);
@@ -104,7 +102,6 @@ class UdpSockets {
 // The source address that the kernel would choose for `remote` now, by connecting a scratch socket (nothing
 // is sent). Family::none when there is no route. Two different answers over time mean that the route has
 // changed. Any thread.
-Address preferred_source(const Endpoint& remote, uint32_t fwmark,
-                         const Syscalls& syscalls = kernel_syscalls());
+Address preferred_source(const Endpoint& remote, uint32_t fwmark, const Syscalls& syscalls = kernel_syscalls());
 
 }  // namespace culvert::io

@@ -9,9 +9,7 @@ namespace culvert::io {
 
 Result<Wakeup> Wakeup::open() {
   Fd fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!fd) {
-    return Error{errno, "open eventfd"};
-  }
+  if (!fd) return Error{errno, "open eventfd"};
   return Wakeup(std::move(fd));
 }
 

@@ -69,8 +69,7 @@ uint64_t portable_copy(uint8_t* destination, const uint8_t* source, size_t lengt
 // portable version the compiler makes such a loop for SSE2.
 
 template <bool kCopies>
-__attribute__((target("avx2"))) uint64_t avx2_sum(uint8_t* destination, const uint8_t* source,
-                                                  size_t length) {
+__attribute__((target("avx2"))) uint64_t avx2_sum(uint8_t* destination, const uint8_t* source, size_t length) {
   const __m256i low = _mm256_set1_epi64x(0xffffffff);
   __m256i even = _mm256_setzero_si256();
   __m256i odd = _mm256_setzero_si256();
@@ -93,8 +92,8 @@ __attribute__((target("avx2"))) uint64_t avx2_sum(uint8_t* destination, const ui
 typedef uint64_t Lanes512 __attribute__((vector_size(64)));
 
 template <bool kCopies>
-__attribute__((target("avx512f,avx512bw,bmi2"))) uint64_t avx512_sum(uint8_t* destination,
-                                                                     const uint8_t* source, size_t length) {
+__attribute__((target("avx512f,avx512bw,bmi2"))) uint64_t avx512_sum(uint8_t* destination, const uint8_t* source,
+                                                                     size_t length) {
   Lanes512 even{};
   Lanes512 odd{};
   for (; length >= 64; length -= 64) {
@@ -154,9 +153,8 @@ const ChecksumEngine* fastest_engine() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
 #endif
-  for (const ChecksumEngine& engine : kEngines) {
+  for (const ChecksumEngine& engine : kEngines)
     if (engine.runs_here()) return &engine;
-  }
   return &kPortable;
 }
 

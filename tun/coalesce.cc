@@ -56,8 +56,7 @@ bool same_bytes(const uint8_t* a, const uint8_t* b, uint32_t length) {
 
 // Addresses and ports. Both packets have the same version and transport and no IP options.
 bool same_flow(const uint8_t* a, const uint8_t* b, bool v6) {
-  return v6 ? same_bytes(a + kIpv6Source, b + kIpv6Source, 36)
-            : same_bytes(a + kIpv4Source, b + kIpv4Source, 12);
+  return v6 ? same_bytes(a + kIpv6Source, b + kIpv6Source, 36) : same_bytes(a + kIpv4Source, b + kIpv4Source, 12);
 }
 
 // The fields of the IP header that cutting repeats in every packet; lengths, ids and checksums aside.
@@ -68,9 +67,9 @@ bool same_ip_fields(const uint8_t* a, const uint8_t* b, bool v6) {
 }
 
 bool has_extension_header(uint8_t next_header) {
-  return next_header == IPPROTO_HOPOPTS || next_header == IPPROTO_ROUTING ||
-         next_header == IPPROTO_FRAGMENT || next_header == IPPROTO_DSTOPTS || next_header == IPPROTO_MH ||
-         next_header == 139 || next_header == 140;  // host identity and shim6: RFC 7045's list
+  return next_header == IPPROTO_HOPOPTS || next_header == IPPROTO_ROUTING || next_header == IPPROTO_FRAGMENT ||
+         next_header == IPPROTO_DSTOPTS || next_header == IPPROTO_MH || next_header == 139 ||
+         next_header == 140;  // host identity and shim6: RFC 7045's list
 }
 
 }  // namespace
@@ -144,10 +143,8 @@ bool Coalescer::State::parse_ipv4(Parsed& packet) {
 
 bool Coalescer::State::parse_ipv6(Parsed& packet) {
   const uint8_t* const bytes = packet.bytes;
-  if (packet.length < kIpv6HeaderBytes ||
-      kIpv6HeaderBytes + load_be16(bytes + kIpv6PayloadLength) != packet.length) {
+  if (packet.length < kIpv6HeaderBytes || kIpv6HeaderBytes + load_be16(bytes + kIpv6PayloadLength) != packet.length)
     return false;
-  }
   const uint8_t next_header = bytes[kIpv6NextHeader];
   if (has_extension_header(next_header)) {
     const bool fragment = next_header == IPPROTO_FRAGMENT && packet.length > kIpv6HeaderBytes;
@@ -170,12 +167,11 @@ bool Coalescer::State::parse_transport(Parsed& packet, uint8_t protocol) {
     const uint8_t flags = transport[kTcpFlags];
     packet.header_length = packet.ip_header_length + tcp_header_length;
     packet.ends = (flags & kTcpPsh) != 0;
-    packet.joinable = (flags & ~kTcpPsh) == kTcpAckFlag && tcp_header_length >= kTcpHeaderBytes &&
-                      tcp_header_length < length;
+    packet.joinable =
+        (flags & ~kTcpPsh) == kTcpAckFlag && tcp_header_length >= kTcpHeaderBytes && tcp_header_length < length;
   } else if (protocol == IPPROTO_UDP && length > kUdpHeaderBytes) {
     packet.header_length = packet.ip_header_length + kUdpHeaderBytes;
-    packet.joinable =
-        load_be16(transport + kUdpLength) == length && load<uint16_t>(transport + kUdpChecksum) != 0;
+    packet.joinable = load_be16(transport + kUdpLength) == length && load<uint16_t>(transport + kUdpChecksum) != 0;
   }
   return true;
 }
@@ -186,15 +182,13 @@ bool Coalescer::State::parse(Parsed& packet, const io::InnerOffloads& offloads) 
   if (version != 4 && version != 6) return false;
   if (version == 4 ? !parse_ipv4(packet) : !parse_ipv6(packet)) return false;
   const bool tcp = packet.transport == kTcp;
-  const bool offered =
-      packet.v6 ? (tcp ? offloads.tcp6 : offloads.udp6) : (tcp ? offloads.tcp4 : offloads.udp4);
+  const bool offered = packet.v6 ? (tcp ? offloads.tcp6 : offloads.udp6) : (tcp ? offloads.tcp4 : offloads.udp4);
   packet.joinable = packet.joinable && offered && offloads.checksum;
   return true;
 }
 
 bool Coalescer::State::belongs(const Item& item, const Parsed& packet) const {
-  return item.transport == packet.transport && item.v6 == packet.v6 &&
-         same_flow(item.head, packet.bytes, packet.v6);
+  return item.transport == packet.transport && item.v6 == packet.v6 && same_flow(item.head, packet.bytes, packet.v6);
 }
 
 // The slot of the packet's flow, or the free one where it would go; nullptr when the probes found neither.
@@ -202,10 +196,8 @@ uint16_t* Coalescer::State::find_slot(const Parsed& packet) {
   const uint8_t* const bytes = packet.bytes;
   uint64_t hash;
   if (packet.v6) {
-    hash =
-        mix(load<uint64_t>(bytes + kIpv6Source) ^ seed[0], load<uint64_t>(bytes + kIpv6Source + 8) ^ seed[1]);
-    hash ^= mix(load<uint64_t>(bytes + kIpv6Source + 16) ^ seed[1],
-                load<uint64_t>(bytes + kIpv6Source + 24) ^ hash);
+    hash = mix(load<uint64_t>(bytes + kIpv6Source) ^ seed[0], load<uint64_t>(bytes + kIpv6Source + 8) ^ seed[1]);
+    hash ^= mix(load<uint64_t>(bytes + kIpv6Source + 16) ^ seed[1], load<uint64_t>(bytes + kIpv6Source + 24) ^ hash);
   } else {
     hash = load<uint64_t>(bytes + kIpv4Source);
   }
@@ -223,21 +215,18 @@ bool Coalescer::State::can_join(const Item& item, const Parsed& packet, IdRun& i
   const uint8_t* const b = packet.bytes;
   if (item.full || item.epoch != epochs[item.transport] || item.header_length != packet.header_length ||
       packet.payload() > item.gso_size || item.length + packet.payload() > kMaxPacketBytes ||
-      !same_ip_fields(a, b, item.v6)) {
+      !same_ip_fields(a, b, item.v6))
     return false;
-  }
   if (item.transport == kTcp) {
     const uint8_t* const tcp_a = a + item.ip_header_length;
     const uint8_t* const tcp_b = b + item.ip_header_length;
-    if (load_be32(tcp_b + kTcpSequence) != item.next_sequence ||
-        tcp_a[kTcpDataOffset] != tcp_b[kTcpDataOffset] ||
+    if (load_be32(tcp_b + kTcpSequence) != item.next_sequence || tcp_a[kTcpDataOffset] != tcp_b[kTcpDataOffset] ||
         load<uint32_t>(tcp_a + kTcpAck) != load<uint32_t>(tcp_b + kTcpAck) ||
         load<uint16_t>(tcp_a + kTcpWindow) != load<uint16_t>(tcp_b + kTcpWindow) ||
         load<uint16_t>(tcp_a + kTcpUrgent) != load<uint16_t>(tcp_b + kTcpUrgent) ||
         !same_bytes(tcp_a + kTcpHeaderBytes, tcp_b + kTcpHeaderBytes,
-                    item.header_length - item.ip_header_length - kTcpHeaderBytes)) {
+                    item.header_length - item.ip_header_length - kTcpHeaderBytes))
       return false;
-    }
   } else if (item.packets == kMaxUdpSegments) {
     return false;
   }
@@ -336,11 +325,10 @@ void Coalescer::add(uint8_t* bytes, uint32_t length, const io::InnerOffloads& of
   }
   uint16_t* slot = nullptr;
   uint32_t found = kNone;
-  if (state.newest != kNone && state.belongs(state.items[state.newest], packet)) {
+  if (state.newest != kNone && state.belongs(state.items[state.newest], packet))
     found = state.newest;
-  } else if (slot = state.find_slot(packet); slot != nullptr && *slot != 0) {
+  else if (slot = state.find_slot(packet); slot != nullptr && *slot != 0)
     found = *slot - 1u;
-  }
   if (found != kNone) {
     State::Item& item = state.items[found];
     IdRun id_run = IdRun::unknown;
@@ -373,11 +361,9 @@ std::span<const io::GatheredPacket> Coalescer::finish() {
     io::GatheredPacket& packet = state.gathered[i];
     const uint32_t first_part = part;
     packet = io::GatheredPacket{};
-    state.parts[part++] = {item.head,
-                           item.packets == 1 ? item.length : size_t{item.header_length} + item.gso_size};
-    for (uint16_t next = item.first; next != kNone; next = state.followers[next].next) {
+    state.parts[part++] = {item.head, item.packets == 1 ? item.length : size_t{item.header_length} + item.gso_size};
+    for (uint16_t next = item.first; next != kNone; next = state.followers[next].next)
       state.parts[part++] = {state.followers[next].payload, state.followers[next].length};
-    }
     packet.parts = {&state.parts[first_part], part - first_part};
     packet.length = item.length;
     packet.packets = item.packets;
@@ -388,9 +374,8 @@ std::span<const io::GatheredPacket> Coalescer::finish() {
 
 void Coalescer::clear() {
   State& state = *state_;
-  for (uint32_t i = 0; i < state.item_count; ++i) {
+  for (uint32_t i = 0; i < state.item_count; ++i)
     if (state.items[i].slot != kNone) state.slots[state.items[i].slot] = 0;
-  }
   state.epochs[kTcp] = state.epochs[kUdp] = 1;
   state.item_count = 0;
   state.follower_count = 0;

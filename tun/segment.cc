@@ -37,9 +37,7 @@ SegmentError parse_ip(const io::Superpacket& packet, IpHeader& ip) {
   } else {
     return SegmentError::not_ip;
   }
-  if (ip.total_length > packet.length || ip.total_length < ip.header_length) {
-    return SegmentError::length_mismatch;
-  }
+  if (ip.total_length > packet.length || ip.total_length < ip.header_length) return SegmentError::length_mismatch;
   return SegmentError::none;
 }
 
@@ -58,8 +56,7 @@ SegmentError skip_extension_headers(const uint8_t* bytes, IpHeader& ip) {
 }
 
 uint64_t pseudo_header_sum(const uint8_t* bytes, bool v6, uint8_t protocol) {
-  return (v6 ? checksum_add(bytes + kIpv6Source, 32) : checksum_add(bytes + kIpv4Source, 8)) +
-         htons(protocol);
+  return (v6 ? checksum_add(bytes + kIpv6Source, 32) : checksum_add(bytes + kIpv4Source, 8)) + htons(protocol);
 }
 
 uint16_t complement(uint64_t sum) {
@@ -80,9 +77,7 @@ SegmentError SegmentPlan::plan(const io::Superpacket& packet) {
   if (gso_ == io::GsoType::none) return plan_single(packet.offload);
 
   if (v6_) {
-    if (const SegmentError error = skip_extension_headers(bytes_, ip); error != SegmentError::none) {
-      return error;
-    }
+    if (const SegmentError error = skip_extension_headers(bytes_, ip); error != SegmentError::none) return error;
     ip_header_length_ = ip.header_length;
   }
   const bool tcp = gso_ == io::GsoType::tcp;
@@ -123,8 +118,7 @@ SegmentError SegmentPlan::plan_udp(uint32_t gso_size) {
   header_length_ = ip_header_length_ + kUdpHeaderBytes;
   if (header_length_ > length_) return SegmentError::short_header;
   checksum_at_ = ip_header_length_ + kUdpChecksum;
-  transport_partial_ =
-      pseudo_header_sum(bytes_, v6_, IPPROTO_UDP) + load<uint32_t>(bytes_ + ip_header_length_);
+  transport_partial_ = pseudo_header_sum(bytes_, v6_, IPPROTO_UDP) + load<uint32_t>(bytes_ + ip_header_length_);
   return plan_cuts(gso_size);
 }
 
@@ -149,9 +143,8 @@ void SegmentPlan::write(uint32_t i, uint8_t* destination) const {
   if (gso_ == io::GsoType::none) return write_single(destination);
   const uint32_t segment = length(i);
   std::memcpy(destination, bytes_, header_length_);
-  const uint64_t payload_sum =
-      checksum_copy(destination + header_length_, bytes_ + header_length_ + size_t{i} * gso_size_,
-                    segment - header_length_);
+  const uint64_t payload_sum = checksum_copy(destination + header_length_,
+                                             bytes_ + header_length_ + size_t{i} * gso_size_, segment - header_length_);
   write_ip_header(i, destination, segment);
   uint8_t* const transport = destination + ip_header_length_;
   const uint32_t transport_length = segment - ip_header_length_;
@@ -179,8 +172,7 @@ void SegmentPlan::write_ip_header(uint32_t i, uint8_t* destination, uint32_t seg
   }
   store_be16(destination + kIpv4TotalLength, segment);
   store_be16(destination + kIpv4Id, load_be16(destination + kIpv4Id) + i);
-  store(destination + kIpv4Checksum,
-        complement(ip_partial_ + load<uint32_t>(destination + kIpv4TotalLength)));
+  store(destination + kIpv4Checksum, complement(ip_partial_ + load<uint32_t>(destination + kIpv4TotalLength)));
 }
 
 // As skb_checksum_help() does: the field holds the pseudo header's sum and is summed with the rest; a result

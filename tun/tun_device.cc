@@ -107,9 +107,8 @@ io::Result<std::unique_ptr<io::Transfer>> make_transfer(int fd, io::Engine engin
   if (!ring) return ring.error();
   uint8_t no_packet = 0;
   const iovec part{&no_packet, 1};
-  if (::pwritev2(fd, &part, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP) {
+  if (::pwritev2(fd, &part, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP)
     return error_of("read and write a TUN device by io_uring (Linux 5.11 and later can)");
-  }
   return std::unique_ptr<io::Transfer>(
       std::make_unique<io::RingTransfer>(std::move(*ring), io::RingTransfer::For::packet_devices));
 }
@@ -143,9 +142,8 @@ bool udp_superpackets_are_safe(std::string_view release) {
 
 io::Result<std::unique_ptr<TunDevice>> TunDevice::create(const std::string& name, const TunOptions& options) {
   if (name.empty() || name.size() >= IFNAMSIZ) return io::Error{EINVAL, "TUN device name '" + name + "'"};
-  if (options.queues < 1 || options.queues > kMaxQueues) {
+  if (options.queues < 1 || options.queues > kMaxQueues)
     return io::Error{EINVAL, std::to_string(options.queues) + " queues of TUN device " + name};
-  }
   std::string real_name = name;
   const int many = options.queues > 1 ? IFF_MULTI_QUEUE : 0;
   int flags = IFF_TUN | IFF_NO_PI | many | (options.vnet ? IFF_VNET_HDR : 0);
@@ -162,15 +160,11 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::create(const std::string& name
   std::unique_ptr<TunDevice> device(new TunDevice);
   device->name_ = real_name;
   const bool vnet_header = (flags & IFF_VNET_HDR) != 0;
-  if (io::Status added = device->add_queue(std::move(*first), vnet_header, options); !added) {
-    return added.error();
-  }
+  if (io::Status added = device->add_queue(std::move(*first), vnet_header, options); !added) return added.error();
   for (int i = 1; i < options.queues; ++i) {
     io::Result<io::Fd> next = open_queue(real_name, flags);
     if (!next) return next.error();
-    if (io::Status added = device->add_queue(std::move(*next), vnet_header, options); !added) {
-      return added.error();
-    }
+    if (io::Status added = device->add_queue(std::move(*next), vnet_header, options); !added) return added.error();
   }
   device->set_transmit_queue_length();
   return device;
@@ -185,10 +179,8 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::adopt(io::Fd fd, const TunOpti
   const std::string name = request.ifr_name;
   if ((request.ifr_flags & IFF_TUN) == 0) return io::Error{EINVAL, name + " is a TAP device"};
   const int status = ::fcntl(fd.get(), F_GETFL);
-  if (status < 0 || ::fcntl(fd.get(), F_SETFL, status | O_NONBLOCK) != 0 ||
-      ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0) {
+  if (status < 0 || ::fcntl(fd.get(), F_SETFL, status | O_NONBLOCK) != 0 || ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0)
     return error_of("make the descriptor of " + name + " non-blocking");
-  }
   const bool vnet_header = (request.ifr_flags & IFF_VNET_HDR) != 0;
   std::unique_ptr<TunDevice> device(new TunDevice);
   device->name_ = name;
@@ -199,9 +191,8 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::adopt(io::Fd fd, const TunOpti
 
 io::Status TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& options) {
   // Who had the device before us may have asked for another size.
-  if (int bytes = kVnetHeaderBytes; vnet_header && ::ioctl(fd.get(), TUNSETVNETHDRSZ, &bytes) != 0) {
+  if (int bytes = kVnetHeaderBytes; vnet_header && ::ioctl(fd.get(), TUNSETVNETHDRSZ, &bytes) != 0)
     return error_of("set the virtio header size of " + name_);
-  }
   io::InnerOffloads offloads = agree_on_offloads(fd.get(), vnet_header, options);
   const bool tcp = options.join && offloads.tcp4 && takes_superpacket(fd.get(), io::GsoType::tcp);
   const bool udp = options.join && offloads.udp4 && udp_superpackets_are_safe(kernel_release()) &&
@@ -213,8 +204,8 @@ io::Status TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& o
   ::ioctl(fd.get(), TUNSETSNDBUF, &unlimited);
   auto transfer = make_transfer(fd.get(), options.engine);
   if (!transfer) return transfer.error();
-  queues_.push_back(std::make_unique<TunQueue>(std::move(fd), vnet_header, offloads, kernel_tun_syscalls(),
-                                               std::move(*transfer)));
+  queues_.push_back(
+      std::make_unique<TunQueue>(std::move(fd), vnet_header, offloads, kernel_tun_syscalls(), std::move(*transfer)));
   return io::Success{};
 }
 
@@ -223,8 +214,7 @@ void TunDevice::set_transmit_queue_length() {
   const io::Result<io::Fd> socket = control_socket();
   if (!socket) return;
   ifreq request = request_for(name_);
-  if (::ioctl((*socket).get(), SIOCGIFTXQLEN, &request) != 0 || request.ifr_qlen >= kTransmitQueueLength)
-    return;
+  if (::ioctl((*socket).get(), SIOCGIFTXQLEN, &request) != 0 || request.ifr_qlen >= kTransmitQueueLength) return;
   request.ifr_qlen = kTransmitQueueLength;
   ::ioctl((*socket).get(), SIOCSIFTXQLEN, &request);
 }
@@ -248,9 +238,8 @@ io::Status TunDevice::set_mtu(int mtu) {
   if (!socket) return socket.error();
   ifreq request = request_for(name());
   request.ifr_mtu = mtu;
-  if (::ioctl(socket->get(), SIOCSIFMTU, &request) != 0) {
+  if (::ioctl(socket->get(), SIOCSIFMTU, &request) != 0)
     return error_of("set the MTU of " + name_ + " to " + std::to_string(mtu));
-  }
   return io::Success{};
 }
 

@@ -30,8 +30,8 @@ bool is_v6(const io::GatheredPacket& packet) {
 
 }  // namespace
 
-TunQueue::TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads,
-                   const TunSyscalls& syscalls, std::unique_ptr<io::Transfer> transfer)
+TunQueue::TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads, const TunSyscalls& syscalls,
+                   std::unique_ptr<io::Transfer> transfer)
     : fd_(std::move(fd)),
       vnet_header_(vnet_header),
       syscalls_(syscalls),
@@ -43,9 +43,9 @@ TunQueue::TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offload
       offload_bits_(0) {
   uint8_t bits = 0;
   if (vnet_header) {
-    bits = static_cast<uint8_t>((offloads.tcp4 ? kTcp4 : 0) | (offloads.tcp6 ? kTcp6 : 0) |
-                                (offloads.udp4 ? kUdp4 : 0) | (offloads.udp6 ? kUdp6 : 0) |
-                                (offloads.checksum ? kChecksum : 0));
+    bits =
+        static_cast<uint8_t>((offloads.tcp4 ? kTcp4 : 0) | (offloads.tcp6 ? kTcp6 : 0) | (offloads.udp4 ? kUdp4 : 0) |
+                             (offloads.udp6 ? kUdp6 : 0) | (offloads.checksum ? kChecksum : 0));
   }
   offload_bits_.store(bits, std::memory_order_relaxed);
   const size_t header = vnet_header ? kVnetHeaderBytes : 0;
@@ -86,8 +86,7 @@ TunCounters TunQueue::counters() const {
 
 // One writer: a load and a store do, without the price of an atomic addition.
 void TunQueue::count_up(Counter counter, uint64_t by) {
-  counters_[counter].store(counters_[counter].load(std::memory_order_relaxed) + by,
-                           std::memory_order_relaxed);
+  counters_[counter].store(counters_[counter].load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 
 io::ReadOutcome TunQueue::read_batch(std::span<io::Superpacket> packets, size_t& count) {
@@ -202,9 +201,8 @@ bool TunQueue::add_message(const io::GatheredPacket& packet) {
 
 // Adds packets from the front up to one that has to be cut, or cannot be written. Returns how many.
 size_t TunQueue::add_messages(std::span<const io::GatheredPacket> packets) {
-  for (const io::GatheredPacket& packet : packets) {
+  for (const io::GatheredPacket& packet : packets)
     if (!is_writable(packet) || !takes_whole(packet) || !add_message(packet)) break;
-  }
   return messages_;
 }
 

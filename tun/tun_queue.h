@@ -44,8 +44,7 @@ class TunQueue : public io::InnerQueue {
   // Takes a non-blocking descriptor. `vnet_header`: whether every packet on it has a virtio_net_hdr. `transfer`: how
   // packets are moved, null for a TunTransfer of `syscalls`.
   TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads,
-           const TunSyscalls& syscalls = kernel_tun_syscalls(),
-           std::unique_ptr<io::Transfer> transfer = nullptr);
+           const TunSyscalls& syscalls = kernel_tun_syscalls(), std::unique_ptr<io::Transfer> transfer = nullptr);
 
   int poll_fd() const override { return fd_.get(); }
   io::ReadOutcome read_batch(std::span<io::Superpacket> packets, size_t& count) override;

@@ -32,8 +32,7 @@ io::Transferred TunTransfer::receive(int fd, std::span<mmsghdr> messages, size_t
   const size_t wanted = std::min(messages.size(), expected_);
   for (size_t bytes = 0; received.count < wanted && bytes < budget_bytes;) {
     mmsghdr& message = messages[received.count];
-    const ssize_t got =
-        syscalls_.read(fd, message.msg_hdr.msg_iov->iov_base, message.msg_hdr.msg_iov->iov_len);
+    const ssize_t got = syscalls_.read(fd, message.msg_hdr.msg_iov->iov_base, message.msg_hdr.msg_iov->iov_len);
     if (got >= 0) {
       message.msg_len = static_cast<unsigned>(got);
       bytes += message.msg_len;
@@ -43,8 +42,7 @@ io::Transferred TunTransfer::receive(int fd, std::span<mmsghdr> messages, size_t
       break;
     }
   }
-  expected_ =
-      received.count == wanted ? std::min(2 * wanted, kMostExpected) : std::max<size_t>(received.count, 1);
+  expected_ = received.count == wanted ? std::min(2 * wanted, kMostExpected) : std::max<size_t>(received.count, 1);
   return received;
 }
 

@@ -23,7 +23,7 @@ static_assert(sizeof(VnetHeader) == kVnetHeaderBytes);
 
 constexpr uint8_t kVnetNeedsChecksum = 1;
 constexpr uint8_t kVnetGsoNone = 0, kVnetGsoTcp4 = 1, kVnetGsoTcp6 = 4, kVnetGsoUdp = 5;  // UDP: Linux 6.2
-constexpr uint8_t kVnetGsoEcn = 0x80;  // a TCP superpacket with CWR
+constexpr uint8_t kVnetGsoEcn = 0x80;                                                     // a TCP superpacket with CWR
 
 // Reads kVnetHeaderBytes bytes. False for a GSO type that we never asked for: UFO, tunnels.
 inline bool decode_vnet_header(const uint8_t* bytes, io::Offload& offload) {

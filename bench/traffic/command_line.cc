@@ -34,16 +34,15 @@ using Refusal = std::runtime_error;
 
 io::Endpoint endpoint_of(const Words& words) {
   const auto endpoint = parse_address(words.address, words.port);
-  if (!endpoint)
-    throw Refusal("'" + words.address + "' is no IP address; give one such as 10.80.0.2 or fd80::2");
+  if (!endpoint) throw Refusal("'" + words.address + "' is no IP address; give one such as 10.80.0.2 or fd80::2");
   return *endpoint;
 }
 
 SenderOptions sender_of(const Words& words) {
   const auto size = parse_payload_size(words.size);
   if (!size) {
-    throw Refusal("--size '" + words.size + "' is neither imix nor a number from " +
-                  std::to_string(kMinPayloadBytes) + " to " + std::to_string(kMaxPayloadBytes));
+    throw Refusal("--size '" + words.size + "' is neither imix nor a number from " + std::to_string(kMinPayloadBytes) +
+                  " to " + std::to_string(kMaxPayloadBytes));
   }
   return {endpoint_of(words), *size, words.gso, words.flows};
 }
@@ -59,9 +58,8 @@ HandshakeOptions handshakes_of(const Words& words) {
   options.seconds = words.seconds;
   if (!words.sources.empty()) {
     options.sources = daemon::parse_prefix(words.sources, daemon::PrefixLength::required);
-    if (!options.sources) {
+    if (!options.sources)
       throw Refusal("--sources '" + words.sources + "' is no prefix; give one such as 10.71.0.0/16");
-    }
   }
   return options;
 }
@@ -72,16 +70,12 @@ void add_target(CLI::App* command, Words& words, const char* name) {
   command->add_option("--port", words.port, "port")->required()->check(CLI::Range(1, 65535))->type_name("P");
 }
 void add_control(CLI::App* command, Words& words) {
-  command->add_option("--control", words.control_path, "the sink's control socket")
-      ->required()
-      ->type_name("PATH");
+  command->add_option("--control", words.control_path, "the sink's control socket")->required()->type_name("PATH");
 }
 void add_stream(CLI::App* command, Words& words) {
   command->add_option("--size", words.size, "bytes of UDP payload, or imix")->required()->type_name("N|imix");
   command->add_flag("--gso", words.gso, "send UDP_SEGMENT superpackets");
-  command->add_option("--flows", words.flows, "source ports")
-      ->check(CLI::Range(1U, kMaxFlows))
-      ->type_name("N");
+  command->add_option("--flows", words.flows, "source ports")->check(CLI::Range(1U, kMaxFlows))->type_name("N");
 }
 CLI::Option* add_seconds(CLI::App* command, Words& words) {
   return command->add_option("--seconds", words.seconds, "how long")
@@ -129,8 +123,7 @@ void add_commands(CLI::App& app, Words& words) {
   add_target(crr, words, "--to");
   add_seconds(crr, words)->required();
 
-  CLI::App* handshakes =
-      app.add_subcommand("handshakes", "plays many WireGuard initiators; reads `go ADDR PORT`");
+  CLI::App* handshakes = app.add_subcommand("handshakes", "plays many WireGuard initiators; reads `go ADDR PORT`");
   handshakes->add_option("--config", words.handshakes.config_path, "writes the peers there, for `wg addconf`")
       ->required()
       ->type_name("FILE");
@@ -161,10 +154,8 @@ Command command_of(const std::string& name, const Words& words) {
     options.control_path = words.control_path;
     return SearchCommand{options};
   }
-  return TransactionCommand{{.to = endpoint_of(words),
-                             .seconds = words.seconds,
-                             .bytes = words.bytes,
-                             .connect_each_time = name == "crr"}};
+  return TransactionCommand{
+      {.to = endpoint_of(words), .seconds = words.seconds, .bytes = words.bytes, .connect_each_time = name == "crr"}};
 }
 
 CommandLineOutcome usage_error(const std::string& command, const std::string& what) {

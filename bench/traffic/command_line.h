@@ -37,8 +37,7 @@ struct TransactionCommand {
 struct HandshakeCommand {
   HandshakeOptions options;
 };
-using Command =
-    std::variant<SinkCommand, UdpCommand, SearchCommand, EchoCommand, TransactionCommand, HandshakeCommand>;
+using Command = std::variant<SinkCommand, UdpCommand, SearchCommand, EchoCommand, TransactionCommand, HandshakeCommand>;
 
 // What the command line asks for: to run `command`, or to print `output` and exit.
 struct CommandLineOutcome {

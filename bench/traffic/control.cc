@@ -25,8 +25,8 @@ io::Result<sockaddr_un> address_of_path(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return io::Error{0, "control path '" + path + "' must have 1 to " +
-                            std::to_string(sizeof address.sun_path - 1) + " bytes"};
+    return io::Error{
+        0, "control path '" + path + "' must have 1 to " + std::to_string(sizeof address.sun_path - 1) + " bytes"};
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
@@ -59,9 +59,8 @@ io::Result<ControlServer> ControlServer::open(const std::string& path, io::Polle
   io::Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!listener) return io::Error{errno, "open the control socket"};
   if (refuses(*address)) ::unlink(path.c_str());
-  if (::bind(listener.get(), any(*address), sizeof *address) != 0) {
+  if (::bind(listener.get(), any(*address), sizeof *address) != 0)
     return io::Error{errno, "bind control socket " + path};
-  }
   ControlServer server(std::move(listener), path);
   if (::listen(server.listener_.get(), kBacklog) != 0) return io::Error{errno, "listen on " + path};
   if (auto added = poller.add(server.listener_.get(), tag_of(server.listener_)); !added) return added.error();
@@ -74,8 +73,8 @@ ControlServer::~ControlServer() {
 
 void ControlServer::serve(uint64_t tag, io::Poller& poller, const Answer& answer) {
   if (tag == tag_of(listener_)) return accept_caller(poller);
-  const auto caller = std::find_if(callers_.begin(), callers_.end(),
-                                   [tag](const Caller& each) { return tag_of(each.socket) == tag; });
+  const auto caller =
+      std::find_if(callers_.begin(), callers_.end(), [tag](const Caller& each) { return tag_of(each.socket) == tag; });
   // Closing a descriptor removes it from the poller.
   if (caller != callers_.end() && !answer_lines(*caller, answer)) callers_.erase(caller);
 }
@@ -93,8 +92,7 @@ bool ControlServer::answer_lines(Caller& caller, const Answer& answer) {
   if (count <= 0) return count < 0 && (errno == EAGAIN || errno == EINTR);
   caller.input.append(buffer, static_cast<size_t>(count));
   for (size_t end = 0; (end = caller.input.find('\n')) != std::string::npos;) {
-    if (!send_all(caller.socket.get(), answer(std::string_view(caller.input).substr(0, end)) + '\n'))
-      return false;
+    if (!send_all(caller.socket.get(), answer(std::string_view(caller.input).substr(0, end)) + '\n')) return false;
     caller.input.erase(0, end + 1);
   }
   return caller.input.size() < kMaxLineBytes;
@@ -105,9 +103,8 @@ io::Result<ControlClient> ControlClient::connect(const std::string& path) {
   if (!address) return address.error();
   io::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket) return io::Error{errno, "open the control socket"};
-  if (::connect(socket.get(), any(*address), sizeof *address) != 0) {
+  if (::connect(socket.get(), any(*address), sizeof *address) != 0)
     return io::Error{errno, "connect to " + path + " (give `lab_traffic sink` the same --control)"};
-  }
   if (io::Status set = set_timeouts(socket.get(), kAnswerSeconds); !set) return set.error();
   return ControlClient(std::move(socket));
 }

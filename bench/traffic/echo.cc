@@ -27,9 +27,7 @@ class EchoServer {
     auto listener = open_bound(bind, SOCK_STREAM | SOCK_NONBLOCK);
     if (!listener) return listener.error();
     // Connections inherit it.
-    if (auto set = set_option(listener->get(), IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"); !set) {
-      return set.error();
-    }
+    if (auto set = set_option(listener->get(), IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"); !set) return set.error();
     if (::listen(listener->get(), kBacklog) != 0) return io::Error{errno, "listen on " + io::to_string(bind)};
     if (io::Status added = poller.add(listener->get(), tag_of(listener->get())); !added) return added.error();
     return EchoServer(std::move(*listener), poller);
@@ -37,11 +35,10 @@ class EchoServer {
 
   void serve(uint64_t tag) {
     const int fd = static_cast<int>(tag);
-    if (fd == listener_.get()) {
+    if (fd == listener_.get())
       accept_all();
-    } else {
+    else
       echo(fd);
-    }
   }
 
  private:
@@ -65,9 +62,8 @@ class EchoServer {
   void echo(int fd) {
     const ssize_t count = ::recv(fd, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (count <= 0 || ::send(fd, buffer_.data(), static_cast<size_t>(count), MSG_NOSIGNAL) != count) {
+    if (count <= 0 || ::send(fd, buffer_.data(), static_cast<size_t>(count), MSG_NOSIGNAL) != count)
       connections_.erase(fd);
-    }
   }
 
   io::Fd listener_;

@@ -36,24 +36,22 @@ protocol::Tai64n timestamp() {
 
 }  // namespace
 
-io::Result<std::unique_ptr<HandshakePlayer>> HandshakePlayer::open(
-    std::span<Initiator> initiators, const io::Endpoint& server,
-    const std::optional<protocol::Prefix>& sources, size_t window) {
+io::Result<std::unique_ptr<HandshakePlayer>> HandshakePlayer::open(std::span<Initiator> initiators,
+                                                                   const io::Endpoint& server,
+                                                                   const std::optional<protocol::Prefix>& sources,
+                                                                   size_t window) {
   const bool v6 = server.remote.family == io::Family::v6;
-  if (sources && (sources->version == protocol::IpVersion::v6) != v6) {
+  if (sources && (sources->version == protocol::IpVersion::v6) != v6)
     return io::Error{0, "--sources and the server's address must both be IPv4 or both IPv6"};
-  }
   auto socket = open_socket(server, SOCK_DGRAM | SOCK_NONBLOCK);
   if (!socket) return socket.error();
   set_receive_buffer(socket->get(), kReceiveBufferBytes);
   // Addresses of a local route are on no interface, which IPv6 wants to hear of.
   if (auto set = v6 ? set_option(socket->get(), IPPROTO_IPV6, IPV6_FREEBIND, 1, "IPV6_FREEBIND")
                     : set_option(socket->get(), IPPROTO_IP, IP_FREEBIND, 1, "IP_FREEBIND");
-      !set) {
+      !set)
     return set.error();
-  }
-  return std::unique_ptr<HandshakePlayer>(
-      new HandshakePlayer(initiators, server, sources, window, std::move(*socket)));
+  return std::unique_ptr<HandshakePlayer>(new HandshakePlayer(initiators, server, sources, window, std::move(*socket)));
 }
 
 HandshakePlayer::HandshakePlayer(std::span<Initiator> initiators, const io::Endpoint& server,
@@ -81,9 +79,8 @@ io::Status HandshakePlayer::prove() {
   const Initiator& first = initiators_.front();
   protocol::Handshake handshake(first.server());
   protocol::CookieGenerator cookies(first.server());
-  if (!handshake.precompute_static_static(first.identity())) {
+  if (!handshake.precompute_static_static(first.identity()))
     return io::Error{0, "--key-of-server is no key that handshakes are possible with"};
-  }
   bool answered = false;
   for (int attempt = 0; attempt < kProofAttempts; ++attempt) {
     protocol::HandshakeInitiation initiation;
@@ -118,9 +115,8 @@ io::Status HandshakePlayer::prove() {
     }
   }
   const std::string who = io::to_string(server_);
-  return answered
-             ? io::Error{0, "what " + who + " answers is not authentic (is --key-of-server its key?)"}
-             : io::Error{0, who + " answers no handshake (has `wg addconf` given it the peers of --config?)"};
+  return answered ? io::Error{0, "what " + who + " answers is not authentic (is --key-of-server its key?)"}
+                  : io::Error{0, who + " answers no handshake (has `wg addconf` given it the peers of --config?)"};
 }
 
 io::Result<HandshakeCounts> HandshakePlayer::play(double seconds) {
@@ -155,8 +151,7 @@ io::Status HandshakePlayer::send_due(protocol::Instant now) {
 
 void HandshakePlayer::write_initiation(Slot& slot, msghdr& message, protocol::Instant now) {
   const uint32_t index = round_ << kNumberBits | turn_;
-  const protocol::HandshakeInitiation initiation =
-      initiators_[turn_].create_initiation(index, timestamp(), now);
+  const protocol::HandshakeInitiation initiation = initiators_[turn_].create_initiation(index, timestamp(), now);
   const auto bytes = protocol::wire_bytes(initiation);
   std::copy(bytes.begin(), bytes.end(), slot.bytes.begin());
   address_message(slot, message, bytes.size(), turn_);
@@ -174,9 +169,8 @@ io::Status HandshakePlayer::hand_over(size_t count) {
     } else if (errno == EAGAIN || errno == ENOBUFS) {
       sleep_until(now_ns() + kNap);
     } else if (errno != EINTR && errno != ECONNREFUSED) {
-      return io::Error{errno,
-                       "send to " + io::to_string(server_) +
-                           (sources_ ? " (are --sources local? `ip route add local CIDR dev lo`)" : "")};
+      return io::Error{errno, "send to " + io::to_string(server_) +
+                                  (sources_ ? " (are --sources local? `ip route add local CIDR dev lo`)" : "")};
     }
   }
   return io::Success{};

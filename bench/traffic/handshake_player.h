@@ -42,8 +42,7 @@ class HandshakePlayer {
   static constexpr std::chrono::milliseconds kMinInterval{50};
   static constexpr std::chrono::milliseconds kPatience{1000};
 
-  static io::Result<std::unique_ptr<HandshakePlayer>> open(std::span<Initiator> initiators,
-                                                           const io::Endpoint& server,
+  static io::Result<std::unique_ptr<HandshakePlayer>> open(std::span<Initiator> initiators, const io::Endpoint& server,
                                                            const std::optional<protocol::Prefix>& sources,
                                                            size_t window);
 

@@ -32,14 +32,12 @@ io::Status write_peers(const std::string& path, const std::vector<Initiator>& in
 
 io::Result<io::Endpoint> read_start() {
   std::string line;
-  if (!std::getline(std::cin, line))
-    return io::Error{0, "the standard input has ended without `go ADDR PORT`"};
+  if (!std::getline(std::cin, line)) return io::Error{0, "the standard input has ended without `go ADDR PORT`"};
   std::istringstream words(line);
   std::string go, address, rest;
   uint16_t port = 0;
-  if (!(words >> go >> address >> port) || go != "go" || port == 0 || words >> rest) {
+  if (!(words >> go >> address >> port) || go != "go" || port == 0 || words >> rest)
     return io::Error{0, "expected `go ADDR PORT` on the standard input, not '" + line + "'"};
-  }
   const auto server = parse_address(address, port);
   if (!server) return io::Error{0, "'" + address + "' is no IP address"};
   return *server;
@@ -60,11 +58,9 @@ io::Result<HandshakeResult> run_handshakes(const HandshakeOptions& options) {
   ::prctl(PR_SET_TIMERSLACK, 1UL);
   std::vector<Initiator> initiators;
   initiators.reserve(options.peers);
-  for (uint32_t i = 0; i < options.peers; ++i) {
-    if (!initiators.emplace_back(options.server).prepare()) {
+  for (uint32_t i = 0; i < options.peers; ++i)
+    if (!initiators.emplace_back(options.server).prepare())
       return io::Error{0, "--key-of-server is no key that handshakes are possible with"};
-    }
-  }
   if (io::Status written = write_peers(options.config_path, initiators); !written) return written.error();
   std::puts("ready");
   std::fflush(stdout);

@@ -24,10 +24,7 @@ constexpr int kFirstAttempts = 100;
 class Trials {
  public:
   Trials(Sender& sender, ControlClient& sink, double seconds)
-      : sender_(sender),
-        sink_(sink),
-        seconds_(seconds),
-        run_(static_cast<uint16_t>(crypto::random_uint32())) {}
+      : sender_(sender), sink_(sink), seconds_(seconds), run_(static_cast<uint16_t>(crypto::random_uint32())) {}
 
   io::Result<Trial> run(double rate, double seconds) {
     if (auto answer = sink_.ask("reset"); !answer) return answer.error();
@@ -63,9 +60,8 @@ class Trials {
       const auto answer = sink_.ask("report");
       if (!answer) return answer.error();
       const auto report = nlohmann::json::parse(*answer, nullptr, false);
-      if (!report.contains("datagrams") || !report.contains("duplicates")) {
+      if (!report.contains("datagrams") || !report.contains("duplicates"))
         return io::Error{0, "no report of a sink: " + *answer};
-      }
       const uint64_t count = report["datagrams"].get<uint64_t>() - report["duplicates"].get<uint64_t>();
       if (count != received) changed = now;
       received = count;

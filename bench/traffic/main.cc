@@ -43,9 +43,8 @@ Report run(const SearchCommand& command) {
   const auto found = find_loss_free_rate(command.options);
   if (!found) return found.error();
   ordered_json trials = ordered_json::array();
-  for (const Trial& trial : found->search.trials) {
+  for (const Trial& trial : found->search.trials)
     trials.push_back({{"pps", trial.pps}, {"sent", trial.sent}, {"received", trial.received}});
-  }
   return ordered_json{{"pps", found->search.pps}, {"gbps", found->gbps}, {"trials", trials}}.dump();
 }
 
@@ -72,9 +71,8 @@ Report run(const TransactionCommand& command) {
   const auto result = run_transactions(command.options);
   if (!result) return result.error();
   const LatencySummary& latency = result->latency;
-  return ordered_json{{"transactions", latency.count}, {"seconds", result->seconds},
-                      {"mean_us", latency.mean_us},    {"p50_us", latency.p50_us},
-                      {"p99_us", latency.p99_us},      {"p999_us", latency.p999_us},
+  return ordered_json{{"transactions", latency.count}, {"seconds", result->seconds}, {"mean_us", latency.mean_us},
+                      {"p50_us", latency.p50_us},      {"p99_us", latency.p99_us},   {"p999_us", latency.p999_us},
                       {"max_us", latency.max_us}}
       .dump();
 }

@@ -22,8 +22,7 @@ double loss_of(const Trial& trial) {
 
 class Search {
  public:
-  Search(const RateSearchOptions& options, const RunTrial& run_trial)
-      : options_(options), run_trial_(run_trial) {}
+  Search(const RateSearchOptions& options, const RunTrial& run_trial) : options_(options), run_trial_(run_trial) {}
 
   io::Result<RateSearchResult> run() {
     if (io::Status first = attempt(0); !first) return first.error();

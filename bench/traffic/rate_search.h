@@ -17,9 +17,8 @@ struct Trial {
 };
 
 struct RateSearchOptions {
-  double loss = 0;  // the share of datagrams that may be lost
-  double resolution =
-      0.05;  // when the rates that pass and fail are this close, relative to the latter, it is over
+  double loss = 0;           // the share of datagrams that may be lost
+  double resolution = 0.05;  // when the rates that pass and fail are this close, relative to the latter, it is over
 };
 
 struct RateSearchResult {

@@ -32,8 +32,7 @@ std::string advice_for(int error, bool gso) {
       return " (no way there: is the tunnel up, with a peer for this address?)";
     case EINVAL:
     case EMSGSIZE:
-      return gso ? " (with --gso a datagram must fit the MTU: use a smaller --size)"
-                 : " (use a smaller --size)";
+      return gso ? " (with --gso a datagram must fit the MTU: use a smaller --size)" : " (use a smaller --size)";
     case EIO:
       return " (--gso needs checksum offload on the interface before Linux 6.11: see `ethtool -k`)";
     default:
@@ -122,10 +121,8 @@ void Sender::write_message(uint32_t index, Flow& flow, int64_t now) {
   message = {};
   message.msg_iov = &slot.part;
   message.msg_iovlen = 1;
-  if (slot.shape.datagrams > 1) {
-    io::write_control(message, slot.control, options_.to, false, 0,
-                      static_cast<uint16_t>(slot.shape.payload_bytes));
-  }
+  if (slot.shape.datagrams > 1)
+    io::write_control(message, slot.control, options_.to, false, 0, static_cast<uint16_t>(slot.shape.payload_bytes));
 }
 
 io::Status Sender::hand_over(Flow& flow, uint32_t count) {

@@ -88,9 +88,7 @@ void Sink::reset() {
 uint64_t Sink::kernel_drops() const {
   std::array<uint32_t, SK_MEMINFO_VARS> info{};
   socklen_t length = sizeof info;
-  return ::getsockopt(socket_.get(), SOL_SOCKET, SO_MEMINFO, info.data(), &length) == 0
-             ? info[SK_MEMINFO_DROPS]
-             : 0;
+  return ::getsockopt(socket_.get(), SOL_SOCKET, SO_MEMINFO, info.data(), &length) == 0 ? info[SK_MEMINFO_DROPS] : 0;
 }
 
 std::string Sink::report() const {
@@ -123,11 +121,10 @@ io::Result<std::string> run_sink(const io::Endpoint& bind, const std::string& co
   const auto answer = [&sink](std::string_view line) -> std::string {
     // What has arrived counts, also if its turn would come later.
     (*sink)->drain();
-    if (line == "reset") {
+    if (line == "reset")
       (*sink)->reset();
-    } else if (line != "report") {
+    else if (line != "report")
       return R"({"error": "say reset or report"})";
-    }
     return (*sink)->report();
   };
   ::prctl(PR_SET_TIMERSLACK, 1UL);

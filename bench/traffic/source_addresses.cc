@@ -20,9 +20,7 @@ io::Address source_address(const protocol::Prefix& prefix, uint32_t number) {
   const unsigned host_bits = std::min(end - prefix.cidr, kMaxHostBits);
   if (host_bits == 0) return address;
   const uint32_t host = 1 + number % ((uint32_t{1} << host_bits) - 1);
-  for (unsigned i = 0; i < sizeof host; ++i) {
-    address.bytes[end / 8 - 1 - i] |= static_cast<uint8_t>(host >> (8 * i));
-  }
+  for (unsigned i = 0; i < sizeof host; ++i) address.bytes[end / 8 - 1 - i] |= static_cast<uint8_t>(host >> (8 * i));
   if (!v4 && end == kIpv6SiteBits) address.bytes[15] |= 1;
   return address;
 }

@@ -11,9 +11,8 @@ namespace culvert::traffic {
 namespace {
 
 io::Status send_unlimited(Sender& sender, int64_t end) {
-  for (int64_t now = now_ns(); now < end; now = now_ns()) {
+  for (int64_t now = now_ns(); now < end; now = now_ns())
     if (io::Status sent = sender.send(UINT64_MAX, now); !sent) return sent;
-  }
   return io::Success{};
 }
 
@@ -39,12 +38,11 @@ io::Status send_paced(Sender& sender, double rate, int64_t start, int64_t end) {
 
 io::Result<StreamResult> send_stream(Sender& sender, const StreamRun& run) {
   const double in_message_time = run.rate * static_cast<double>(kMaxMessageTime) / 1e9;
-  sender.begin_run(
-      run.run, run.rate == 0 ? UINT32_MAX : static_cast<uint32_t>(std::clamp(in_message_time, 1.0, 65535.0)));
+  sender.begin_run(run.run,
+                   run.rate == 0 ? UINT32_MAX : static_cast<uint32_t>(std::clamp(in_message_time, 1.0, 65535.0)));
   const int64_t start = now_ns();
   const int64_t end = start + static_cast<int64_t>(run.seconds * static_cast<double>(kSecond));
-  const io::Status sent =
-      run.rate == 0 ? send_unlimited(sender, end) : send_paced(sender, run.rate, start, end);
+  const io::Status sent = run.rate == 0 ? send_unlimited(sender, end) : send_paced(sender, run.rate, start, end);
   if (!sent) return sent.error();
   return StreamResult{sender.counts(), seconds_of(now_ns() - start)};
 }

@@ -22,17 +22,14 @@ io::Result<io::Fd> open_connection(const io::Endpoint& to) {
   auto socket = open_socket(to, SOCK_STREAM);
   if (!socket) return socket;
   if (io::Status set = set_timeouts(socket->get(), kTransactionTimeoutSeconds); !set) return set.error();
-  if (auto set = set_option(socket->get(), IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"); !set) {
-    return set.error();
-  }
+  if (auto set = set_option(socket->get(), IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"); !set) return set.error();
   return socket;
 }
 
 // close() resets the connection, so that its port is free at once.
 io::Status reset_on_close(int fd) {
   const linger now{1, 0};
-  if (::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) != 0)
-    return io::Error{errno, "set SO_LINGER"};
+  if (::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) != 0) return io::Error{errno, "set SO_LINGER"};
   return io::Success{};
 }
 

@@ -32,8 +32,7 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
   app.footer(kFooter);
   app.set_version_flag("--version", std::string("culvert ") + CULVERT_VERSION);
   app.add_flag("-f,--foreground", line.foreground, "stay in the foreground");
-  app.add_option("--config", line.config_path,
-                 "set up from a wg(8) file, with Address and MTU as in wg-quick(8)")
+  app.add_option("--config", line.config_path, "set up from a wg(8) file, with Address and MTU as in wg-quick(8)")
       ->type_name("FILE")
       ->expected(1);
   app.add_option("IFNAME", line.interface_name, "the interface to create")->required()->type_name("");
@@ -49,30 +48,20 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
   } catch (const CLI::ParseError& error) {
     return usage_error(app, error.what());
   }
-  if (const std::string error = interface_name_error(line.interface_name); !error.empty()) {
+  if (const std::string error = interface_name_error(line.interface_name); !error.empty())
     return usage_error(app, error);
-  }
   outcome.run = true;
   return outcome;
 }
 
 std::string interface_name_error(std::string_view name) {
   const std::string what = "interface name '" + std::string(name) + "' ";
-  if (name.empty()) {
-    return what + "is empty; use 1 to 15 characters, for example wg0";
-  }
-  if (name.size() >= IFNAMSIZ) {
-    return what + "has " + std::to_string(name.size()) + " characters; Linux allows 15";
-  }
-  if (name == "." || name == "..") {
-    return what + "is a directory's; use another, for example wg0";
-  }
-  const auto forbidden = [](unsigned char c) {
-    return c == '/' || c == ':' || c == 0 || std::isspace(c) != 0;
-  };
-  if (std::any_of(name.begin(), name.end(), forbidden)) {
+  if (name.empty()) return what + "is empty; use 1 to 15 characters, for example wg0";
+  if (name.size() >= IFNAMSIZ) return what + "has " + std::to_string(name.size()) + " characters; Linux allows 15";
+  if (name == "." || name == "..") return what + "is a directory's; use another, for example wg0";
+  const auto forbidden = [](unsigned char c) { return c == '/' || c == ':' || c == 0 || std::isspace(c) != 0; };
+  if (std::any_of(name.begin(), name.end(), forbidden))
     return what + "holds a '/', a ':' or a space; Linux allows none of them";
-  }
   return "";
 }
 

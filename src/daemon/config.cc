@@ -31,9 +31,7 @@ constexpr std::array<std::string_view, 7> kWgQuickKeys = {"DNS",     "Table",   
 std::string_view trim(std::string_view text) {
   constexpr std::string_view kSpaces = " \t\r\n\v\f";
   const size_t first = text.find_first_not_of(kSpaces);
-  if (first == std::string_view::npos) {
-    return {};
-  }
+  if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
 }
 
@@ -44,8 +42,7 @@ bool same_word(std::string_view a, std::string_view b) {
 // Reads the lines of one file into a ConfigOutcome.
 class Parser {
  public:
-  Parser(const std::string& file_name, const ResolveEndpoint& resolve)
-      : file_name_(file_name), resolve_(resolve) {}
+  Parser(const std::string& file_name, const ResolveEndpoint& resolve) : file_name_(file_name), resolve_(resolve) {}
 
   ConfigOutcome parse(std::string_view text);
 
@@ -70,9 +67,8 @@ class Parser {
     fail_at(line_number_, fmt::format(format, std::forward<Args>(args)...));
   }
   void fail_at(size_t line, const std::string& text) {
-    if (outcome_.errors.size() < kMaxConfigErrors) {
+    if (outcome_.errors.size() < kMaxConfigErrors)
       outcome_.errors.push_back(fmt::format("{}:{}: {}", file_name_, line, text));
-    }
   }
 
   const std::string& file_name_;
@@ -97,9 +93,7 @@ ConfigOutcome Parser::parse(std::string_view text) {
 }
 
 void Parser::parse_line(std::string_view line) {
-  if (line.empty()) {
-    return;
-  }
+  if (line.empty()) return;
   if (line.front() == '[') {
     open_section(line);
     return;
@@ -142,10 +136,8 @@ void Parser::open_section(std::string_view name) {
 }
 
 void Parser::close_section() {
-  if (section_ == Section::peer && !has_public_key_) {
-    fail_at(section_line_,
-            "this [Peer] has no PublicKey; add the line 'PublicKey = ...' with the peer's key");
-  }
+  if (section_ == Section::peer && !has_public_key_)
+    fail_at(section_line_, "this [Peer] has no PublicKey; add the line 'PublicKey = ...' with the peer's key");
 }
 
 void Parser::parse_interface_key(std::string_view key, std::string_view value) {
@@ -153,23 +145,20 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
   if (same_word(key, "PrivateKey")) {
     parse_key_value(key, value, config.private_key);
   } else if (same_word(key, "ListenPort")) {
-    if (const auto port = parse_decimal(value, UINT16_MAX)) {
+    if (const auto port = parse_decimal(value, UINT16_MAX))
       config.listen_port = static_cast<uint16_t>(*port);
-    } else {
+    else
       fail("ListenPort '{}' is no port; use 0 (any) to 65535", value);
-    }
   } else if (same_word(key, "FwMark")) {
     parse_mark(value);
   } else if (same_word(key, "Address")) {
     parse_addresses(value);
   } else if (same_word(key, "MTU")) {
     const auto mtu = parse_decimal(value, kLargestMtu);
-    if (mtu && *mtu >= kSmallestMtu) {
+    if (mtu && *mtu >= kSmallestMtu)
       config.mtu = static_cast<uint32_t>(*mtu);
-    } else {
-      fail("MTU '{}' is none; use {} to {} bytes (1420 fits a path of 1500)", value, kSmallestMtu,
-           kLargestMtu);
-    }
+    else
+      fail("MTU '{}' is none; use {} to {} bytes (1420 fits a path of 1500)", value, kSmallestMtu, kLargestMtu);
   } else if (std::any_of(kWgQuickKeys.begin(), kWgQuickKeys.end(),
                          [key](std::string_view word) { return same_word(key, word); })) {
     fail(
@@ -195,8 +184,7 @@ void Parser::parse_peer_key(std::string_view key, std::string_view value) {
   } else if (same_word(key, "PersistentKeepalive")) {
     parse_keepalive(value);
   } else {
-    fail("'{}' is no key of [Peer]; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive",
-         key);
+    fail("'{}' is no key of [Peer]; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive", key);
   }
 }
 
@@ -218,8 +206,7 @@ void Parser::parse_mark(std::string_view value) {
   const bool hex = value.size() > 2 && value.starts_with("0x");
   const std::string_view digits = hex ? value.substr(2) : value;
   uint32_t mark = 0;
-  const auto [end, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), mark, hex ? 16 : 10);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), mark, hex ? 16 : 10);
   if (error != std::errc() || end != digits.data() + digits.size()) {
     fail("FwMark '{}' is no mark; use off, 0 to 4294967295, or 0x1 to 0xffffffff", value);
     return;
@@ -233,41 +220,40 @@ void for_each_item(std::string_view list, Visit&& visit) {
   while (!list.empty()) {
     const size_t comma = list.find(',');
     visit(trim(list.substr(0, comma)));
-    if (comma == std::string_view::npos) {
-      return;
-    }
+    if (comma == std::string_view::npos) return;
     list.remove_prefix(comma + 1);
-    if (list.empty()) {
-      visit(list);  // a comma at the end
-    }
+    if (list.empty()) visit(list);  // a comma at the end
   }
 }
 
 void Parser::parse_addresses(std::string_view value) {
-  for_each_item(value, [this](std::string_view item) {
-    if (const auto prefix = parse_prefix(item, PrefixLength::optional)) {
-      outcome_.config.addresses.push_back(*prefix);
-    } else {
-      fail("Address '{}' is none; use 10.0.0.1/24 or fd00::1/64, with commas between several", item);
-    }
-  });
+  for_each_item(
+      value,
+      [this](std::string_view item) {
+        if (const auto prefix = parse_prefix(item, PrefixLength::optional))
+          outcome_.config.addresses.push_back(*prefix);
+        else
+          fail("Address '{}' is none; use 10.0.0.1/24 or fd00::1/64, with commas between several", item);
+      });
 }
 
 void Parser::parse_allowed_ips(std::string_view value) {
-  for_each_item(value, [this](std::string_view item) {
-    ConfigAllowedIp allowed_ip;
-    std::string_view text = item;
-    if (!text.empty() && (text.front() == '-' || text.front() == '+')) {
-      allowed_ip.remove = text.front() == '-';
-      text.remove_prefix(1);
-    }
-    if (const auto prefix = parse_prefix(text, PrefixLength::optional)) {
-      allowed_ip.prefix = masked(*prefix);
-      outcome_.config.peers.back().allowed_ips.push_back(allowed_ip);
-    } else {
-      fail("AllowedIPs '{}' is none; use 10.0.0.0/24 or fd00::/64, with commas between several", item);
-    }
-  });
+  for_each_item(
+      value,
+      [this](std::string_view item) {
+        ConfigAllowedIp allowed_ip;
+        std::string_view text = item;
+        if (!text.empty() && (text.front() == '-' || text.front() == '+')) {
+          allowed_ip.remove = text.front() == '-';
+          text.remove_prefix(1);
+        }
+        if (const auto prefix = parse_prefix(text, PrefixLength::optional)) {
+          allowed_ip.prefix = masked(*prefix);
+          outcome_.config.peers.back().allowed_ips.push_back(allowed_ip);
+        } else {
+          fail("AllowedIPs '{}' is none; use 10.0.0.0/24 or fd00::/64, with commas between several", item);
+        }
+      });
 }
 
 void Parser::parse_endpoint(std::string_view value) {
@@ -279,11 +265,10 @@ void Parser::parse_endpoint(std::string_view value) {
   const size_t colon = value.rfind(':');
   std::string_view host = value.substr(0, colon);
   const bool has_port = colon != std::string_view::npos && colon + 1 < value.size();
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']')
     host = host.substr(1, host.size() - 2);
-  } else if (host.find_first_of(":[]") != std::string_view::npos) {
+  else if (host.find_first_of(":[]") != std::string_view::npos)
     host = {};
-  }
   if (!has_port || host.empty() || value.find('\0') != std::string_view::npos) {
     fail("Endpoint '{}' is none; use host.example:51820, 192.0.2.1:51820 or [2001:db8::1]:51820", value);
     return;
@@ -298,36 +283,26 @@ void Parser::parse_endpoint(std::string_view value) {
 }
 
 void Parser::parse_keepalive(std::string_view value) {
-  const auto seconds =
-      same_word(value, "off") ? std::optional<uint64_t>(0) : parse_decimal(value, UINT16_MAX);
-  if (seconds) {
+  const auto seconds = same_word(value, "off") ? std::optional<uint64_t>(0) : parse_decimal(value, UINT16_MAX);
+  if (seconds)
     outcome_.config.peers.back().persistent_keepalive_seconds = static_cast<uint16_t>(*seconds);
-  } else {
+  else
     fail("PersistentKeepalive '{}' is none; use off, or 1 to 65535 seconds (25 keeps a NAT open)", value);
-  }
 }
 
 // Zero or an errno; EFBIG for a file that is no configuration.
 int read_file(const std::string& path, std::string& text) {
   const io::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) {
-    return errno;
-  }
+  if (!file) return errno;
   for (;;) {
     const size_t end = text.size();
     text.resize(end + kReadBytes);
     const ssize_t count = ::read(file.get(), text.data() + end, kReadBytes);
     const int number = errno;
     text.resize(end + static_cast<size_t>(std::max<ssize_t>(count, 0)));
-    if (count == 0) {
-      return 0;
-    }
-    if (count < 0 && number != EINTR) {
-      return number;
-    }
-    if (text.size() > kMaxFileBytes) {
-      return EFBIG;
-    }
+    if (count == 0) return 0;
+    if (count < 0 && number != EINTR) return number;
+    if (text.size() > kMaxFileBytes) return EFBIG;
   }
 }
 
@@ -340,33 +315,26 @@ io::Result<io::Endpoint> resolve_endpoint(const std::string& host, const std::st
   hints.ai_protocol = IPPROTO_UDP;
   addrinfo* found = nullptr;
   const int code = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
-  if (code != 0) {
-    return code == EAI_SYSTEM ? io::Error{errno, "getaddrinfo"} : io::Error{0, ::gai_strerror(code)};
-  }
+  if (code != 0) return code == EAI_SYSTEM ? io::Error{errno, "getaddrinfo"} : io::Error{0, ::gai_strerror(code)};
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
   io::SocketAddress address{};
   std::memcpy(&address, found->ai_addr, std::min<size_t>(found->ai_addrlen, sizeof address));
   const io::Endpoint endpoint = io::remote_of(address);
-  if (!endpoint.valid()) {
-    return io::Error{0, "it has neither an IPv4 nor an IPv6 address"};
-  }
+  if (!endpoint.valid()) return io::Error{0, "it has neither an IPv4 nor an IPv6 address"};
   return endpoint;
 }
 
-ConfigOutcome parse_config(std::string_view text, const std::string& file_name,
-                           const ResolveEndpoint& resolve) {
+ConfigOutcome parse_config(std::string_view text, const std::string& file_name, const ResolveEndpoint& resolve) {
   return Parser(file_name, resolve).parse(text);
 }
 
 ConfigOutcome load_config(const std::string& path) {
   ConfigOutcome outcome;
   std::string text;
-  if (const int number = read_file(path, text); number != 0) {
-    outcome.errors.push_back(
-        fmt::format("{}: cannot be read: {}; check --config", path, std::strerror(number)));
-  } else {
+  if (const int number = read_file(path, text); number != 0)
+    outcome.errors.push_back(fmt::format("{}: cannot be read: {}; check --config", path, std::strerror(number)));
+  else
     outcome = parse_config(text, path, resolve_endpoint);
-  }
   crypto::wipe(std::span(reinterpret_cast<uint8_t*>(text.data()), text.size()));
   return outcome;
 }

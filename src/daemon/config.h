@@ -49,15 +49,13 @@ struct ConfigOutcome {
 inline constexpr size_t kMaxConfigErrors = 20;
 
 // Turns "host" and "port" into an endpoint, or says why it cannot.
-using ResolveEndpoint =
-    std::function<io::Result<io::Endpoint>(const std::string& host, const std::string& port)>;
+using ResolveEndpoint = std::function<io::Result<io::Endpoint>(const std::string& host, const std::string& port)>;
 
 // getaddrinfo(3) for UDP; the first address wins, as with wg(8). Blocks.
 io::Result<io::Endpoint> resolve_endpoint(const std::string& host, const std::string& port);
 
 // Parses the whole text; `file_name` is for the errors alone. Pure but for `resolve`.
-ConfigOutcome parse_config(std::string_view text, const std::string& file_name,
-                           const ResolveEndpoint& resolve);
+ConfigOutcome parse_config(std::string_view text, const std::string& file_name, const ResolveEndpoint& resolve);
 
 // Reads and parses a file, with resolve_endpoint(). A file that cannot be read is one error.
 ConfigOutcome load_config(const std::string& path);

@@ -16,9 +16,7 @@ class Applier {
   bool apply_device(const Config& config);
   bool apply_peer(const ConfigPeer& peer);
   bool accepted(int number, const std::string& action) {
-    if (number != 0) {
-      error_ = {number, "the device refuses " + action};
-    }
+    if (number != 0) error_ = {number, "the device refuses " + action};
     return number == 0;
   }
 
@@ -27,20 +25,16 @@ class Applier {
 };
 
 io::Status Applier::apply(const Config& config) {
-  const bool good =
-      apply_device(config) && std::all_of(config.peers.begin(), config.peers.end(),
-                                          [this](const ConfigPeer& peer) { return apply_peer(peer); });
+  const bool good = apply_device(config) && std::all_of(config.peers.begin(), config.peers.end(),
+                                                        [this](const ConfigPeer& peer) { return apply_peer(peer); });
   target_.end_of_operation();
-  if (!good) {
-    return error_;
-  }
+  if (!good) return error_;
   return io::Success{};
 }
 
 bool Applier::apply_device(const Config& config) {
   return accepted(target_.set_private_key(config.private_key), "PrivateKey") &&
-         accepted(target_.set_listen_port(config.listen_port),
-                  "ListenPort " + std::to_string(config.listen_port)) &&
+         accepted(target_.set_listen_port(config.listen_port), "ListenPort " + std::to_string(config.listen_port)) &&
          accepted(target_.set_fwmark(config.fwmark), "FwMark " + std::to_string(config.fwmark)) &&
          accepted(target_.remove_all_peers(), "to forget its peers");
 }
@@ -49,12 +43,8 @@ bool Applier::apply_peer(const ConfigPeer& peer) {
   const Key& key = peer.public_key;
   const std::string name = " of peer " + to_base64(key);
   PeerOrigin origin = PeerOrigin::existing;
-  if (!accepted(target_.select_peer(key, origin), "to create the peer " + to_base64(key))) {
-    return false;
-  }
-  if (origin == PeerOrigin::own_key) {
-    return true;
-  }
+  if (!accepted(target_.select_peer(key, origin), "to create the peer " + to_base64(key))) return false;
+  if (origin == PeerOrigin::own_key) return true;
   bool good = is_zero(peer.preshared_key) ||
               accepted(target_.set_preshared_key(key, peer.preshared_key), "PresharedKey" + name);
   good = good && (!peer.endpoint || accepted(target_.set_endpoint(key, *peer.endpoint), "Endpoint" + name));
@@ -67,9 +57,7 @@ bool Applier::apply_peer(const ConfigPeer& peer) {
                                            : target_.add_allowed_ip(key, allowed_ip.prefix);
     good = good && accepted(number, "AllowedIPs" + name);
   }
-  if (good) {
-    target_.finish_peer(key);
-  }
+  if (good) target_.finish_peer(key);
   return good;
 }
 

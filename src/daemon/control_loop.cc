@@ -28,9 +28,8 @@ io::Result<io::Fd> open_signals() {
 
 }  // namespace
 
-io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(Device& device, const io::Wakeup& wakeup,
-                                                           int tun_fd, io::Fd uapi_listener,
-                                                           const std::string& uapi_path) {
+io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(Device& device, const io::Wakeup& wakeup, int tun_fd,
+                                                           io::Fd uapi_listener, const std::string& uapi_path) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
   auto timer = io::TimerFd::open();
@@ -42,8 +41,7 @@ io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(Device& device, const
   auto routes = RouteMonitor::open();
   if (!routes) return routes.error();
   std::unique_ptr<ControlLoop> loop(new ControlLoop(device, wakeup, std::move(*poller), std::move(*timer),
-                                                    std::move(*signals), std::move(*link),
-                                                    std::move(*routes)));
+                                                    std::move(*signals), std::move(*link), std::move(*routes)));
   auto uapi = UapiServer::open(std::move(uapi_listener), *loop, uapi_path);
   if (!uapi) return uapi.error();
   loop->uapi_ = std::move(*uapi);

@@ -16,12 +16,8 @@ constexpr int kExitUnexpected = 1;
 void write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) {
-      continue;
-    }
-    if (written <= 0) {
-      return;  // the parent is gone, and nobody is left to tell
-    }
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;  // the parent is gone, and nobody is left to tell
     bytes.remove_prefix(static_cast<size_t>(written));
   }
 }
@@ -31,12 +27,8 @@ std::string read_all(int fd) {
   char buffer[512];
   for (;;) {
     const ssize_t count = ::read(fd, buffer, sizeof buffer);
-    if (count < 0 && errno == EINTR) {
-      continue;
-    }
-    if (count <= 0) {
-      return out;
-    }
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return out;
     out.append(buffer, static_cast<size_t>(count));
   }
 }
@@ -45,9 +37,7 @@ void point_to_null(int fd) {
   const int null_fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null_fd >= 0) {
     ::dup2(null_fd, fd);  // of two equal numbers dup2() does nothing
-    if (null_fd > STDERR_FILENO) {
-      ::close(null_fd);
-    }
+    if (null_fd > STDERR_FILENO) ::close(null_fd);
   }
 }
 
@@ -64,9 +54,7 @@ Daemonized wait_for_report(pid_t child, int pipe_fd) {
   }
   outcome.exit_code = kExitUnexpected;
   outcome.error = "the daemon ended before the interface was ready";
-  if (WIFSIGNALED(status)) {
-    outcome.error += ", killed by signal " + std::to_string(WTERMSIG(status));
-  }
+  if (WIFSIGNALED(status)) outcome.error += ", killed by signal " + std::to_string(WTERMSIG(status));
   outcome.error += "; start it with --foreground and LOG_LEVEL=verbose to see why";
   return outcome;
 }
@@ -79,19 +67,13 @@ Readiness& Readiness::operator=(Readiness&& other) noexcept {
 }
 
 Readiness::~Readiness() {
-  if (pipe_fd_ >= 0) {
-    ::close(pipe_fd_);
-  }
+  if (pipe_fd_ >= 0) ::close(pipe_fd_);
 }
 
 void Readiness::report_ready(bool keep_output) {
-  if (pipe_fd_ < 0) {
-    return;
-  }
+  if (pipe_fd_ < 0) return;
   // A daemon keeps no file system busy. The root directory is always there.
-  if (::chdir("/") != 0) {
-    return;
-  }
+  if (::chdir("/") != 0) return;
   point_to_null(STDIN_FILENO);
   if (!keep_output) {
     point_to_null(STDOUT_FILENO);
@@ -101,9 +83,7 @@ void Readiness::report_ready(bool keep_output) {
 }
 
 void Readiness::report_failure(std::string_view text, int exit_code) {
-  if (pipe_fd_ < 0) {
-    return;
-  }
+  if (pipe_fd_ < 0) return;
   std::string report(1, static_cast<char>(exit_code));
   report += text;
   write_all(pipe_fd_, report);
@@ -113,9 +93,7 @@ void Readiness::report_failure(std::string_view text, int exit_code) {
 
 io::Result<Daemonized> daemonize() {
   int pipe_fds[2];
-  if (::pipe2(pipe_fds, O_CLOEXEC) != 0) {
-    return io::Error{errno, "daemonize: pipe"};
-  }
+  if (::pipe2(pipe_fds, O_CLOEXEC) != 0) return io::Error{errno, "daemonize: pipe"};
   const pid_t child = ::fork();
   if (child < 0) {
     const int number = errno;

@@ -43,8 +43,7 @@ void Device::begin_turn(protocol::Instant now, protocol::WallTime wall) {
 void Device::reclaim() {
   publish_allowed_ips();
   const bool something = !retired_keypairs_.empty() || !retired_allowed_ips_.empty() ||
-                         !retired_index_tables_.empty() || !retired_mac1_keys_.empty() ||
-                         !detached_peers_.empty();
+                         !retired_index_tables_.empty() || !retired_mac1_keys_.empty() || !detached_peers_.empty();
   if (!something) return;
   pipeline::wait_for_workers();
   retired_keypairs_.clear();
@@ -77,8 +76,8 @@ void Device::set_mtu(uint32_t mtu_bytes) {
 }
 
 bool Device::inner_gone() const {
-  return std::any_of(workers_.begin(), workers_.end(),
-                     [](const auto& worker) { return worker->inner_gone(); });
+  return std::any_of(
+      workers_.begin(), workers_.end(), [](const auto& worker) { return worker->inner_gone(); });
 }
 
 // Opens sockets on `port` (0: any) beside those in use, and replaces those only if that succeeds.

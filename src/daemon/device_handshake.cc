@@ -164,12 +164,10 @@ void Device::receive_initiation(const pipeline::HandshakeDatagram& datagram) {
 
   ensure_free_index();
   protocol::RetiredKeypairs retired;
-  const auto response =
-      peer->peer.create_response(now_, draw_jitter(), *index_table_, random_index_, retired);
+  const auto response = peer->peer.create_response(now_, draw_jitter(), *index_table_, random_index_, retired);
   retire(std::move(retired));
   if (response) {
-    if (send_to_peer(*peer, protocol::wire_bytes(*response), protocol::kHandshakeDsField))
-      stats_.responses_sent.add(1);
+    if (send_to_peer(*peer, protocol::wire_bytes(*response), protocol::kHandshakeDsField)) stats_.responses_sent.add(1);
     log_verbose("{} - Sending handshake response", short_name(peer->peer.public_key()));
   }
   advance(*peer);
@@ -269,8 +267,8 @@ void Device::advance(DevicePeer& peer) {
     if (!actions.any()) break;
     if (actions.wipe_keys) retire(peer.peer.clear_keys(*index_table_));
     if (actions.give_up) {
-      log_verbose("{} - Handshake did not complete after {} attempts, giving up",
-                  short_name(peer.peer.public_key()), protocol::kMaxTimerHandshakes);
+      log_verbose("{} - Handshake did not complete after {} attempts, giving up", short_name(peer.peer.public_key()),
+                  protocol::kMaxTimerHandshakes);
       drop_staged(peer, pipeline::DropReason::handshake_failed);
     }
     if (actions.clear_source) peer.path.endpoint.forget_source(peer.path.endpoint.load().source);

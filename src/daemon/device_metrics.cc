@@ -71,17 +71,14 @@ std::string Device::metrics() const {
       out.sample("worker", std::to_string(i), (workers_[i]->stats().*counter).get());
   };
   using Stats = pipeline::WorkerStats;
-  worker_counter("inner_packets_read_total", "Superpackets read from the inner side.",
-                 &Stats::inner_packets_read);
+  worker_counter("inner_packets_read_total", "Superpackets read from the inner side.", &Stats::inner_packets_read);
   worker_counter("inner_packets_written_total", "Superpackets written to the inner side.",
                  &Stats::inner_packets_written);
   worker_counter("messages_sealed_total", "Transport data messages sealed.", &Stats::messages_sealed);
-  worker_counter("messages_opened_total", "Transport data messages opened and authentic.",
-                 &Stats::messages_opened);
+  worker_counter("messages_opened_total", "Transport data messages opened and authentic.", &Stats::messages_opened);
   worker_counter("keepalives_received_total", "Keepalives received.", &Stats::keepalives_received);
   worker_counter("packets_staged_total", "Superpackets that waited for a handshake.", &Stats::packets_staged);
-  worker_counter("unreachable_sent_total", "ICMP unreachable errors to the inner side.",
-                 &Stats::unreachable_sent);
+  worker_counter("unreachable_sent_total", "ICMP unreachable errors to the inner side.", &Stats::unreachable_sent);
   worker_counter("wakeups_total", "Turns of the worker's loop.", &Stats::wakeups);
 
   io::OuterCounters outer;
@@ -109,8 +106,7 @@ std::string Device::metrics() const {
     out.family(name, "counter", help);
     out.sample(value);
   };
-  total("datagrams_sent_total", "Transport data datagrams sent since the link came up.",
-        outer.datagrams_sent);
+  total("datagrams_sent_total", "Transport data datagrams sent since the link came up.", outer.datagrams_sent);
   total("datagrams_received_total", "Datagrams received since the link came up.", outer.datagrams_received);
   total("trains_sent_total", "Sends of one or more datagrams.", outer.trains_sent);
   total("trains_received_total", "Receives of one or more datagrams.", outer.trains_received);

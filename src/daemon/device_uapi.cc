@@ -18,8 +18,7 @@ int Device::set_private_key(const Key& private_key) {
   publish_identity();
   for (auto& [id, peer] : peers_) {
     if (!peer->peer.set_identity(identity_, *index_table_) && identity_.exists())
-      log_error(
-          "A peer's public key has no shared secret with ours (it is of low order): no handshake with it");
+      log_error("A peer's public key has no shared secret with ours (it is of low order): no handshake with it");
     reschedule(*peer);
   }
   return 0;
@@ -122,8 +121,7 @@ int Device::add_allowed_ip(const Key& public_key, const Prefix& prefix) {
 }
 
 int Device::remove_allowed_ip(const Key& public_key, const Prefix& prefix) {
-  if (DevicePeer* const peer = find_peer(public_key))
-    allowed_ips_changed_ |= allowed_ips_.remove(prefix, &peer->path);
+  if (DevicePeer* const peer = find_peer(public_key)) allowed_ips_changed_ |= allowed_ips_.remove(prefix, &peer->path);
   return 0;
 }
 

@@ -19,15 +19,12 @@ constexpr uint8_t kLongestV6 = 128;
 // A prefix of full length.
 std::optional<Prefix> parse_address(std::string_view text) {
   char terminated[INET6_ADDRSTRLEN] = {};
-  if (text.empty() || text.size() >= sizeof terminated || text.find('\0') != std::string_view::npos) {
+  if (text.empty() || text.size() >= sizeof terminated || text.find('\0') != std::string_view::npos)
     return std::nullopt;
-  }
   std::copy(text.begin(), text.end(), terminated);
   const bool v6 = text.find(':') != std::string_view::npos;
   Prefix prefix;
-  if (inet_pton(v6 ? AF_INET6 : AF_INET, terminated, prefix.address.data()) != 1) {
-    return std::nullopt;
-  }
+  if (inet_pton(v6 ? AF_INET6 : AF_INET, terminated, prefix.address.data()) != 1) return std::nullopt;
   prefix.version = v6 ? protocol::IpVersion::v6 : protocol::IpVersion::v4;
   prefix.cidr = v6 ? kLongestV6 : kLongestV4;
   return prefix;
@@ -36,12 +33,8 @@ std::optional<Prefix> parse_address(std::string_view text) {
 // One octet or prefix length. inet_ntop() and std::to_chars would do, but 130,000 addresses are printed by
 // one `get`.
 void append_small_number(std::string& out, unsigned value) {
-  if (value >= 100) {
-    out.push_back(static_cast<char>('0' + value / 100));
-  }
-  if (value >= 10) {
-    out.push_back(static_cast<char>('0' + value / 10 % 10));
-  }
+  if (value >= 100) out.push_back(static_cast<char>('0' + value / 100));
+  if (value >= 10) out.push_back(static_cast<char>('0' + value / 10 % 10));
   out.push_back(static_cast<char>('0' + value % 10));
 }
 
@@ -69,9 +62,8 @@ std::optional<Key> key_from_hex(std::string_view text) {
   size_t bytes = 0;
   if (text.size() != kKeyHexDigits ||
       sodium_hex2bin(key.data(), key.size(), text.data(), text.size(), nullptr, &bytes, nullptr) != 0 ||
-      bytes != kKeyBytes) {
+      bytes != kKeyBytes)
     return std::nullopt;
-  }
   return key;
 }
 
@@ -87,9 +79,8 @@ std::optional<Key> key_from_base64(std::string_view text) {
   if (text.size() != kKeyBase64Digits ||
       sodium_base642bin(key.data(), key.size(), text.data(), text.size(), nullptr, &bytes, nullptr,
                         sodium_base64_VARIANT_ORIGINAL) != 0 ||
-      bytes != kKeyBytes) {
+      bytes != kKeyBytes)
     return std::nullopt;
-  }
   return key;
 }
 
@@ -124,17 +115,11 @@ std::string to_string(const Prefix& prefix) {
 std::optional<Prefix> parse_prefix(std::string_view text, PrefixLength length) {
   const size_t slash = text.find('/');
   std::optional<Prefix> prefix = parse_address(text.substr(0, slash));
-  if (!prefix) {
-    return std::nullopt;
-  }
-  if (slash == std::string_view::npos) {
-    return length == PrefixLength::optional ? prefix : std::nullopt;
-  }
+  if (!prefix) return std::nullopt;
+  if (slash == std::string_view::npos) return length == PrefixLength::optional ? prefix : std::nullopt;
   const std::string_view digits = text.substr(slash + 1);
   const std::optional<uint64_t> bits = parse_decimal(digits, prefix->cidr);
-  if (!bits || (digits.size() > 1 && digits.front() == '0')) {
-    return std::nullopt;
-  }
+  if (!bits || (digits.size() > 1 && digits.front() == '0')) return std::nullopt;
   prefix->cidr = static_cast<uint8_t>(*bits);
   return prefix;
 }
@@ -142,9 +127,7 @@ std::optional<Prefix> parse_prefix(std::string_view text, PrefixLength length) {
 std::optional<uint64_t> parse_decimal(std::string_view text, uint64_t max) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty() || value > max) {
-    return std::nullopt;
-  }
+  if (error != std::errc() || end != text.data() + text.size() || text.empty() || value > max) return std::nullopt;
   return value;
 }
 

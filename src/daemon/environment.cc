@@ -22,9 +22,7 @@ class Reader {
 
   std::optional<int> descriptor(const char* name) {
     const std::string_view value = text(name);
-    if (value.empty()) {
-      return std::nullopt;
-    }
+    if (value.empty()) return std::nullopt;
     const auto number = parse_decimal(value, INT_MAX);
     if (!number) {
       fail(name, value, "an open file descriptor's number, or unset it");
@@ -36,19 +34,14 @@ class Reader {
   // True unless the variable says off.
   bool is_on(const char* name) {
     const std::string_view value = text(name);
-    if (!value.empty() && value != "on" && value != "off") {
-      fail(name, value, "'off' or 'on' (the default)");
-    }
+    if (!value.empty() && value != "on" && value != "off") fail(name, value, "'off' or 'on' (the default)");
     return value != "off";
   }
 
   io::Engine engine(const char* name) {
     const std::string_view value = text(name);
-    for (const io::Engine engine : {io::Engine::automatic, io::Engine::epoll, io::Engine::io_uring}) {
-      if (value.empty() || value == io::engine_name(engine)) {
-        return engine;
-      }
-    }
+    for (const io::Engine engine : {io::Engine::automatic, io::Engine::epoll, io::Engine::io_uring})
+      if (value.empty() || value == io::engine_name(engine)) return engine;
     fail(name, value, "'auto' (the default), 'epoll' or 'io_uring'");
     return io::Engine::automatic;
   }
@@ -56,9 +49,7 @@ class Reader {
   std::optional<io::Endpoint> listen_address(const char* name) {
     const std::string_view value = text(name);
     io::Endpoint endpoint;
-    if (value.empty()) {
-      return std::nullopt;
-    }
+    if (value.empty()) return std::nullopt;
     if (!io::parse_endpoint(std::string(value), endpoint)) {
       fail(name, value, "a numeric address and port, 127.0.0.1:9586 or [::1]:9586");
       return std::nullopt;
@@ -67,9 +58,7 @@ class Reader {
   }
 
   void fail(const char* name, std::string_view value, std::string_view allowed) {
-    if (error_.empty()) {
-      error_ = fmt::format("environment variable {}='{}' is wrong: use {}", name, value, allowed);
-    }
+    if (error_.empty()) error_ = fmt::format("environment variable {}='{}' is wrong: use {}", name, value, allowed);
   }
 
   const std::string& error() const { return error_; }
@@ -115,9 +104,7 @@ io::Result<Environment> parse_environment(const GetVariable& get_variable) {
   environment.udp_engine = reader.engine("CULVERT_UDP_ENGINE");
   environment.metrics = reader.listen_address("CULVERT_METRICS");
   environment.aead = reader.text("CULVERT_AEAD");
-  if (!reader.error().empty()) {
-    return io::Error{0, reader.error()};
-  }
+  if (!reader.error().empty()) return io::Error{0, reader.error()};
   return environment;
 }
 

@@ -15,21 +15,21 @@
 namespace culvert::daemon {
 
 struct Environment {
-  LogLevel log_level = LogLevel::error;  // LOG_LEVEL
-  bool keep_output = false;              // LOG_LEVEL is set and not silent: a daemon keeps stdout and stderr
-  std::optional<int> tun_fd;             // WG_TUN_FD
-  std::optional<int> uapi_fd;            // WG_UAPI_FD
-  bool foreground = false;               // WG_PROCESS_FOREGROUND=1
-  bool gso = true;                       // CULVERT_GSO: UDP_SEGMENT on the outer sockets
-  bool gro = true;                       // CULVERT_GRO: UDP_GRO on the outer sockets
-  bool tun_offload = true;               // CULVERT_TUN_OFFLOAD: IFF_VNET_HDR and with it TSO, USO, checksums
-  bool tun_tso = true;                   // CULVERT_TUN_TSO: TSO alone
-  bool tun_uso = true;                   // CULVERT_TUN_USO: USO alone
-  bool tun_join = true;                  // CULVERT_TUN_JOIN: join received packets before they are written
+  LogLevel log_level = LogLevel::error;           // LOG_LEVEL
+  bool keep_output = false;                       // LOG_LEVEL is set and not silent: a daemon keeps stdout and stderr
+  std::optional<int> tun_fd;                      // WG_TUN_FD
+  std::optional<int> uapi_fd;                     // WG_UAPI_FD
+  bool foreground = false;                        // WG_PROCESS_FOREGROUND=1
+  bool gso = true;                                // CULVERT_GSO: UDP_SEGMENT on the outer sockets
+  bool gro = true;                                // CULVERT_GRO: UDP_GRO on the outer sockets
+  bool tun_offload = true;                        // CULVERT_TUN_OFFLOAD: IFF_VNET_HDR and with it TSO, USO, checksums
+  bool tun_tso = true;                            // CULVERT_TUN_TSO: TSO alone
+  bool tun_uso = true;                            // CULVERT_TUN_USO: USO alone
+  bool tun_join = true;                           // CULVERT_TUN_JOIN: join received packets before they are written
   io::Engine tun_engine = io::Engine::automatic;  // CULVERT_TUN_ENGINE: auto, epoll or io_uring
   io::Engine udp_engine = io::Engine::automatic;  // CULVERT_UDP_ENGINE: likewise
-  std::optional<io::Endpoint> metrics;  // CULVERT_METRICS=ADDR:PORT, where to serve metrics (as `remote`)
-  std::string aead;                     // CULVERT_AEAD, passed on as it is; "" when unset
+  std::optional<io::Endpoint> metrics;            // CULVERT_METRICS=ADDR:PORT, where to serve metrics (as `remote`)
+  std::string aead;                               // CULVERT_AEAD, passed on as it is; "" when unset
 
   // What deserves a line in the log although it is no error (LOG_LEVEL with a word nobody knows).
   std::vector<std::string> warnings;

@@ -17,18 +17,13 @@ namespace {
 io::Status change_link(const std::string& interface_name, const std::string& action,
                        const std::function<void(nl_msg*, ifinfomsg&)>& fill) {
   io::Result<io::Fd> fd = open_rtnetlink({});
-  if (!fd) {
-    return fd.error();
-  }
+  if (!fd) return fd.error();
   ifinfomsg link{};
   link.ifi_index = static_cast<int>(::if_nametoindex(interface_name.c_str()));
-  if (link.ifi_index == 0) {
-    return io::Error{errno, action};
-  }
+  if (link.ifi_index == 0) return io::Error{errno, action};
   const NetlinkMessage request = make_request(RTM_SETLINK, 0);
-  if (request == nullptr || nlmsg_append(request.get(), &link, sizeof link, NLMSG_ALIGNTO) != 0) {
+  if (request == nullptr || nlmsg_append(request.get(), &link, sizeof link, NLMSG_ALIGNTO) != 0)
     return io::Error{ENOMEM, action};
-  }
   fill(request.get(), *static_cast<ifinfomsg*>(nlmsg_data(nlmsg_hdr(request.get()))));
   return request_rtnetlink(fd->get(), request.get(), action);
 }
@@ -43,44 +38,40 @@ NetlinkMessage make_address_request(int index, const Prefix& address) {
   NetlinkMessage request = make_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
   if (request == nullptr || nlmsg_append(request.get(), &fixed, sizeof fixed, NLMSG_ALIGNTO) != 0 ||
       nla_put(request.get(), IFA_LOCAL, bytes, address.address.data()) != 0 ||
-      nla_put(request.get(), IFA_ADDRESS, bytes, address.address.data()) != 0) {
+      nla_put(request.get(), IFA_ADDRESS, bytes, address.address.data()) != 0)
     return nullptr;
-  }
   return request;
 }
 
 }  // namespace
 
 io::Status set_link_mtu(const std::string& interface_name, uint32_t mtu_bytes) {
-  return change_link(interface_name, "set the MTU of " + interface_name + " to " + std::to_string(mtu_bytes),
-                     [mtu_bytes](nl_msg* request, ifinfomsg&) {
-                       nla_put_u32(request, IFLA_MTU, mtu_bytes);  // there is a page of room
-                     });
+  return change_link(
+      interface_name, "set the MTU of " + interface_name + " to " + std::to_string(mtu_bytes),
+      [mtu_bytes](nl_msg* request, ifinfomsg&) {
+        nla_put_u32(request, IFLA_MTU, mtu_bytes);  // there is a page of room
+      });
 }
 
 io::Status set_link_up(const std::string& interface_name) {
-  return change_link(interface_name, "bring up " + interface_name, [](nl_msg*, ifinfomsg& link) {
-    link.ifi_flags = IFF_UP;
-    link.ifi_change = IFF_UP;
-  });
+  return change_link(
+      interface_name, "bring up " + interface_name,
+      [](nl_msg*, ifinfomsg& link) {
+        link.ifi_flags = IFF_UP;
+        link.ifi_change = IFF_UP;
+      });
 }
 
 io::Status add_link_addresses(const std::string& interface_name, std::span<const Prefix> addresses) {
   io::Result<io::Fd> fd = open_rtnetlink({});
-  if (!fd) {
-    return fd.error();
-  }
+  if (!fd) return fd.error();
   const int index = static_cast<int>(::if_nametoindex(interface_name.c_str()));
-  if (index == 0) {
-    return io::Error{errno, "add addresses to " + interface_name};
-  }
+  if (index == 0) return io::Error{errno, "add addresses to " + interface_name};
   for (const Prefix& address : addresses) {
     const NetlinkMessage request = make_address_request(index, address);
-    io::Status status = request_rtnetlink(fd->get(), request.get(),
-                                          "add address " + to_string(address) + " to " + interface_name);
-    if (!status && status.error().number != EEXIST) {
-      return status;
-    }
+    io::Status status =
+        request_rtnetlink(fd->get(), request.get(), "add address " + to_string(address) + " to " + interface_name);
+    if (!status && status.error().number != EEXIST) return status;
   }
   return io::Success{};
 }

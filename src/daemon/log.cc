@@ -33,13 +33,11 @@ spdlog::level::level_enum threshold(LogLevel level) {
 
 std::shared_ptr<spdlog::logger> make_logger(LogLevel level, std::string interface_name) {
   // A '%' in an interface name is no pattern flag.
-  for (size_t at = 0; (at = interface_name.find('%', at)) != std::string::npos; at += 2) {
+  for (size_t at = 0; (at = interface_name.find('%', at)) != std::string::npos; at += 2)
     interface_name.insert(at, 1, '%');
-  }
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
   formatter->add_flag<LevelWord>('*').set_pattern("%*: (" + interface_name + ") %Y/%m/%d %H:%M:%S %v");
-  auto logger =
-      std::make_shared<spdlog::logger>("culvert", std::make_shared<spdlog::sinks::stdout_sink_mt>());
+  auto logger = std::make_shared<spdlog::logger>("culvert", std::make_shared<spdlog::sinks::stdout_sink_mt>());
   logger->set_formatter(std::move(formatter));
   logger->set_level(threshold(level));
   logger->flush_on(spdlog::level::trace);

@@ -21,17 +21,13 @@ void write_log(LogLevel level, std::string_view text);
 // Any thread. Never pass a private or preshared key.
 template <typename... Args>
 void log_error(fmt::format_string<Args...> format, Args&&... args) {
-  if (log_enabled(LogLevel::error)) {
-    write_log(LogLevel::error, fmt::format(format, std::forward<Args>(args)...));
-  }
+  if (log_enabled(LogLevel::error)) write_log(LogLevel::error, fmt::format(format, std::forward<Args>(args)...));
 }
 
 // Any thread. Appears with LOG_LEVEL=verbose as DEBUG.
 template <typename... Args>
 void log_verbose(fmt::format_string<Args...> format, Args&&... args) {
-  if (log_enabled(LogLevel::verbose)) {
-    write_log(LogLevel::verbose, fmt::format(format, std::forward<Args>(args)...));
-  }
+  if (log_enabled(LogLevel::verbose)) write_log(LogLevel::verbose, fmt::format(format, std::forward<Args>(args)...));
 }
 
 }  // namespace culvert::daemon

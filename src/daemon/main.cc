@@ -39,8 +39,7 @@ void block_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name,
-                                                     const Environment& environment) {
+io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, const Environment& environment) {
   tun::TunOptions options;
   options.vnet = environment.tun_offload;
   options.tso = environment.tun_tso;
@@ -75,8 +74,8 @@ int fail(Readiness& readiness, const std::string& what) {
   return kExitSetupFailed;
 }
 
-int serve(const CommandLine& command_line, const Environment& environment,
-          const std::optional<Config>& config, Readiness readiness) {
+int serve(const CommandLine& command_line, const Environment& environment, const std::optional<Config>& config,
+          Readiness readiness) {
   block_signals();
   auto tun = open_tun(command_line.interface_name, environment);
   if (!tun) return fail(readiness, "Failed to create TUN device: " + tun.error().text());
@@ -87,14 +86,12 @@ int serve(const CommandLine& command_line, const Environment& environment,
     if (const auto ring = io::Ring::open(); !ring)
       return fail(readiness, "Failed to have CULVERT_UDP_ENGINE=io_uring: " + ring.error().text());
 
-  auto listener =
-      environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : open_uapi_socket(name);
+  auto listener = environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : open_uapi_socket(name);
   if (!listener) return fail(readiness, "Failed to open the UAPI socket: " + listener.error().text());
   auto wakeup = io::Wakeup::open();
   if (!wakeup) return fail(readiness, wakeup.error().text());
 
-  Device device({name, environment.gso, environment.gro, environment.udp_engine, (*tun)->queue(0).engine()},
-                *wakeup);
+  Device device({name, environment.gso, environment.gro, environment.udp_engine, (*tun)->queue(0).engine()}, *wakeup);
   device.set_mtu(kDefaultMtu);
   std::vector<io::InnerQueue*> queues;
   for (size_t i = 0; i < (*tun)->queue_count(); ++i) queues.push_back(&(*tun)->queue(i));

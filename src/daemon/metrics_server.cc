@@ -59,9 +59,7 @@ io::Result<std::unique_ptr<MetricsServer>> MetricsServer::start(const io::Endpoi
   impl->port = static_cast<uint16_t>(port);
   impl->listener = std::thread([&server] { server.listen_after_bind(); });
   // stop() before it runs would be lost.
-  while (!server.is_running()) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+  while (!server.is_running()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(impl)));
 }
 

@@ -17,8 +17,7 @@ class MetricsServer {
  public:
   // Listens on `at.remote` and `at.port` (0: any free one) in the caller's network namespace, with one
   // listener thread and two workers. `render` yields the Prometheus text exposition format.
-  static io::Result<std::unique_ptr<MetricsServer>> start(const io::Endpoint& at,
-                                                          std::function<std::string()> render);
+  static io::Result<std::unique_ptr<MetricsServer>> start(const io::Endpoint& at, std::function<std::string()> render);
   // Stops and joins.
   ~MetricsServer();
   MetricsServer(const MetricsServer&) = delete;

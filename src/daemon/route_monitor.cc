@@ -20,9 +20,7 @@ constexpr std::array<int, 7> kGroups = {RTNLGRP_LINK,       RTNLGRP_IPV4_IFADDR,
 
 io::Result<RouteMonitor> RouteMonitor::open() {
   io::Result<io::Fd> fd = open_rtnetlink(kGroups);
-  if (!fd) {
-    return io::Error{fd.error().number, "watch routes: " + fd.error().context};
-  }
+  if (!fd) return io::Error{fd.error().number, "watch routes: " + fd.error().context};
   return RouteMonitor(std::move(*fd));
 }
 
@@ -32,9 +30,7 @@ bool RouteMonitor::read_changes() {
   for (;;) {
     const ssize_t count = ::recv(fd_.get(), rest_is_dropped, sizeof rest_is_dropped, MSG_DONTWAIT);
     // ENOBUFS: so many changes that the kernel dropped some.
-    if (count < 0 && errno != ENOBUFS && errno != EINTR) {
-      return changed;
-    }
+    if (count < 0 && errno != ENOBUFS && errno != EINTR) return changed;
     changed = true;
   }
 }

@@ -14,9 +14,7 @@ namespace {
 std::string quote(std::string_view value) {
   constexpr size_t kLongest = 64;
   std::string out = "'";
-  for (const char c : value.substr(0, kLongest)) {
-    out.push_back(c >= ' ' && c <= '~' ? c : '?');
-  }
+  for (const char c : value.substr(0, kLongest)) out.push_back(c >= ' ' && c <= '~' ? c : '?');
   out += value.size() > kLongest ? "...'" : "'";
   return out;
 }
@@ -34,14 +32,11 @@ constexpr const char* kKeyForm = "a key is 64 hexadecimal digits";
 UapiSetParser::Progress UapiSetParser::feed_line(std::string_view line) {
   if (!finished_) {
     ++line_number_;
-    if (!line.empty() && line.back() == '\r') {
-      line.remove_suffix(1);
-    }
-    if (line.empty()) {
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+    if (line.empty())
       finish();
-    } else {
+    else
       apply_line(line);
-    }
   }
   return finished_ ? Progress::finished : Progress::more;
 }
@@ -55,8 +50,7 @@ void UapiSetParser::finish() {
 
 void UapiSetParser::fail_line_too_long() {
   ++line_number_;
-  fail(UapiError::io,
-       fmt::format("the line is longer than {} bytes; write one key=value per line", kMaxUapiLineBytes));
+  fail(UapiError::io, fmt::format("the line is longer than {} bytes; write one key=value per line", kMaxUapiLineBytes));
 }
 
 void UapiSetParser::apply_line(std::string_view line) {
@@ -87,11 +81,10 @@ void UapiSetParser::apply_device_line(std::string_view key, std::string_view val
       fail(UapiError::invalid, fmt::format("private_key is no key; {}", kKeyForm));
     }
   } else if (key == "listen_port") {
-    if (const auto port = parse_decimal(value, UINT16_MAX)) {
+    if (const auto port = parse_decimal(value, UINT16_MAX))
       check(target_.set_listen_port(static_cast<uint16_t>(*port)), UapiError::port_in_use, key, value);
-    } else {
+    else
       fail(UapiError::invalid, fmt::format("listen_port={} is no port; use 0 (any) to 65535", quote(value)));
-    }
   } else if (key == "fwmark") {
     if (const auto mark = parse_decimal(value, UINT32_MAX)) {
       check(target_.set_fwmark(static_cast<uint32_t>(*mark)), UapiError::port_in_use, key, value);
@@ -100,16 +93,14 @@ void UapiSetParser::apply_device_line(std::string_view key, std::string_view val
            fmt::format("fwmark={} is no mark; use a decimal number, 0 (off) to 4294967295", quote(value)));
     }
   } else if (key == "replace_peers") {
-    if (value == "true") {
+    if (value == "true")
       check(target_.remove_all_peers(), UapiError::unknown, key, value);
-    } else {
+    else
       fail(UapiError::invalid, fmt::format("replace_peers={}: only 'true' is allowed", quote(value)));
-    }
   } else {
-    fail(UapiError::invalid,
-         fmt::format("{} is no device key; peer keys need a public_key line first, device "
-                     "keys are private_key, listen_port, fwmark, replace_peers",
-                     quote(key)));
+    fail(UapiError::invalid, fmt::format("{} is no device key; peer keys need a public_key line first, device "
+                                         "keys are private_key, listen_port, fwmark, replace_peers",
+                                         quote(key)));
   }
 }
 
@@ -123,8 +114,7 @@ void UapiSetParser::select_peer(std::string_view value) {
   PeerOrigin origin = PeerOrigin::existing;
   const int number = target_.select_peer(*public_key, origin);
   if (number != 0) {
-    fail(UapiError::invalid,
-         fmt::format("cannot create peer {}: {}", short_name(*public_key), std::strerror(number)));
+    fail(UapiError::invalid, fmt::format("cannot create peer {}: {}", short_name(*public_key), std::strerror(number)));
     return;
   }
   peer_ = *public_key;
@@ -158,16 +148,12 @@ void UapiSetParser::apply_peer_line(std::string_view key, std::string_view value
     const auto seconds = parse_decimal(value, UINT16_MAX);
     if (!seconds) {
       fail(UapiError::invalid,
-           fmt::format("persistent_keepalive_interval={} is none; use 0 (off) to 65535 seconds",
-                       quote(value)));
+           fmt::format("persistent_keepalive_interval={} is none; use 0 (off) to 65535 seconds", quote(value)));
     } else if (apply) {
-      check(target_.set_persistent_keepalive(peer_, static_cast<uint16_t>(*seconds)), UapiError::unknown, key,
-            value);
+      check(target_.set_persistent_keepalive(peer_, static_cast<uint16_t>(*seconds)), UapiError::unknown, key, value);
     }
   } else if (key == "protocol_version") {
-    if (value != "1") {
-      fail(UapiError::invalid, fmt::format("protocol_version={}: only 1 exists", quote(value)));
-    }
+    if (value != "1") fail(UapiError::invalid, fmt::format("protocol_version={}: only 1 exists", quote(value)));
   } else {
     fail(UapiError::invalid,
          fmt::format("{} is no peer key; device keys come before the first public_key line", quote(key)));
@@ -194,9 +180,7 @@ void UapiSetParser::apply_peer_switch(std::string_view key, std::string_view val
 void UapiSetParser::apply_allowed_ip(std::string_view value) {
   std::string_view text = value;
   const bool remove = !text.empty() && text.front() == '-';
-  if (remove) {
-    text.remove_prefix(1);
-  }
+  if (remove) text.remove_prefix(1);
   const auto prefix = parse_prefix(text, PrefixLength::required);
   if (!prefix) {
     fail(UapiError::invalid,
@@ -205,16 +189,14 @@ void UapiSetParser::apply_allowed_ip(std::string_view value) {
     return;
   }
   if (section_ == Section::peer) {
-    const int number = remove ? target_.remove_allowed_ip(peer_, masked(*prefix))
-                              : target_.add_allowed_ip(peer_, masked(*prefix));
+    const int number =
+        remove ? target_.remove_allowed_ip(peer_, masked(*prefix)) : target_.add_allowed_ip(peer_, masked(*prefix));
     check(number, UapiError::unknown, "allowed_ip", value);
   }
 }
 
 void UapiSetParser::leave_peer() {
-  if (section_ == Section::peer) {
-    target_.finish_peer(peer_);
-  }
+  if (section_ == Section::peer) target_.finish_peer(peer_);
 }
 
 void UapiSetParser::end() {
@@ -223,19 +205,15 @@ void UapiSetParser::end() {
 }
 
 void UapiSetParser::fail(UapiError error, std::string text) {
-  if (finished_) {
-    return;
-  }
+  if (finished_) return;
   error_ = error;
-  error_text_ = fmt::format("UAPI set, line {}: {} (errno={}; earlier lines stay applied)", line_number_,
-                            text, static_cast<int>(error));
+  error_text_ = fmt::format("UAPI set, line {}: {} (errno={}; earlier lines stay applied)", line_number_, text,
+                            static_cast<int>(error));
   end();
 }
 
 void UapiSetParser::check(int number, UapiError error, std::string_view key, std::string_view value) {
-  if (number != 0) {
-    fail(error, fmt::format("the device refuses {}={}: {}", key, quote(value), std::strerror(number)));
-  }
+  if (number != 0) fail(error, fmt::format("the device refuses {}={}: {}", key, quote(value), std::strerror(number)));
 }
 
 namespace {
@@ -255,9 +233,7 @@ void append_peer(std::string& out, const PeerState& peer) {
   append_key_line(out, "public_key", peer.public_key);
   append_key_line(out, "preshared_key", peer.preshared_key);
   out += "protocol_version=1\n";
-  if (peer.endpoint) {
-    fmt::format_to(std::back_inserter(out), "endpoint={}\n", io::to_string(*peer.endpoint));
-  }
+  if (peer.endpoint) fmt::format_to(std::back_inserter(out), "endpoint={}\n", io::to_string(*peer.endpoint));
   append_number_line(out, "last_handshake_time_sec", peer.last_handshake_seconds);
   append_number_line(out, "last_handshake_time_nsec", peer.last_handshake_nanoseconds);
   append_number_line(out, "tx_bytes", peer.sent_bytes);
@@ -276,23 +252,14 @@ std::string print_get(const DeviceState& state) {
   constexpr size_t kUsualPeerBytes = 400;
   constexpr size_t kUsualAllowedIpBytes = 34;
   size_t expected_bytes = kUsualPeerBytes;
-  for (const PeerState& peer : state.peers) {
+  for (const PeerState& peer : state.peers)
     expected_bytes += kUsualPeerBytes + kUsualAllowedIpBytes * peer.allowed_ips.size();
-  }
   std::string out;
   out.reserve(expected_bytes);
-  if (!is_zero(state.private_key)) {
-    append_key_line(out, "private_key", state.private_key);
-  }
-  if (state.listen_port != 0) {
-    append_number_line(out, "listen_port", state.listen_port);
-  }
-  if (state.fwmark != 0) {
-    append_number_line(out, "fwmark", state.fwmark);
-  }
-  for (const PeerState& peer : state.peers) {
-    append_peer(out, peer);
-  }
+  if (!is_zero(state.private_key)) append_key_line(out, "private_key", state.private_key);
+  if (state.listen_port != 0) append_number_line(out, "listen_port", state.listen_port);
+  if (state.fwmark != 0) append_number_line(out, "fwmark", state.fwmark);
+  for (const PeerState& peer : state.peers) append_peer(out, peer);
   return out;
 }
 

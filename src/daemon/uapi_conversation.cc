@@ -26,9 +26,7 @@ size_t UapiConversation::take(std::string_view input) {
 
 void UapiConversation::take_end(std::string_view rest) {
   if (parser_) {
-    if (!rest.empty()) {
-      parser_->feed_line(rest);
-    }
+    if (!rest.empty()) parser_->feed_line(rest);
     parser_->finish();
     finish_set();
   }
@@ -55,17 +53,14 @@ void UapiConversation::take_line(std::string_view line) {
       }
       break;
     case Expects::set_line:
-      if (parser_->feed_line(line) == UapiSetParser::Progress::finished) {
-        finish_set();
-      }
+      if (parser_->feed_line(line) == UapiSetParser::Progress::finished) finish_set();
       break;
     case Expects::end_of_error:
       // A client that has read the error may not send the rest of its `set`.
-      if (line.empty()) {
+      if (line.empty())
         expects_ = Expects::operation;
-      } else if (line == "set=1" || line == "get=1") {
+      else if (line == "set=1" || line == "get=1")
         take_operation(line);
-      }
       break;
   }
 }
@@ -101,9 +96,7 @@ void UapiConversation::finish_set() {
 }
 
 void UapiConversation::reply(UapiError error, const std::string& text) {
-  if (error != UapiError::none) {
-    handler_->on_error(text);
-  }
+  if (error != UapiError::none) handler_->on_error(text);
   reply_ += fmt::format("errno={}\n\n", static_cast<int>(error));
 }
 

@@ -32,8 +32,7 @@ constexpr uint64_t kFirstConnectionTag = 2;
 
 // One client. Invariant: while `output` waits, nothing is read from it.
 struct Connection {
-  Connection(int number, uint64_t tag_in, UapiHandler& handler)
-      : fd(number), tag(tag_in), conversation(handler) {}
+  Connection(int number, uint64_t tag_in, UapiHandler& handler) : fd(number), tag(tag_in), conversation(handler) {}
 
   size_t pending_bytes() const { return output.size() - output_sent; }
   bool has_line() const { return input.find('\n') != std::string::npos; }
@@ -88,9 +87,8 @@ struct UapiServer::Impl {
 
 io::Status UapiServer::Impl::start() {
   if (::fcntl(listener.get(), F_SETFL, ::fcntl(listener.get(), F_GETFL) | O_NONBLOCK) < 0 ||
-      ::fcntl(listener.get(), F_SETFD, FD_CLOEXEC) < 0) {
+      ::fcntl(listener.get(), F_SETFD, FD_CLOEXEC) < 0)
     return io::Error{errno, "UAPI socket: descriptor " + std::to_string(listener.get())};
-  }
   int listening = 0;
   socklen_t length = sizeof listening;
   if (::getsockopt(listener.get(), SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0 || listening == 0) {
@@ -98,9 +96,7 @@ io::Status UapiServer::Impl::start() {
                      "UAPI socket: descriptor " + std::to_string(listener.get()) + " is no listening socket"};
   }
   spare.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (io::Status status = poller.add(listener.get(), kListenerTag); !status) {
-    return status;
-  }
+  if (io::Status status = poller.add(listener.get(), kListenerTag); !status) return status;
   if (path.empty()) path = uapi_socket_path(listener.get());
   if (path.empty() || ::lstat(path.c_str(), &file) != 0) {
     path.clear();
@@ -109,17 +105,14 @@ io::Status UapiServer::Impl::start() {
   watch.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   // The bound socket keeps the inode alive, so that a deletion shows as a change of the link count:
   // IN_ATTRIB.
-  if (!watch ||
-      ::inotify_add_watch(watch.get(), path.c_str(), IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) < 0) {
+  if (!watch || ::inotify_add_watch(watch.get(), path.c_str(), IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) < 0)
     return io::Error{errno, "watch the UAPI socket " + path};
-  }
   return poller.add(watch.get(), kWatchTag);
 }
 
 bool UapiServer::Impl::file_is_ours() const {
   struct stat now {};
-  return !path.empty() && ::lstat(path.c_str(), &now) == 0 && now.st_ino == file.st_ino &&
-         now.st_dev == file.st_dev;
+  return !path.empty() && ::lstat(path.c_str(), &now) == 0 && now.st_ino == file.st_ino && now.st_dev == file.st_dev;
 }
 
 bool UapiServer::Impl::socket_file_gone() {
@@ -158,17 +151,13 @@ void UapiServer::Impl::add_client(int fd) {
     close(connections.begin());
   }
   const Connection& connection = connections.emplace_back(fd, next_tag++, handler);
-  if (!poller.add(fd, connection.tag)) {
-    connections.pop_back();
-  }
+  if (!poller.add(fd, connection.tag)) connections.pop_back();
 }
 
 void UapiServer::Impl::serve(uint64_t tag) {
   const auto at = std::find_if(connections.begin(), connections.end(),
                                [tag](const Connection& connection) { return connection.tag == tag; });
-  if (at == connections.end()) {
-    return;  // evicted by an event of the same round
-  }
+  if (at == connections.end()) return;  // evicted by an event of the same round
   Connection& connection = *at;
   bool alive = send_output(connection);
   // Whoever still has output has had its turn: one reply for each connection at a time.
@@ -210,9 +199,7 @@ bool UapiServer::Impl::send_output(Connection& connection) {
   while (connection.pending_bytes() > 0) {
     const ssize_t sent = ::send(connection.fd.get(), connection.output.data() + connection.output_sent,
                                 connection.pending_bytes(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent < 0) {
-      return errno == EAGAIN || errno == EINTR;
-    }
+    if (sent < 0) return errno == EAGAIN || errno == EINTR;
     connection.output_sent += static_cast<size_t>(sent);
     touch(connection);
   }
@@ -226,13 +213,10 @@ bool UapiServer::Impl::send_output(Connection& connection) {
 bool UapiServer::Impl::receive_input(Connection& connection) {
   const size_t kept = connection.input.size();
   connection.input.resize(kReadBytes);
-  const ssize_t count =
-      ::recv(connection.fd.get(), connection.input.data() + kept, kReadBytes - kept, MSG_DONTWAIT);
+  const ssize_t count = ::recv(connection.fd.get(), connection.input.data() + kept, kReadBytes - kept, MSG_DONTWAIT);
   const int number = errno;
   connection.input.resize(kept + static_cast<size_t>(std::max<ssize_t>(count, 0)));
-  if (count > 0) {
-    touch(connection);
-  }
+  if (count > 0) touch(connection);
   connection.input_ended = count == 0;
   return count >= 0 || number == EAGAIN || number == EINTR;
 }
@@ -240,9 +224,8 @@ bool UapiServer::Impl::receive_input(Connection& connection) {
 void UapiServer::Impl::update_interest(Connection& connection) {
   const bool has_work = !connection.output.empty() || connection.has_line() || connection.input_ended;
   const uint32_t interest = has_work ? io::Poller::kWrite : io::Poller::kRead;
-  if (interest != connection.interest && poller.modify(connection.fd.get(), connection.tag, interest)) {
+  if (interest != connection.interest && poller.modify(connection.fd.get(), connection.tag, interest))
     connection.interest = interest;
-  }
 }
 
 // A `set` that was under way ends here. Closing the descriptor takes it out of the poller.
@@ -255,9 +238,7 @@ void UapiServer::Impl::close(Iterator connection) {
 
 void UapiServer::Impl::bound_pending_bytes(const Connection& newest) {
   size_t total = 0;
-  for (const Connection& connection : connections) {
-    total += connection.pending_bytes();
-  }
+  for (const Connection& connection : connections) total += connection.pending_bytes();
   for (auto at = connections.begin(); at != connections.end() && total > kMaxPendingReplyBytes;) {
     const auto next = std::next(at);
     if (at->pending_bytes() > 0 && &*at != &newest) {
@@ -272,25 +253,17 @@ void UapiServer::Impl::bound_pending_bytes(const Connection& newest) {
 UapiServer::UapiServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 UapiServer::~UapiServer() {
-  while (!impl_->connections.empty()) {
-    impl_->close(impl_->connections.begin());
-  }
-  if (impl_->file_is_ours()) {
-    ::unlink(impl_->path.c_str());
-  }
+  while (!impl_->connections.empty()) impl_->close(impl_->connections.begin());
+  if (impl_->file_is_ours()) ::unlink(impl_->path.c_str());
 }
 
 io::Result<std::unique_ptr<UapiServer>> UapiServer::open(io::Fd listener, UapiHandler& handler,
                                                          const std::string& path) {
   io::Result<io::Poller> poller = io::Poller::open();
-  if (!poller) {
-    return poller.error();
-  }
+  if (!poller) return poller.error();
   auto impl = std::make_unique<Impl>(std::move(*poller), std::move(listener), handler);
   impl->path = path;
-  if (const io::Status status = impl->start(); !status) {
-    return status.error();
-  }
+  if (const io::Status status = impl->start(); !status) return status.error();
   return std::unique_ptr<UapiServer>(new UapiServer(std::move(impl)));
 }
 
@@ -300,15 +273,13 @@ int UapiServer::fd() const {
 
 void UapiServer::handle_events() {
   std::array<io::PollEvent, kEventsAtOnce> events;
-  for (const io::PollEvent& event : impl_->poller.wait(events, std::chrono::nanoseconds(0))) {
-    if (event.tag == kListenerTag) {
+  for (const io::PollEvent& event : impl_->poller.wait(events, std::chrono::nanoseconds(0)))
+    if (event.tag == kListenerTag)
       impl_->accept_clients();
-    } else if (event.tag == kWatchTag) {
+    else if (event.tag == kWatchTag)
       socket_deleted_ = socket_deleted_ || impl_->socket_file_gone();
-    } else {
+    else
       impl_->serve(event.tag);
-    }
-  }
 }
 
 size_t UapiServer::connections() const {

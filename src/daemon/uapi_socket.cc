@@ -32,9 +32,7 @@ class UmaskScope {
 io::Result<sockaddr_un> make_address(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    return io::Error{ENAMETOOLONG, "UAPI socket " + path};
-  }
+  if (path.size() >= sizeof address.sun_path) return io::Error{ENAMETOOLONG, "UAPI socket " + path};
   std::copy(path.begin(), path.end(), address.sun_path);
   return address;
 }
@@ -53,13 +51,11 @@ bool is_alive(const sockaddr_un& address) {
 io::Status check_free(const std::string& path, const sockaddr_un& address) {
   struct stat file {};
   if (::lstat(path.c_str(), &file) != 0) return io::Success{};
-  if (!S_ISSOCK(file.st_mode)) {
+  if (!S_ISSOCK(file.st_mode))
     return io::Error{EEXIST, "UAPI socket " + path + ": something else has that name; remove it"};
-  }
   if (is_alive(address)) {
-    return io::Error{
-        EADDRINUSE,
-        "UAPI socket " + path + ": another daemon serves this interface; stop it or choose another name"};
+    return io::Error{EADDRINUSE,
+                     "UAPI socket " + path + ": another daemon serves this interface; stop it or choose another name"};
   }
   return io::Success{};
 }
@@ -84,9 +80,7 @@ io::Result<io::Fd> open_uapi_socket(const std::string& interface_name, const std
     const UmaskScope scope(022);
     std::error_code error;
     std::filesystem::create_directories(directory, error);
-    if (error) {
-      return io::Error{error.value(), "create the UAPI directory " + directory};
-    }
+    if (error) return io::Error{error.value(), "create the UAPI directory " + directory};
   }
   const std::string path = uapi_socket_file(interface_name, directory);
   const io::Result<sockaddr_un> address = make_address(path);
@@ -98,8 +92,7 @@ io::Result<io::Fd> open_uapi_socket(const std::string& interface_name, const std
   const std::string unfinished = directory + "/." + interface_name + "." + std::to_string(::getpid());
   ::unlink(unfinished.c_str());
   io::Result<io::Fd> fd = listen_on(unfinished);
-  if (fd && ::rename(unfinished.c_str(), path.c_str()) != 0)
-    fd = io::Error{errno, "name the UAPI socket " + path};
+  if (fd && ::rename(unfinished.c_str(), path.c_str()) != 0) fd = io::Error{errno, "name the UAPI socket " + path};
   if (!fd) ::unlink(unfinished.c_str());
   return fd;
 }
@@ -111,12 +104,10 @@ std::string uapi_socket_file(const std::string& interface_name, const std::strin
 std::string uapi_socket_path(int listen_fd) {
   sockaddr_un address{};
   socklen_t length = sizeof address;
-  if (::getsockname(listen_fd, reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
-      address.sun_family != AF_UNIX || length <= offsetof(sockaddr_un, sun_path)) {
+  if (::getsockname(listen_fd, reinterpret_cast<sockaddr*>(&address), &length) != 0 || address.sun_family != AF_UNIX ||
+      length <= offsetof(sockaddr_un, sun_path))
     return "";
-  }
-  const std::string path(address.sun_path,
-                         ::strnlen(address.sun_path, length - offsetof(sockaddr_un, sun_path)));
+  const std::string path(address.sun_path, ::strnlen(address.sun_path, length - offsetof(sockaddr_un, sun_path)));
   return path.empty() ? "" : std::filesystem::absolute(path).string();
 }
 

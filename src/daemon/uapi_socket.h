@@ -14,12 +14,10 @@ inline constexpr const char* kUapiDirectory = "/var/run/wireguard";
 // a socket is there already: alive is an error (EADDRINUSE), dead is replaced; a file of another kind is an error
 // (EEXIST). The file never refuses: whoever finds it can connect. Yields a listening, non-blocking, close-on-exec descriptor. Changes the umask for a
 // moment: call it before threads start.
-io::Result<io::Fd> open_uapi_socket(const std::string& interface_name,
-                                    const std::string& directory = kUapiDirectory);
+io::Result<io::Fd> open_uapi_socket(const std::string& interface_name, const std::string& directory = kUapiDirectory);
 
 // Where open_uapi_socket() puts the file.
-std::string uapi_socket_file(const std::string& interface_name,
-                             const std::string& directory = kUapiDirectory);
+std::string uapi_socket_file(const std::string& interface_name, const std::string& directory = kUapiDirectory);
 
 // The absolute path that a listening socket was bound to; "" if it has none (not AF_UNIX, unnamed, abstract).
 std::string uapi_socket_path(int listen_fd);

@@ -5,8 +5,7 @@
 
 namespace culvert::pipeline {
 
-inline constexpr uint8_t kEcnMask = 3, kEcnNotCapable = 0, kEcnCapable1 = 1, kEcnCapable0 = 2,
-                         kEcnCongestion = 3;
+inline constexpr uint8_t kEcnMask = 3, kEcnNotCapable = 0, kEcnCapable1 = 1, kEcnCapable0 = 2, kEcnCongestion = 3;
 
 // The traffic class (TOS) byte of an IP packet of either version.
 inline uint8_t traffic_class(const uint8_t* packet) {

@@ -91,8 +91,7 @@ void Inbound::receive_transport_data(std::span<uint8_t> datagram, const io::Inco
   pending_.push_back({keypair, &train});
 }
 
-void Inbound::receive_handshake(std::span<const uint8_t> datagram, const io::IncomingTrain& train,
-                                bool has_mac1) {
+void Inbound::receive_handshake(std::span<const uint8_t> datagram, const io::IncomingTrain& train, bool has_mac1) {
   if (mac1_key_ == nullptr || (has_mac1 && !mac1_key_->verify(datagram))) {
     stats_.drop(DropReason::invalid_mac1);
     return;

@@ -44,8 +44,7 @@ class Inbound {
   };
 
   void classify(const io::IncomingTrain& train, io::InnerQueue& inner, protocol::Instant now);
-  void receive_transport_data(std::span<uint8_t> datagram, const io::IncomingTrain& train,
-                              protocol::Instant now);
+  void receive_transport_data(std::span<uint8_t> datagram, const io::IncomingTrain& train, protocol::Instant now);
   void receive_handshake(std::span<const uint8_t> datagram, const io::IncomingTrain& train, bool has_mac1);
   void finish_batch(io::InnerQueue& inner, protocol::Instant now);
   void admit_run(size_t first, size_t last, const io::InnerOffloads& offloads, protocol::Instant now);

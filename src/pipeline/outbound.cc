@@ -44,8 +44,7 @@ Outbound::Outbound(const Published& published, Mailbox& mailbox, WorkerStats& st
   to_seal_.reserve(kSealBatch);
 }
 
-io::ReadOutcome Outbound::run(io::InnerQueue& inner, io::OuterQueue* outer, protocol::Instant now,
-                              size_t& read) {
+io::ReadOutcome Outbound::run(io::InnerQueue& inner, io::OuterQueue* outer, protocol::Instant now, size_t& read) {
   read = 0;
   const io::ReadOutcome outcome = inner.read_batch(batch_, read);
   if (read == 0) return outcome;
@@ -54,8 +53,7 @@ io::ReadOutcome Outbound::run(io::InnerQueue& inner, io::OuterQueue* outer, prot
   return outcome;
 }
 
-void Outbound::flush_staged(PeerPath& path, io::InnerQueue& inner, io::OuterQueue* outer,
-                            protocol::Instant now) {
+void Outbound::flush_staged(PeerPath& path, io::InnerQueue& inner, io::OuterQueue* outer, protocol::Instant now) {
   if (outer == nullptr) return;
   const std::vector<StagedPacket> staged = staging_.take(path);
   std::array<io::Superpacket, kBatchPackets> batch;
@@ -153,8 +151,7 @@ const io::Endpoint& Outbound::endpoint_of(PeerPath& path) {
   return endpoint_;
 }
 
-protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpacket& packet,
-                                              protocol::Instant now) {
+protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpacket& packet, protocol::Instant now) {
   const auto usable = [&]() -> protocol::Keypair* {
     protocol::Keypair* const keypair = path.keypairs.to_send_with();
     return keypair != nullptr && keypair->usable_for_sending(now) ? keypair : nullptr;
@@ -187,8 +184,7 @@ void Outbound::refill_unreachable_budget(protocol::Instant now) {
   const int64_t earned = (now - unreachable_refilled_) / kPerAnswer;
   if (earned <= 0) return;
   unreachable_refilled_ = now;
-  unreachable_budget_ =
-      static_cast<uint32_t>(std::min<int64_t>(kUnreachableBurst, unreachable_budget_ + earned));
+  unreachable_budget_ = static_cast<uint32_t>(std::min<int64_t>(kUnreachableBurst, unreachable_budget_ + earned));
 }
 
 void Outbound::emit_run(std::span<const Routed> run, io::OuterQueue& outer, protocol::Instant now) {

@@ -12,9 +12,7 @@ namespace culvert::pipeline {
 // A counter with one writer; any thread reads it. Relaxed: it orders nothing.
 class Counter {
  public:
-  void add(uint64_t n) {
-    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-  }
+  void add(uint64_t n) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
   uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 
  private:

@@ -34,8 +34,7 @@ bool v4_may_be_answered(std::span<const uint8_t> packet) {
   const uint8_t* const source = &packet[12];
   const uint8_t* const destination = &packet[16];
   const bool later_fragment = ((packet[6] & 0x1f) | packet[7]) != 0;
-  if (later_fragment || source[0] == 0 || source[0] == 127 || source[0] >= 224 || destination[0] >= 224)
-    return false;
+  if (later_fragment || source[0] == 0 || source[0] == 127 || source[0] >= 224 || destination[0] >= 224) return false;
   return !(packet[9] == kIcmpv4 && (packet.size() <= header || is_icmpv4_error(packet[header])));
 }
 

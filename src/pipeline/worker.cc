@@ -52,8 +52,7 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
   if (!wakeup) return wakeup.error();
   if (const auto added = poller->add(wakeup->fd(), kTagWakeup); !added) return added.error();
   if (const auto added = poller->add(inner.poll_fd(), kTagInner); !added) return added.error();
-  std::unique_ptr<Worker> worker(
-      new Worker(published, control, inner, clock, std::move(*poller), std::move(*wakeup)));
+  std::unique_ptr<Worker> worker(new Worker(published, control, inner, clock, std::move(*poller), std::move(*wakeup)));
   try {
     worker->thread_ = std::thread([self = worker.get()] { self->loop(); });
   } catch (const std::system_error& error) {
@@ -62,8 +61,8 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
   return worker;
 }
 
-Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerQueue& inner,
-               BootClockReader clock, io::Poller poller, io::Wakeup wakeup)
+Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerQueue& inner, BootClockReader clock,
+               io::Poller poller, io::Wakeup wakeup)
     : published_(published),
       control_(control),
       clock_(clock),

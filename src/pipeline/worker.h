@@ -40,8 +40,7 @@ class Worker {
   // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
   // All three outlive the worker. `clock` is called on its thread. Errors: EMFILE, ENFILE, EAGAIN.
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
-                                                   io::InnerQueue& inner,
-                                                   BootClockReader clock = read_boot_clock);
+                                                   io::InnerQueue& inner, BootClockReader clock = read_boot_clock);
 
   // Ends the thread; staged packets are dropped.
   ~Worker();

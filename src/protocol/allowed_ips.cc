@@ -22,9 +22,7 @@ AddressBits<kWords> load(const uint8_t* address) {
 template <size_t kWords>
 Prefix to_prefix(const AddressBits<kWords>& bits, uint8_t cidr) {
   Prefix prefix{.address = {}, .version = kWords == 1 ? IpVersion::v4 : IpVersion::v6, .cidr = cidr};
-  for (size_t i = 0; i < 4 * kWords; ++i) {
-    prefix.address[i] = static_cast<uint8_t>(bits[i / 4] >> (24 - 8 * (i % 4)));
-  }
+  for (size_t i = 0; i < 4 * kWords; ++i) prefix.address[i] = static_cast<uint8_t>(bits[i / 4] >> (24 - 8 * (i % 4)));
   return prefix;
 }
 
@@ -94,11 +92,10 @@ void PrefixTrie<kWords>::insert(Bits bits, uint8_t cidr, uint32_t value, std::ve
   const uint32_t below = at(place);
   if (below != kNone && nodes_[below].cidr() == cidr && nodes_[below].bits == bits) {
     const uint32_t old = nodes_[below].value();
-    if (old == kNoValue) {
+    if (old == kNoValue)
       ++size_;
-    } else {
+    else
       unlink(below, lists[old]);
-    }
     nodes_[below].set_value(value);
     link(below, lists[value]);
     return;
@@ -130,18 +127,14 @@ bool PrefixTrie<kWords>::remove(Bits bits, uint8_t cidr, uint32_t value, std::ve
   Place above;
   const Place place = descend(bits, cidr, &above);
   const uint32_t n = at(place);
-  if (n == kNone || nodes_[n].cidr() != cidr || nodes_[n].bits != bits || nodes_[n].value() != value) {
-    return false;
-  }
+  if (n == kNone || nodes_[n].cidr() != cidr || nodes_[n].bits != bits || nodes_[n].value() != value) return false;
   unlink(n, lists[value]);
   nodes_[n].set_value(kNoValue);
   --size_;
 
   // Invariant 2: nothing but branches may do without a value.
   if (!collapse(place)) return true;
-  if (at(place) == kNone && place.parent != kNone && nodes_[place.parent].value() == kNoValue) {
-    collapse(above);
-  }
+  if (at(place) == kNone && place.parent != kNone && nodes_[place.parent].value() == kNoValue) collapse(above);
   return true;
 }
 
@@ -158,9 +151,8 @@ bool PrefixTrie<kWords>::collapse(const Place& place) {
 
 template <size_t kWords>
 void PrefixTrie<kWords>::remove_all(uint32_t value, std::vector<List>& lists) {
-  for (uint32_t n = lists[value].head; n != kNone; n = lists[value].head) {
+  for (uint32_t n = lists[value].head; n != kNone; n = lists[value].head)
     remove(nodes_[n].bits, nodes_[n].cidr(), value, lists);
-  }
   // An empty table needs no memory; a table that shrank keeps what it had for the next prefixes.
   if (size_ == 0) *this = PrefixTrie();
 }
@@ -206,20 +198,18 @@ bool AllowedIps::insert(const Prefix& prefix, PeerHandle peer) {
   if (!is_valid(prefix)) return false;
   assert(peer != nullptr);
   const uint32_t value = make_value(peer);
-  if (prefix.version == IpVersion::v4) {
+  if (prefix.version == IpVersion::v4)
     v4_.insert(load<1>(prefix.address.data()), prefix.cidr, value, lists4_);
-  } else {
+  else
     v6_.insert(load<4>(prefix.address.data()), prefix.cidr, value, lists6_);
-  }
   return true;
 }
 
 bool AllowedIps::remove(const Prefix& prefix, PeerHandle peer) {
   const auto entry = values_.find(peer);
   if (entry == values_.end() || !is_valid(prefix)) return false;
-  if (prefix.version == IpVersion::v4) {
+  if (prefix.version == IpVersion::v4)
     return v4_.remove(load<1>(prefix.address.data()), prefix.cidr, entry->second, lists4_);
-  }
   return v6_.remove(load<4>(prefix.address.data()), prefix.cidr, entry->second, lists6_);
 }
 

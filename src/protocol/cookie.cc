@@ -15,8 +15,7 @@ constexpr std::string_view kCookieLabel = "cookie--";
 
 // Hash(label || public key).
 crypto::Hash derive_key(std::string_view label, const PublicKey& key) {
-  return crypto::blake2s(
-      {std::span(reinterpret_cast<const uint8_t*>(label.data()), label.size()), key.bytes});
+  return crypto::blake2s({std::span(reinterpret_cast<const uint8_t*>(label.data()), label.size()), key.bytes});
 }
 
 // mac1 covers what stands before both macs, mac2 what stands before itself.
@@ -49,15 +48,12 @@ Mac Mac1Key::compute(std::span<const uint8_t> message) const {
 }
 
 bool Mac1Key::verify(std::span<const uint8_t> message) const {
-  return message.size() >= sizeof(Macs) &&
-         crypto::equal_constant_time(macs_of(message).mac1, compute(message));
+  return message.size() >= sizeof(Macs) && crypto::equal_constant_time(macs_of(message).mac1, compute(message));
 }
 
-CookieChecker::CookieChecker(const PublicKey& ours)
-    : mac1_key_(ours), cookie_key_(derive_key(kCookieLabel, ours)) {}
+CookieChecker::CookieChecker(const PublicKey& ours) : mac1_key_(ours), cookie_key_(derive_key(kCookieLabel, ours)) {}
 
-MacVerdict CookieChecker::validate(std::span<const uint8_t> message, std::span<const uint8_t> source,
-                                   Instant now) {
+MacVerdict CookieChecker::validate(std::span<const uint8_t> message, std::span<const uint8_t> source, Instant now) {
   if (!mac1_key_.verify(message)) return MacVerdict::invalid_mac;
   const Mac expected = compute_mac2(message, make_cookie(source, now));
   return crypto::equal_constant_time(macs_of(message).mac2, expected) ? MacVerdict::valid_mac_with_cookie
@@ -71,8 +67,7 @@ void CookieChecker::create_cookie_reply(std::span<const uint8_t> message, uint32
   out.receiver_index = receiver_index;
   crypto::fill_random(out.nonce);
   const auto cookie = make_cookie(source, now);
-  crypto::xchacha20_poly1305_seal(out.encrypted_cookie, cookie_key_, out.nonce, cookie.bytes(),
-                                  macs_of(message).mac1);
+  crypto::xchacha20_poly1305_seal(out.encrypted_cookie, cookie_key_, out.nonce, cookie.bytes(), macs_of(message).mac1);
 }
 
 crypto::Secret<kCookieBytes> CookieChecker::make_cookie(std::span<const uint8_t> source, Instant now) {
@@ -108,9 +103,8 @@ bool CookieGenerator::consume_cookie_reply(const CookieReply& reply, Instant now
   if (!last_mac1_sent_) return false;
   crypto::Secret<kCookieBytes> cookie;
   if (!crypto::xchacha20_poly1305_open(cookie.bytes(), cookie_key_, reply.nonce, reply.encrypted_cookie,
-                                       *last_mac1_sent_)) {
+                                       *last_mac1_sent_))
     return false;
-  }
   cookie_ = std::move(cookie);
   cookie_born_ = now;
   last_mac1_sent_.reset();

@@ -51,12 +51,11 @@ class CookieChecker {
 
   const Mac1Key& mac1_key() const { return mac1_key_; }
 
-  [[nodiscard]] MacVerdict validate(std::span<const uint8_t> message, std::span<const uint8_t> source,
-                                    Instant now);
+  [[nodiscard]] MacVerdict validate(std::span<const uint8_t> message, std::span<const uint8_t> source, Instant now);
 
   // Makes the reply to a message whose mac1 is right. `receiver_index` is the sender index of that message.
-  void create_cookie_reply(std::span<const uint8_t> message, uint32_t receiver_index,
-                           std::span<const uint8_t> source, Instant now, CookieReply& out);
+  void create_cookie_reply(std::span<const uint8_t> message, uint32_t receiver_index, std::span<const uint8_t> source,
+                           Instant now, CookieReply& out);
 
  private:
   crypto::Secret<kCookieBytes> make_cookie(std::span<const uint8_t> source, Instant now);

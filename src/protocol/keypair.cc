@@ -31,8 +31,8 @@ bool Keypair::confirm() {
 }
 
 bool Keypair::usable_for_sending(Instant now) const {
-  return confirmed() && !sending_expired_.load(std::memory_order_relaxed) &&
-         now - created_ < kRejectAfterTime && sent() < kRejectAfterMessages;
+  return confirmed() && !sending_expired_.load(std::memory_order_relaxed) && now - created_ < kRejectAfterTime &&
+         sent() < kRejectAfterMessages;
 }
 
 bool Keypair::usable_for_receiving(Instant now) const {
@@ -45,8 +45,7 @@ bool Keypair::wants_rekey_after_send(Instant now) const {
 }
 
 bool Keypair::wants_rekey_on_receive(Instant now) const {
-  return i_am_initiator_ && !sending_expired_.load(std::memory_order_relaxed) &&
-         now - created_ >= kRekeyOnReceiveTime;
+  return i_am_initiator_ && !sending_expired_.load(std::memory_order_relaxed) && now - created_ >= kRekeyOnReceiveTime;
 }
 
 std::unique_ptr<Keypair> Keypairs::publish(std::unique_ptr<Keypair> keypair) {

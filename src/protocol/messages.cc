@@ -4,9 +4,7 @@ namespace culvert::protocol {
 
 MessageKind classify(std::span<const uint8_t> datagram) {
   if (datagram.size() < sizeof(Le32)) return MessageKind::unknown_type;
-  const auto expect = [](bool honest, MessageKind kind) {
-    return honest ? kind : MessageKind::dishonest_length;
-  };
+  const auto expect = [](bool honest, MessageKind kind) { return honest ? kind : MessageKind::dishonest_length; };
   const size_t length = datagram.size();
   switch (static_cast<MessageType>(static_cast<uint32_t>(read_message<Le32>(datagram)))) {
     case MessageType::transport_data:

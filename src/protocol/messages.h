@@ -215,17 +215,14 @@ template <class Message>
 template <class Message>
 [[nodiscard]] std::span<const uint8_t, sizeof(Message)> wire_bytes(const Message& message) {
   static_assert(std::is_trivially_copyable_v<Message> && alignof(Message) == 1);
-  return std::span<const uint8_t, sizeof(Message)>(reinterpret_cast<const uint8_t*>(&message),
-                                                   sizeof(Message));
+  return std::span<const uint8_t, sizeof(Message)>(reinterpret_cast<const uint8_t*>(&message), sizeof(Message));
 }
 
 // Bytes of a packet of `length` bytes once padded: up to a multiple of 16, but never past the MTU, unless
 // the packet is longer than that itself: then what exceeds whole MTUs is padded, as if it travelled
 // alone. An MTU of 0 sets no limit (paper section 5.4.6; kernel: calculate_skb_padding).
 [[nodiscard]] constexpr size_t padded_length(size_t length, size_t mtu) {
-  const auto align = [](size_t n) {
-    return (n + kPaddingMultiple - 1) / kPaddingMultiple * kPaddingMultiple;
-  };
+  const auto align = [](size_t n) { return (n + kPaddingMultiple - 1) / kPaddingMultiple * kPaddingMultiple; };
   if (mtu == 0) return align(length);
   const size_t last_unit = length > mtu ? length % mtu : length;
   return length - last_unit + std::min(mtu, align(last_unit));

@@ -54,8 +54,7 @@ bool mix_dh(Transcript& transcript, const EphemeralKey& ours, const PublicKey& t
 }
 
 // The same with Kdf2.
-bool mix_dh_for_aead(Transcript& transcript, const EphemeralKey& ours, const PublicKey& theirs,
-                     SymmetricKey& key) {
+bool mix_dh_for_aead(Transcript& transcript, const EphemeralKey& ours, const PublicKey& theirs, SymmetricKey& key) {
   SharedSecret shared;
   if (!crypto::x25519(shared, ours, theirs.bytes)) return false;
   key = mix_key_for_aead(transcript, shared.bytes());
@@ -66,8 +65,7 @@ bool mix_dh_for_aead(Transcript& transcript, const EphemeralKey& ours, const Pub
 SymmetricKey mix_preshared_key(Transcript& transcript, const SymmetricKey& preshared_key) {
   SymmetricKey key;
   crypto::Secret<crypto::kHashBytes> temporary;
-  crypto::kdf3(transcript.chaining_key.bytes(), preshared_key.bytes(), transcript.chaining_key, temporary,
-               key);
+  crypto::kdf3(transcript.chaining_key.bytes(), preshared_key.bytes(), transcript.chaining_key, temporary, key);
   mix_hash(transcript, temporary.bytes());
   return key;
 }
@@ -99,8 +97,7 @@ void Transcript::wipe() {
   crypto::wipe(hash);
 }
 
-std::optional<OpenedInitiation> open_initiation(const StaticIdentity& identity,
-                                                const HandshakeInitiation& message) {
+std::optional<OpenedInitiation> open_initiation(const StaticIdentity& identity, const HandshakeInitiation& message) {
   if (!identity.exists()) return std::nullopt;
   OpenedInitiation opened;
   opened.transcript = Transcript::to_responder(identity.public_key());
@@ -110,9 +107,8 @@ std::optional<OpenedInitiation> open_initiation(const StaticIdentity& identity,
   SymmetricKey key;
   mix_ephemeral(opened.transcript, message.unencrypted_ephemeral);
   if (!mix_dh_for_aead(opened.transcript, identity.private_key(), opened.remote_ephemeral, key) ||
-      !decrypt_and_mix(opened.transcript, opened.remote_static.bytes, key, message.encrypted_static)) {
+      !decrypt_and_mix(opened.transcript, opened.remote_static.bytes, key, message.encrypted_static))
     return std::nullopt;
-  }
   return opened;
 }
 
@@ -126,14 +122,13 @@ bool Handshake::precompute_static_static(const StaticIdentity& identity) {
   return identity.exists() && crypto::x25519(static_static_, identity.private_key(), remote_static_.bytes);
 }
 
-bool Handshake::create_initiation(const StaticIdentity& identity, uint32_t local_index,
-                                  const Tai64n& timestamp, HandshakeInitiation& out) {
+bool Handshake::create_initiation(const StaticIdentity& identity, uint32_t local_index, const Tai64n& timestamp,
+                                  HandshakeInitiation& out) {
   return create_initiation_with(crypto::generate_x25519_private_key(), identity, local_index, timestamp, out);
 }
 
-bool Handshake::create_initiation_with(EphemeralKey ephemeral, const StaticIdentity& identity,
-                                       uint32_t local_index, const Tai64n& timestamp,
-                                       HandshakeInitiation& out) {
+bool Handshake::create_initiation_with(EphemeralKey ephemeral, const StaticIdentity& identity, uint32_t local_index,
+                                       const Tai64n& timestamp, HandshakeInitiation& out) {
   if (!identity.exists() || static_static_.is_zero()) return false;
   HandshakeInitiation message{};
   message.type = static_cast<uint32_t>(MessageType::handshake_initiation);
@@ -162,13 +157,10 @@ InitiationVerdict Handshake::consume_initiation(OpenedInitiation& opened, Instan
   Transcript transcript = opened.transcript.clone();
   const SymmetricKey key = mix_key_for_aead(transcript, static_static_.bytes());
   Tai64n timestamp;
-  if (!decrypt_and_mix(transcript, timestamp.bytes, key, opened.encrypted_timestamp)) {
-    return InitiationVerdict::bad;
-  }
+  if (!decrypt_and_mix(transcript, timestamp.bytes, key, opened.encrypted_timestamp)) return InitiationVerdict::bad;
   if (timestamp <= greatest_timestamp_) return InitiationVerdict::replayed;
-  if (last_initiation_consumed_ && now < *last_initiation_consumed_ + kInitiationInterval) {
+  if (last_initiation_consumed_ && now < *last_initiation_consumed_ + kInitiationInterval)
     return InitiationVerdict::flood;
-  }
 
   clear();
   greatest_timestamp_ = timestamp;

@@ -98,8 +98,8 @@ class Handshake {
 
   // Initiator. Fills in everything but the macs. `local_index` is the sender index under which the response
   // is looked up. False when the peer's key has no shared secret with ours. Two X25519.
-  [[nodiscard]] bool create_initiation(const StaticIdentity& identity, uint32_t local_index,
-                                       const Tai64n& timestamp, HandshakeInitiation& out);
+  [[nodiscard]] bool create_initiation(const StaticIdentity& identity, uint32_t local_index, const Tai64n& timestamp,
+                                       HandshakeInitiation& out);
   // Responder. `opened` is consumed by success; its remote_static is this peer's.
   [[nodiscard]] InitiationVerdict consume_initiation(OpenedInitiation& opened, Instant now);
   // Responder, after consume_initiation() was ok; false in any other state. Fills in everything but the macs.
@@ -126,8 +126,8 @@ class Handshake {
   [[nodiscard]] bool create_initiation_with(crypto::Secret<crypto::kX25519Bytes> ephemeral,
                                             const StaticIdentity& identity, uint32_t local_index,
                                             const Tai64n& timestamp, HandshakeInitiation& out);
-  [[nodiscard]] bool create_response_with(crypto::Secret<crypto::kX25519Bytes> ephemeral,
-                                          uint32_t local_index, HandshakeResponse& out);
+  [[nodiscard]] bool create_response_with(crypto::Secret<crypto::kX25519Bytes> ephemeral, uint32_t local_index,
+                                          HandshakeResponse& out);
 
  private:
   // Constant but for reconfiguration.

@@ -38,9 +38,9 @@ RetiredKeypairs Peer::clear_keys(IndexTable& indices) {
   return retired;
 }
 
-std::optional<HandshakeInitiation> Peer::create_initiation(const StaticIdentity& identity, Instant now,
-                                                           WallTime wall, Duration jitter,
-                                                           IndexTable& indices, const IndexRandom& random) {
+std::optional<HandshakeInitiation> Peer::create_initiation(const StaticIdentity& identity, Instant now, WallTime wall,
+                                                           Duration jitter, IndexTable& indices,
+                                                           const IndexRandom& random) {
   if (!marks().may_initiate(now)) return std::nullopt;
   const uint32_t index = indices.insert_handshake(handle_, random);
   HandshakeInitiation message;
@@ -86,8 +86,7 @@ bool Peer::consume_response(const StaticIdentity& identity, const HandshakeRespo
   return true;
 }
 
-bool Peer::received_with(const Keypair* keypair, WallTime wall, IndexTable& indices,
-                         RetiredKeypairs& retired) {
+bool Peer::received_with(const Keypair* keypair, WallTime wall, IndexTable& indices, RetiredKeypairs& retired) {
   assert(retired.empty());
   bool became_current = false;
   retired = keypairs_.received_with(keypair, became_current);

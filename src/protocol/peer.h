@@ -60,10 +60,9 @@ class Peer {
 
   // Initiator. The initiation to send from our base port to the endpoint, with macs; counts as sent. Nothing
   // when the throttle forbids it, or no handshake can succeed. Ask timers().marks().may_initiate() for which.
-  [[nodiscard]] std::optional<HandshakeInitiation> create_initiation(const StaticIdentity& identity,
-                                                                     Instant now, WallTime wall,
-                                                                     Duration jitter, IndexTable& indices,
-                                                                     const IndexRandom& random);
+  [[nodiscard]] std::optional<HandshakeInitiation> create_initiation(const StaticIdentity& identity, Instant now,
+                                                                     WallTime wall, Duration jitter,
+                                                                     IndexTable& indices, const IndexRandom& random);
 
   // Responder. `opened` came from this peer's key. Ok moves the endpoint; create_response() follows.
   [[nodiscard]] InitiationVerdict consume_initiation(OpenedInitiation& opened, Instant now);
@@ -71,17 +70,14 @@ class Peer {
   // Responder, right after consume_initiation() was ok. The response to send, with macs. The new keypair
   // waits as next, and workers already receive with it. Nothing when the initiation's ephemeral was of low
   // order.
-  [[nodiscard]] std::optional<HandshakeResponse> create_response(Instant now, Duration jitter,
-                                                                 IndexTable& indices,
-                                                                 const IndexRandom& random,
-                                                                 RetiredKeypairs& retired);
+  [[nodiscard]] std::optional<HandshakeResponse> create_response(Instant now, Duration jitter, IndexTable& indices,
+                                                                 const IndexRandom& random, RetiredKeypairs& retired);
 
   // Initiator. The response was found by its receiver index (IndexTable::find_handshake). True: moves the
   // endpoint, the new keypair is current, and the caller sends the staged packets, or a keepalive if there
   // are none, so that the peer may use the keypair too.
-  [[nodiscard]] bool consume_response(const StaticIdentity& identity, const HandshakeResponse& message,
-                                      Instant now, WallTime wall, IndexTable& indices,
-                                      RetiredKeypairs& retired);
+  [[nodiscard]] bool consume_response(const StaticIdentity& identity, const HandshakeResponse& message, Instant now,
+                                      WallTime wall, IndexTable& indices, RetiredKeypairs& retired);
 
   // Either. The reply was found by its receiver index (IndexTable::find_peer). Never moves the endpoint.
   [[nodiscard]] bool consume_cookie_reply(const CookieReply& reply, Instant now) {

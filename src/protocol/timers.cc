@@ -29,22 +29,18 @@ bool TimerMarks::data_received(Instant now) {
     unacknowledged_since_.store(to_mark(now), std::memory_order_relaxed);
     return touch();
   }
-  if (!need_another_keepalive_.load(std::memory_order_relaxed)) {
+  if (!need_another_keepalive_.load(std::memory_order_relaxed))
     need_another_keepalive_.store(true, std::memory_order_relaxed);
-  }
   return false;
 }
 
 void TimerMarks::any_authenticated_packet_sent() {
-  if (unacknowledged_since_.load(std::memory_order_relaxed) != 0) {
+  if (unacknowledged_since_.load(std::memory_order_relaxed) != 0)
     unacknowledged_since_.store(0, std::memory_order_relaxed);
-  }
 }
 
 void TimerMarks::any_authenticated_packet_received() {
-  if (unanswered_since_.load(std::memory_order_relaxed) != 0) {
-    unanswered_since_.store(0, std::memory_order_relaxed);
-  }
+  if (unanswered_since_.load(std::memory_order_relaxed) != 0) unanswered_since_.store(0, std::memory_order_relaxed);
 }
 
 bool TimerMarks::any_authenticated_packet_traversal(Instant now) {
@@ -64,9 +60,8 @@ bool TimerMarks::want_handshake(Instant now) {
 
 bool TimerMarks::want_lastminute_handshake(Instant now) {
   if (sent_lastminute_handshake_.load(std::memory_order_relaxed) ||
-      sent_lastminute_handshake_.exchange(true, std::memory_order_relaxed)) {
+      sent_lastminute_handshake_.exchange(true, std::memory_order_relaxed))
     return false;
-  }
   return want_handshake(now);
 }
 
@@ -75,9 +70,8 @@ bool TimerMarks::may_initiate(Instant now) const {
 }
 
 void TimerMarks::forget() {
-  for (Mark* mark : {&unanswered_since_, &unacknowledged_since_, &last_traversal_, &may_initiate_from_}) {
+  for (Mark* mark : {&unanswered_since_, &unacknowledged_since_, &last_traversal_, &may_initiate_from_})
     mark->store(0, std::memory_order_relaxed);
-  }
   need_another_keepalive_.store(false, std::memory_order_relaxed);
   sent_lastminute_handshake_.store(false, std::memory_order_relaxed);
   wanted_.store(kNothing, std::memory_order_relaxed);

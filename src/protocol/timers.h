@@ -71,11 +71,11 @@ class alignas(64) TimerMarks {
   // All marks are gone and nobody watches them.
   void forget();
 
-  using Mark = std::atomic<int64_t>;  // nanoseconds of Instant; 0: none
-  Mark unanswered_since_{0};          // first data sent after the last authenticated packet received
-  Mark unacknowledged_since_{0};      // first data received after the last authenticated packet sent
-  Mark last_traversal_{0};            // or up to 10 ms earlier; unused while traversal_matters_ is false
-  Mark may_initiate_from_{0};         // set by each handshake message sent
+  using Mark = std::atomic<int64_t>;                 // nanoseconds of Instant; 0: none
+  Mark unanswered_since_{0};                         // first data sent after the last authenticated packet received
+  Mark unacknowledged_since_{0};                     // first data received after the last authenticated packet sent
+  Mark last_traversal_{0};                           // or up to 10 ms earlier; unused while traversal_matters_ is false
+  Mark may_initiate_from_{0};                        // set by each handshake message sent
   std::atomic<bool> traversal_matters_{false};       // there is a persistent keepalive
   std::atomic<bool> need_another_keepalive_{false};  // data received while unacknowledged
   std::atomic<bool> sent_lastminute_handshake_{false};
@@ -85,16 +85,15 @@ class alignas(64) TimerMarks {
 
 // What the control thread has to do for a peer now, in this order.
 struct TimerActions {
-  bool wipe_keys = false;        // forget handshake and keypairs: Peer::clear_keys()
-  bool give_up = false;          // too many attempts: drop the staged packets
-  bool clear_source = false;     // forget the endpoint's source address, it may be the cause of the trouble
-  bool send_initiation = false;  // Peer::create_initiation()
-  bool send_keepalive = false;   // passive: send one, or the staged packets if there are any
+  bool wipe_keys = false;                  // forget handshake and keypairs: Peer::clear_keys()
+  bool give_up = false;                    // too many attempts: drop the staged packets
+  bool clear_source = false;               // forget the endpoint's source address, it may be the cause of the trouble
+  bool send_initiation = false;            // Peer::create_initiation()
+  bool send_keepalive = false;             // passive: send one, or the staged packets if there are any
   bool send_persistent_keepalive = false;  // likewise
 
   bool any() const {
-    return wipe_keys || give_up || clear_source || send_initiation || send_keepalive ||
-           send_persistent_keepalive;
+    return wipe_keys || give_up || clear_source || send_initiation || send_keepalive || send_persistent_keepalive;
   }
   bool operator==(const TimerActions&) const = default;
 };

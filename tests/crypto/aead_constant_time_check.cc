@@ -61,8 +61,8 @@ bool run_case(const Engine& engine, const Case& test) {
     uint8_t nonce[12] = {};
     std::memcpy(nonce + 4, &i, 8);
     Bytes& reference = expected.emplace_back(length + kAeadTagBytes);
-    crypto_aead_chacha20poly1305_ietf_encrypt(reference.data(), nullptr, text.data(), length, nullptr, 0,
-                                              nullptr, nonce, keys[i % keys.size()].data());
+    crypto_aead_chacha20poly1305_ietf_encrypt(reference.data(), nullptr, text.data(), length, nullptr, 0, nullptr,
+                                              nonce, keys[i % keys.size()].data());
     sealed.emplace_back(length + kAeadTagBytes);
     opened.emplace_back(length + kAeadTagBytes);
     if (test.in_place) std::copy(text.begin(), text.end(), sealed.back().begin());
@@ -97,8 +97,7 @@ bool run_case(const Engine& engine, const Case& test) {
   for (size_t i = 0; i < test.count; ++i) {
     show(texts[i]);
     show(opened[i]);
-    if (opening[i].authentic)
-      right = right && std::equal(texts[i].begin(), texts[i].end(), opened[i].begin());
+    if (opening[i].authentic) right = right && std::equal(texts[i].begin(), texts[i].end(), opened[i].begin());
     right = right && opening[i].authentic == (i % 5 != 3);
   }
   return right;
@@ -121,8 +120,7 @@ int main(int argument_count, char** arguments) {
   if (argument_count > 1 && std::strcmp(arguments[1], "leak") == 0) leak();
   for (const Case& test : kCases) {
     if (run_case(checked_engine(), test)) continue;
-    std::printf("%s: wrong result for %zu messages of %u bytes\n", checked_engine().name, test.count,
-                test.length);
+    std::printf("%s: wrong result for %zu messages of %u bytes\n", checked_engine().name, test.count, test.length);
     return 3;
   }
   std::printf("%s: done\n", checked_engine().name);

@@ -45,8 +45,7 @@ class Batch {
     for (const Entry& entry : entries_) {
       Bytes expected = reference_seal(entry.key, entry.counter, entry.text);
       expected.resize(entry.sealed.size(), kUntouched);
-      ASSERT_TRUE(entry.sealed == expected)
-          << "length " << entry.text.size() << " of a batch of " << entries_.size();
+      ASSERT_TRUE(entry.sealed == expected) << "length " << entry.text.size() << " of a batch of " << entries_.size();
     }
   }
 
@@ -66,11 +65,10 @@ class Batch {
     std::vector<OpenMessage> messages;
     size_t intact = 0;
     for (Entry& entry : entries_) {
-      if (in_place_) {
+      if (in_place_)
         entry.opened = entry.sealed;
-      } else {
+      else
         entry.opened.assign(entry.text.size() + kMargin, kUntouched);
-      }
       messages.push_back({entry.key, entry.counter, in_place_ ? entry.opened.data() : entry.sealed.data(),
                           entry.opened.data(), static_cast<uint32_t>(entry.text.size()), entry.broken});
       intact += !entry.broken;
@@ -86,8 +84,7 @@ class Batch {
       } else {
         expected.resize(entry.opened.size(), kUntouched);
       }
-      ASSERT_TRUE(entry.opened == expected)
-          << "length " << entry.text.size() << " of a batch of " << entries_.size();
+      ASSERT_TRUE(entry.opened == expected) << "length " << entry.text.size() << " of a batch of " << entries_.size();
     }
   }
 
@@ -154,8 +151,7 @@ TEST_P(AeadDifferential, every_length_up_to_two_kilobytes_seals_and_opens_like_l
 }
 
 TEST_P(AeadDifferential, batches_of_equal_lengths_seal_and_open_like_libsodium) {
-  for (const size_t count :
-       {size_t{3}, size_t{8}, size_t{11}, size_t{16}, size_t{33}, size_t{128}, size_t{130}}) {
+  for (const size_t count : {size_t{3}, size_t{8}, size_t{11}, size_t{16}, size_t{33}, size_t{128}, size_t{130}}) {
     for (const uint32_t length :
          {0u, 1u, 15u, 16u, 17u, 48u, 63u, 64u, 65u, 112u, 128u, 256u, 576u, 1420u, 1536u, 1537u}) {
       Batch batch(random_, count, 0, count % 3 == 0 ? 3 : 1, length % 2 == 0);
@@ -202,9 +198,8 @@ TEST_P(AeadDifferential, messages_without_text_may_have_a_null_source_and_only_t
   const Bytes key(kAeadKeyBytes, 9);
   Bytes tags(3 * kAeadTagBytes);
   SealMessage messages[3];
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 3; ++i)
     messages[i] = {key.data(), static_cast<uint64_t>(i), nullptr, tags.data() + i * kAeadTagBytes, 0};
-  }
   for (const size_t count : {size_t{1}, size_t{3}}) {
     GetParam()->seal(messages, count);
     for (size_t i = 0; i < count; ++i) {
@@ -217,8 +212,7 @@ TEST_P(AeadDifferential, messages_without_text_may_have_a_null_source_and_only_t
 // Pages that may be used, between two that may not.
 class GuardedPages {
  public:
-  explicit GuardedPages(size_t pages)
-      : page_(static_cast<size_t>(sysconf(_SC_PAGESIZE))), bytes_(pages * page_) {
+  explicit GuardedPages(size_t pages) : page_(static_cast<size_t>(sysconf(_SC_PAGESIZE))), bytes_(pages * page_) {
     void* map = mmap(nullptr, bytes_ + 2 * page_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED) throw std::bad_alloc();
     map_ = static_cast<uint8_t*>(map);
@@ -254,9 +248,8 @@ void run_against_guards(const Engine& engine, uint32_t length, size_t count, siz
   randombytes_buf(texts.data(), texts.size());
   std::vector<SealMessage> sealing;
   sealing.reserve(count);
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < count; ++i)
     sealing.push_back({key.data(), i, texts.data() + i * slot, sealed.data() + i * slot, length});
-  }
   uint8_t* text = place(source_pages, length);
   std::copy_n(texts.data() + guarded * slot, length, text);
   sealing[guarded].source = text;
@@ -268,8 +261,8 @@ void run_against_guards(const Engine& engine, uint32_t length, size_t count, siz
   // Opens back, from the guarded ciphertext to the guarded text's place.
   std::vector<OpenMessage> opening;
   for (const SealMessage& message : sealing) {
-    opening.push_back({key.data(), message.counter, message.destination, const_cast<uint8_t*>(message.source),
-                       length, false});
+    opening.push_back(
+        {key.data(), message.counter, message.destination, const_cast<uint8_t*>(message.source), length, false});
   }
   std::memcpy(place(destination_pages, slot), expected.data(), slot);
   ASSERT_EQ(engine.open(opening.data(), count), count) << "length " << length;
@@ -286,8 +279,7 @@ TEST_P(AeadDifferential, nothing_beside_source_and_destination_is_touched) {
     }
     for (int trial = 0; trial < 200 * kEffort; ++trial) {
       const size_t count = 1 + random_() % 40;
-      run_against_guards(*GetParam(), static_cast<uint32_t>(random_() % 9000), count, random_() % count,
-                         at_end);
+      run_against_guards(*GetParam(), static_cast<uint32_t>(random_() % 9000), count, random_() % count, at_end);
       if (HasFatalFailure()) return;
     }
   }

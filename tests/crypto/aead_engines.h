@@ -37,8 +37,8 @@ inline Bytes reference_seal(const uint8_t* key, uint64_t counter, std::span<cons
   uint8_t nonce[12] = {};
   for (int i = 0; i < 8; ++i) nonce[4 + i] = static_cast<uint8_t>(counter >> 8 * i);
   Bytes sealed(source.size() + kAeadTagBytes);
-  crypto_aead_chacha20poly1305_ietf_encrypt(sealed.data(), nullptr, source.data(), source.size(), nullptr, 0,
-                                            nullptr, nonce, key);
+  crypto_aead_chacha20poly1305_ietf_encrypt(sealed.data(), nullptr, source.data(), source.size(), nullptr, 0, nullptr,
+                                            nonce, key);
   return sealed;
 }
 

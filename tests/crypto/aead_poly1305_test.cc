@@ -28,16 +28,14 @@ void expect_tags(const Engine& engine, std::vector<Input>& inputs, size_t batch,
     std::vector<Poly1305Message> messages;
     messages.reserve(inputs.size());
     for (Input& input : inputs) {
-      messages.push_back({input.key.data(), input.source.data(), static_cast<uint32_t>(input.source.size()),
-                          input.tag.data()});
+      messages.push_back(
+          {input.key.data(), input.source.data(), static_cast<uint32_t>(input.source.size()), input.tag.data()});
     }
-    for (size_t first = 0; first < messages.size(); first += batch) {
+    for (size_t first = 0; first < messages.size(); first += batch)
       engine.poly1305(messages.data() + first, std::min(batch, messages.size() - first), path);
-    }
     for (const Input& input : inputs) {
       Bytes expected(kAeadTagBytes);
-      crypto_onetimeauth_poly1305(expected.data(), input.source.data(), input.source.size(),
-                                  input.key.data());
+      crypto_onetimeauth_poly1305(expected.data(), input.source.data(), input.source.size(), input.key.data());
       ASSERT_TRUE(input.tag == expected) << what << ", " << input.source.size() << " bytes, path " << path;
     }
   }
@@ -60,11 +58,9 @@ class AeadPoly1305 : public testing::TestWithParam<const Engine*> {};
 TEST_P(AeadPoly1305, extreme_factors_over_blocks_of_all_ones_and_zeros_give_libsodiums_tags) {
   for (const uint8_t fill : {0xff, 0x00, 0xfb}) {
     std::vector<Input> inputs;
-    for (const Bytes& r : extreme_r()) {
-      for (const size_t blocks : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 33, 41, 90, 558}) {
+    for (const Bytes& r : extreme_r())
+      for (const size_t blocks : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 33, 41, 90, 558})
         inputs.push_back({key_of(r, static_cast<uint8_t>(~fill)), Bytes(16 * blocks, fill)});
-      }
-    }
     expect_tags(*GetParam(), inputs, 5, "mixed lengths in every batch");
     std::stable_sort(inputs.begin(), inputs.end(),
                      [](const Input& a, const Input& b) { return a.source.size() < b.source.size(); });
@@ -108,9 +104,8 @@ TEST_P(AeadPoly1305, random_keys_and_blocks_give_libsodiums_tags) {
     randombytes_buf(input.key.data(), input.key.size());
     randombytes_buf(input.source.data(), input.source.size());
     // Runs of ones make long carries.
-    for (int run = 0; run < 3; ++run) {
+    for (int run = 0; run < 3; ++run)
       std::memset(input.source.data() + 16 * (random() % (input.source.size() / 16)), 0xff, 16);
-    }
     inputs.push_back(std::move(input));
   }
   expect_tags(*GetParam(), inputs, 11, "random");

@@ -41,8 +41,7 @@ TEST(AeadSingle, refuses_whatever_was_changed_and_leaves_zeros) {
   const Bytes associated = counting_bytes(32);
   Bytes sealed(12 + kAeadTagBytes);
   seal_single(sealed, key, 0, counting_bytes(12), associated);
-  const auto refused = [](const Key& k, uint64_t counter, const Bytes& message, const Bytes& ad,
-                          size_t length) {
+  const auto refused = [](const Key& k, uint64_t counter, const Bytes& message, const Bytes& ad, size_t length) {
     Bytes out(length, 0xff);
     return !open_single(out, k, counter, message, ad) && out == Bytes(length);
   };

@@ -44,8 +44,7 @@ constexpr Poly1305Vector kPoly1305Vectors[] = {
     {"appendix A.3 #8, the sum with s overflows 2^128",
      "02000000000000000000000000000000ffffffffffffffffffffffffffffffff", "02000000000000000000000000000000",
      "03000000000000000000000000000000"},
-    {"appendix A.3 #9, all ones and a carry",
-     "0100000000000000000000000000000000000000000000000000000000000000",
+    {"appendix A.3 #9, all ones and a carry", "0100000000000000000000000000000000000000000000000000000000000000",
      "fffffffffffffffffffffffffffffffff0ffffffffffffffffffffffffffffff11000000000000000000000000000000",
      "05000000000000000000000000000000"},
     {"appendix A.3 #10, the accumulator is 2^130 - 5 exactly",
@@ -72,8 +71,7 @@ TEST_P(AeadVectors, poly1305_gives_the_tags_of_rfc_8439) {
       const Bytes key = from_hex(vector.key);
       const Bytes source = from_hex(vector.source);
       Bytes tag(kAeadTagBytes);
-      const Poly1305Message message{key.data(), source.data(), static_cast<uint32_t>(source.size()),
-                                    tag.data()};
+      const Poly1305Message message{key.data(), source.data(), static_cast<uint32_t>(source.size()), tag.data()};
       GetParam()->poly1305(&message, 1, path);
       EXPECT_EQ(tag, from_hex(vector.tag)) << vector.name << ", path " << path;
     }

@@ -29,14 +29,12 @@ constexpr HashCase kHashCases[] = {
     {"nothing", 0, 0, 32, "69217a3079908094e11121d042354a7c1f55b6482ca1a51e1b250dfd1ed0eef9"},
     {"many blocks", 0, 256, 32, "5fdeb59f681d975f52c8e69c5502e02a12a3afcc5836ba58f42784c439228781"},
     {"nothing under a key", 32, 0, 32, "48a8997da407876b3d79c0d92325ad3b89cbb754d86ab71aee047ad345fd2c49"},
-    {"many blocks under a key", 32, 255, 32,
-     "3fb735061abc519dfe979e54c1ee5bfad0a9d858b3315bad34bde999efd724dd"},
+    {"many blocks under a key", 32, 255, 32, "3fb735061abc519dfe979e54c1ee5bfad0a9d858b3315bad34bde999efd724dd"},
     {"short key and short output", 16, 65, 16, "9018c671bb7e94a6d540a91765bbecad"},
 };
 
 TEST(Blake2s, gives_the_hash_of_rfc_7693_appendix_b) {
-  EXPECT_EQ(to_hex(blake2s({bytes_of("abc")})),
-            "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
+  EXPECT_EQ(to_hex(blake2s({bytes_of("abc")})), "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
 }
 
 TEST(Blake2s, gives_known_hashes_whatever_the_lengths) {
@@ -53,9 +51,8 @@ TEST(Blake2s, gives_known_hashes_whatever_the_lengths) {
 TEST(Blake2s, hashes_parts_as_if_they_stood_behind_one_another) {
   const auto whole = counting_bytes(200);
   const std::span<const uint8_t> bytes(whole);
-  for (size_t cut = 0; cut <= whole.size(); ++cut) {
+  for (size_t cut = 0; cut <= whole.size(); ++cut)
     EXPECT_EQ(blake2s({bytes.first(cut), {}, bytes.subspan(cut)}), blake2s({bytes})) << cut;
-  }
 }
 
 // RFC 7693 appendix E: the bytes of a Fibonacci-like generator.

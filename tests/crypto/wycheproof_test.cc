@@ -84,11 +84,9 @@ TEST_P(WycheproofAead, every_poly1305_path_gives_the_tags) {
     append_length(input, ciphertext.size());
     for (int path = 0; path < GetParam()->poly1305_paths; ++path) {
       Bytes tag(kAeadTagBytes);
-      const Poly1305Message message{mac_key.data(), input.data(), static_cast<uint32_t>(input.size()),
-                                    tag.data()};
+      const Poly1305Message message{mac_key.data(), input.data(), static_cast<uint32_t>(input.size()), tag.data()};
       GetParam()->poly1305(&message, 1, path);
-      EXPECT_EQ(tag == bytes_of(vector, "tag"), vector.at("result") == "valid")
-          << name_of(vector) << ", path " << path;
+      EXPECT_EQ(tag == bytes_of(vector, "tag"), vector.at("result") == "valid") << name_of(vector) << ", path " << path;
     }
   }
   EXPECT_GT(used, 200);
@@ -110,9 +108,8 @@ TEST_P(WycheproofAead, their_keys_and_texts_seal_like_libsodium_and_open_again) 
                        static_cast<uint32_t>(texts.back().size())});
   }
   for (const size_t batch : {size_t{1}, size_t{7}, sealing.size()}) {
-    for (size_t first = 0; first < sealing.size(); first += batch) {
+    for (size_t first = 0; first < sealing.size(); first += batch)
       GetParam()->seal(sealing.data() + first, std::min(batch, sealing.size() - first));
-    }
     std::vector<OpenMessage> opening;
     for (size_t i = 0; i < sealing.size(); ++i) {
       ASSERT_EQ(sealed[i], reference_seal(keys[i].data(), sealing[i].counter, texts[i])) << "batch " << batch;
@@ -123,9 +120,8 @@ TEST_P(WycheproofAead, their_keys_and_texts_seal_like_libsodium_and_open_again) 
       const size_t count = std::min(batch, opening.size() - first);
       ASSERT_EQ(GetParam()->open(opening.data() + first, count), count);
     }
-    for (size_t i = 0; i < texts.size(); ++i) {
+    for (size_t i = 0; i < texts.size(); ++i)
       ASSERT_TRUE(std::equal(texts[i].begin(), texts[i].end(), sealed[i].begin())) << "batch " << batch;
-    }
   }
 }
 
@@ -139,8 +135,7 @@ TEST(WycheproofX25519, shared_secrets_are_right_and_low_order_points_are_refused
     const Bytes expected = bytes_of(vector, "shared");
     Secret<kX25519Bytes> secret, shared;
     std::memcpy(secret.data(), private_key.data(), kX25519Bytes);
-    const bool agreed =
-        x25519(shared, secret, std::span<const uint8_t, kX25519Bytes>(public_key.data(), kX25519Bytes));
+    const bool agreed = x25519(shared, secret, std::span<const uint8_t, kX25519Bytes>(public_key.data(), kX25519Bytes));
     EXPECT_EQ(agreed, expected != Bytes(kX25519Bytes)) << name_of(vector);
     EXPECT_EQ(std::memcmp(shared.data(), expected.data(), kX25519Bytes), 0) << name_of(vector);
   }
@@ -163,8 +158,7 @@ TEST(WycheproofXChaCha20Poly1305, valid_vectors_seal_and_open_and_invalid_ones_a
     const std::span<const uint8_t, kXAeadNonceBytes> nonce_span(nonce.data(), kXAeadNonceBytes);
     const bool valid = vector.at("result") == "valid";
     Bytes opened(text.size(), 1);
-    EXPECT_EQ(xchacha20_poly1305_open(opened, key_span, nonce_span, sealed, associated), valid)
-        << name_of(vector);
+    EXPECT_EQ(xchacha20_poly1305_open(opened, key_span, nonce_span, sealed, associated), valid) << name_of(vector);
     EXPECT_EQ(opened, valid ? text : Bytes(text.size())) << name_of(vector);
     Bytes made(text.size() + kXAeadTagBytes);
     xchacha20_poly1305_seal(made, key_span, nonce_span, text, associated);

@@ -33,8 +33,7 @@ constexpr SharedCase kSharedCases[] = {
     {"the first vector of section 5.2", "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
      "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
      "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"},
-    {"the second, with a top bit to ignore",
-     "4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d",
+    {"the second, with a top bit to ignore", "4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d",
      "e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493",
      "95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957"},
     {"Alice's key with Bob's", "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
@@ -70,9 +69,7 @@ TEST(X25519, gives_the_iterated_results_of_rfc_7748) {
     ASSERT_TRUE(x25519(shared, k, u));
     std::copy_n(k.data(), k.size(), u.begin());
     k = std::move(shared);
-    if (i == 1) {
-      EXPECT_EQ(to_hex(k.bytes()), "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079");
-    }
+    if (i == 1) EXPECT_EQ(to_hex(k.bytes()), "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079");
   }
   EXPECT_EQ(to_hex(k.bytes()), "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51");
 }

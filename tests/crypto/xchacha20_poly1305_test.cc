@@ -53,8 +53,7 @@ TEST(XChaCha20Poly1305, refuses_whatever_was_changed_and_leaves_zeros) {
   const Bytes associated = counting_bytes(16);
   Bytes sealed(16 + kXAeadTagBytes);
   xchacha20_poly1305_seal(sealed, key, nonce, counting_bytes(16), associated);
-  const auto refused = [](const Key& k, const Nonce& n, const Bytes& message, const Bytes& ad,
-                          size_t length) {
+  const auto refused = [](const Key& k, const Nonce& n, const Bytes& message, const Bytes& ad, size_t length) {
     Bytes out(length, 0xff);
     return !xchacha20_poly1305_open(out, k, n, message, ad) && out == Bytes(length);
   };

@@ -74,9 +74,8 @@ TEST(CommandLine, PrintsHelpAndVersion) {
     const CommandLineOutcome help = parse_command_line({word});
     EXPECT_FALSE(help.run);
     EXPECT_EQ(help.exit_code, 0);
-    for (const char* part : {"--foreground", "--config FILE", "--version", "LOG_LEVEL", "CULVERT_METRICS"}) {
+    for (const char* part : {"--foreground", "--config FILE", "--version", "LOG_LEVEL", "CULVERT_METRICS"})
       EXPECT_THAT(help.output, HasSubstr(part));
-    }
   }
   const CommandLineOutcome version = parse_command_line({"--version"});
   EXPECT_FALSE(version.run);

@@ -18,9 +18,7 @@ using ::testing::SizeIs;
 // Knows one name.
 io::Result<io::Endpoint> resolve_for_test(const std::string& host, const std::string& port) {
   io::Endpoint endpoint;
-  if (host == "gateway.example" && io::parse_endpoint("[2001:db8::5]:" + port, endpoint)) {
-    return endpoint;
-  }
+  if (host == "gateway.example" && io::parse_endpoint("[2001:db8::5]:" + port, endpoint)) return endpoint;
   return io::Error{0, "no such name"};
 }
 
@@ -33,17 +31,16 @@ std::string base64(uint8_t n) {
 }
 
 TEST(Config, ReadsEveryKey) {
-  const ConfigOutcome outcome =
-      parse("# a comment\n\n[Interface]\nPrivateKey = " + base64(9) +
-            " # mine\nListenPort=51820\nFwMark = 0xCa6c\nAddress = 10.0.0.1/24, fd00::1/64\n"
-            "Address = 10.1.0.1\nMTU = 1380\r\n[Peer]\nPublicKey = " +
-            base64(1) + "\nPresharedKey = " + base64(2) +
-            "\nAllowedIPs = 10.0.0.5/24 , fd00::/8\nallowedips = 192.0.2.1\n"
-            "Endpoint = gateway.example:51820\nPERSISTENTKEEPALIVE = 25\n[peer]\n"
-            "PublicKey = " +
-            base64(3) +
-            "\nEndpoint = 192.0.2.7:7\nPersistentKeepalive = off\nAllowedIPs =\n"
-            "AllowedIPs = +10.9.0.0/16, -10.9.0.0/16");
+  const ConfigOutcome outcome = parse("# a comment\n\n[Interface]\nPrivateKey = " + base64(9) +
+                                      " # mine\nListenPort=51820\nFwMark = 0xCa6c\nAddress = 10.0.0.1/24, fd00::1/64\n"
+                                      "Address = 10.1.0.1\nMTU = 1380\r\n[Peer]\nPublicKey = " +
+                                      base64(1) + "\nPresharedKey = " + base64(2) +
+                                      "\nAllowedIPs = 10.0.0.5/24 , fd00::/8\nallowedips = 192.0.2.1\n"
+                                      "Endpoint = gateway.example:51820\nPERSISTENTKEEPALIVE = 25\n[peer]\n"
+                                      "PublicKey = " +
+                                      base64(3) +
+                                      "\nEndpoint = 192.0.2.7:7\nPersistentKeepalive = off\nAllowedIPs =\n"
+                                      "AllowedIPs = +10.9.0.0/16, -10.9.0.0/16");
   ASSERT_TRUE(outcome) << outcome.errors.front();
   const Config& config = outcome.config;
   EXPECT_EQ(config.private_key, key_number(9));
@@ -69,9 +66,7 @@ TEST(Config, ReadsEveryKey) {
 }
 
 TEST(Config, TakesAnEmptyFile) {
-  for (const char* text : {"", "\n", "# nothing", "[Interface]"}) {
-    EXPECT_TRUE(parse(text)) << text;
-  }
+  for (const char* text : {"", "\n", "# nothing", "[Interface]"}) EXPECT_TRUE(parse(text)) << text;
 }
 
 TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
@@ -132,13 +127,11 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
 }
 
 TEST(Config, RefusesAKeyBeforeAnySection) {
-  EXPECT_THAT(parse("ListenPort = 5").errors.at(0),
-              HasSubstr("wg0.conf:1: 'ListenPort' stands before any section"));
+  EXPECT_THAT(parse("ListenPort = 5").errors.at(0), HasSubstr("wg0.conf:1: 'ListenPort' stands before any section"));
 }
 
 TEST(Config, RefusesAPeerWithoutAPublicKeyAtItsSection) {
-  const ConfigOutcome outcome =
-      parse("[Peer]\nAllowedIPs = 10.0.0.0/8\n[Peer]\nPublicKey = " + base64(1) + "\n");
+  const ConfigOutcome outcome = parse("[Peer]\nAllowedIPs = 10.0.0.0/8\n[Peer]\nPublicKey = " + base64(1) + "\n");
   ASSERT_THAT(outcome.errors, SizeIs(1));
   EXPECT_THAT(outcome.errors[0], HasSubstr("wg0.conf:1: this [Peer] has no PublicKey"));
 }
@@ -146,16 +139,13 @@ TEST(Config, RefusesAPeerWithoutAPublicKeyAtItsSection) {
 TEST(Config, ListsSeveralErrorsButNotWithoutEnd) {
   EXPECT_THAT(parse("[Interface]\nMTU = x\nListenPort = y\n").errors, SizeIs(2));
   std::string text = "[Interface]\n";
-  for (int i = 0; i < 100; ++i) {
-    text += "MTU = x\n";
-  }
+  for (int i = 0; i < 100; ++i) text += "MTU = x\n";
   EXPECT_THAT(parse(text).errors, SizeIs(kMaxConfigErrors));
 }
 
 TEST(Config, NeverQuotesAKey) {
   const std::string secret = "c0ffee" + base64(7).substr(7);
-  for (const std::string& text :
-       {"[Interface]\nPrivateKey = " + secret, "[Peer]\nPresharedKey = " + secret}) {
+  for (const std::string& text : {"[Interface]\nPrivateKey = " + secret, "[Peer]\nPresharedKey = " + secret}) {
     const ConfigOutcome outcome = parse(text);
     ASSERT_FALSE(outcome);
     EXPECT_THAT(outcome.errors[0], Not(HasSubstr("c0ffee")));

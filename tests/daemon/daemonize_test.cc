@@ -27,9 +27,7 @@ Observed run_daemon(const std::function<void(Readiness&)>& child) {
     ::close(fds[0]);
     ::close(fds[1]);
     io::Result<Daemonized> daemonized = daemonize();
-    if (!daemonized) {
-      ::_exit(99);
-    }
+    if (!daemonized) ::_exit(99);
     if (daemonized->in_child) {
       child(daemonized->readiness);
       ::_exit(0);
@@ -40,9 +38,8 @@ Observed run_daemon(const std::function<void(Readiness&)>& child) {
   ::close(fds[1]);
   Observed observed;
   char buffer[4096];
-  for (ssize_t count = 0; (count = ::read(fds[0], buffer, sizeof buffer)) > 0;) {
+  for (ssize_t count = 0; (count = ::read(fds[0], buffer, sizeof buffer)) > 0;)
     observed.output.append(buffer, static_cast<size_t>(count));
-  }
   ::close(fds[0]);
   int status = 0;
   ::waitpid(program, &status, 0);
@@ -60,8 +57,8 @@ TEST(Daemonize, TheParentReturnsZeroOnceTheChildIsReady) {
 }
 
 TEST(Daemonize, TheParentPrintsTheErrorAndTakesTheExitCode) {
-  const Observed observed = run_daemon(
-      [](Readiness& readiness) { readiness.report_failure("no /dev/net/tun; load the module", 7); });
+  const Observed observed =
+      run_daemon([](Readiness& readiness) { readiness.report_failure("no /dev/net/tun; load the module", 7); });
   EXPECT_EQ(observed.exit_code, 7);
   EXPECT_EQ(observed.output, "parent:no /dev/net/tun; load the module");
 }

@@ -76,9 +76,7 @@ struct Node {
     PeerOrigin origin{};
     device->begin_turn(now(), wall_now());
     EXPECT_EQ(device->select_peer(peer, origin), 0);
-    if (endpoint.valid()) {
-      EXPECT_EQ(device->set_endpoint(peer, endpoint), 0);
-    }
+    if (endpoint.valid()) EXPECT_EQ(device->set_endpoint(peer, endpoint), 0);
     EXPECT_EQ(device->set_persistent_keepalive(peer, keepalive_seconds), 0);
     for (const char* const allowed : {"10.0.0.0/16", "fd00::/16"})
       EXPECT_EQ(device->add_allowed_ip(peer, prefix(allowed)), 0);
@@ -90,8 +88,7 @@ struct Node {
   // A sample of the metrics, by all that stands before its value but the device.
   uint64_t metric(const std::string& name, const std::string& label = "") const {
     const std::string text = device->metrics();
-    const std::string start =
-        "\nculvert_" + name + "{device=\"wg\"" + (label.empty() ? "" : "," + label) + "} ";
+    const std::string start = "\nculvert_" + name + "{device=\"wg\"" + (label.empty() ? "" : "," + label) + "} ";
     const size_t at = text.find(start);
     EXPECT_NE(at, std::string::npos) << start;
     return at == std::string::npos ? 0 : std::stoull(text.substr(at + start.size()));
@@ -99,9 +96,7 @@ struct Node {
   uint64_t handshakes(const std::string& kind) const {
     return metric("handshake_messages_total", "kind=\"" + kind + "\"");
   }
-  uint64_t drops(const std::string& reason) const {
-    return metric("drops_total", "reason=\"" + reason + "\"");
-  }
+  uint64_t drops(const std::string& reason) const { return metric("drops_total", "reason=\"" + reason + "\""); }
   uint64_t worker(const std::string& counter) const { return metric(counter, "worker=\"0\""); }
 
   const uint8_t key;

@@ -33,15 +33,13 @@ TEST(KeyText, TakesUpperCaseHex) {
 TEST(KeyText, RefusesWhatIsNoKey) {
   const std::string hex = kCountingHex;
   const std::string base64 = kCountingBase64;
-  for (const std::string& text : {std::string(), hex.substr(1), hex + "0", hex + "00",
-                                  std::string("g").append(hex, 1), std::string(" ").append(hex, 1), base64}) {
+  for (const std::string& text : {std::string(), hex.substr(1), hex + "0", hex + "00", std::string("g").append(hex, 1),
+                                  std::string(" ").append(hex, 1), base64})
     EXPECT_FALSE(key_from_hex(text)) << text;
-  }
   for (const std::string& text :
        {std::string(), base64.substr(1), base64 + "=", base64.substr(0, 43) + "A", std::string(43, 'A') + "A",
-        base64.substr(0, 42) + "9=", std::string("-").append(base64, 1), hex, std::string(44, '=')}) {
+        base64.substr(0, 42) + "9=", std::string("-").append(base64, 1), hex, std::string(44, '=')})
     EXPECT_FALSE(key_from_base64(text)) << text;
-  }
 }
 
 TEST(PrefixText, RoundTripsAndMasks) {
@@ -69,8 +67,8 @@ TEST(PrefixText, RoundTripsAndMasks) {
 }
 
 TEST(PrefixText, TakesABareAddressOnlyWhereTheLengthIsOptional) {
-  for (const auto& [text, printed] : std::vector<std::pair<const char*, const char*>>{
-           {"10.0.0.1", "10.0.0.1/32"}, {"fd00::1", "fd00::1/128"}}) {
+  for (const auto& [text, printed] :
+       std::vector<std::pair<const char*, const char*>>{{"10.0.0.1", "10.0.0.1/32"}, {"fd00::1", "fd00::1/128"}}) {
     EXPECT_FALSE(parse_prefix(text, PrefixLength::required)) << text;
     ASSERT_TRUE(parse_prefix(text, PrefixLength::optional)) << text;
     EXPECT_EQ(to_string(*parse_prefix(text, PrefixLength::optional)), printed);
@@ -98,18 +96,16 @@ TEST(PrefixText, RefusesWhatIsNoPrefix) {
                            "::g/64",
                            "1:2:3:4:5:6:7:8:9/64",
                            "example.com/8",
-                           "10.0.0.0/4294967304"}) {
+                           "10.0.0.0/4294967304"})
     EXPECT_FALSE(parse_prefix(text, PrefixLength::optional)) << text;
-  }
 }
 
 TEST(Decimal, TakesDigitsUpToItsLimit) {
   EXPECT_EQ(parse_decimal("0", 10), 0);
   EXPECT_EQ(parse_decimal("0010", 10), 10);
   EXPECT_EQ(parse_decimal("18446744073709551615", UINT64_MAX), UINT64_MAX);
-  for (const char* text : {"", "-1", "+1", " 1", "1 ", "0x1", "1_0", "11", "18446744073709551616", "1.0"}) {
+  for (const char* text : {"", "-1", "+1", " 1", "1 ", "0x1", "1_0", "11", "18446744073709551616", "1.0"})
     EXPECT_FALSE(parse_decimal(text, 10)) << text;
-  }
 }
 
 }  // namespace

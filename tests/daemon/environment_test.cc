@@ -21,8 +21,7 @@ io::Result<Environment> parse(const Variables& variables) {
 
 TEST(Environment, HasDefaults) {
   for (const Variables& variables :
-       {Variables{},
-        Variables{{"LOG_LEVEL", ""}, {"WG_TUN_FD", ""}, {"CULVERT_GSO", ""}, {"CULVERT_METRICS", ""}}}) {
+       {Variables{}, Variables{{"LOG_LEVEL", ""}, {"WG_TUN_FD", ""}, {"CULVERT_GSO", ""}, {"CULVERT_METRICS", ""}}}) {
     const auto environment = parse(variables);
     ASSERT_TRUE(environment);
     EXPECT_EQ((*environment).log_level, LogLevel::error);

@@ -50,9 +50,7 @@ class FakeDevice final : public UapiTarget, public UapiHandler {
     return 0;
   }
   int select_peer(const Key& public_key, PeerOrigin& origin) override {
-    if (refusal != 0) {
-      return refusal;
-    }
+    if (refusal != 0) return refusal;
     if (public_key == own_public_key) {
       origin = PeerOrigin::own_key;
     } else if (find(public_key) != nullptr) {

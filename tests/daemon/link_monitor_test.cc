@@ -25,9 +25,8 @@ class LinkMonitorTest : public ::testing::Test {
   static void SetUpTestSuite() { isolated_ = enter_own_namespaces(CLONE_NEWNET); }
 
   void SetUp() override {
-    if (!isolated_ || ::access("/dev/net/tun", R_OK | W_OK) != 0) {
+    if (!isolated_ || ::access("/dev/net/tun", R_OK | W_OK) != 0)
       GTEST_SKIP() << "needs /dev/net/tun and network namespaces: run as root, or allow user namespaces";
-    }
     tun_ = make_tun("cvlink0");
     ASSERT_TRUE(tun_) << std::strerror(errno);
     open_monitor();
@@ -44,21 +43,15 @@ class LinkMonitorTest : public ::testing::Test {
     std::vector<LinkEvent> all;
     const auto deadline = std::chrono::steady_clock::now() + 2 * kSoon;
     while (std::chrono::steady_clock::now() < deadline && wait_readable(monitor_->fd(), kSoon)) {
-      for (const LinkEvent event : monitor_->read_events()) {
-        all.push_back(event);
-      }
-      if (std::find(all.begin(), all.end(), last) != all.end()) {
-        break;
-      }
+      for (const LinkEvent event : monitor_->read_events()) all.push_back(event);
+      if (std::find(all.begin(), all.end(), last) != all.end()) break;
     }
     return all;
   }
 
   // Reads what is left, then there must be silence.
   void expect_no_wake_ups() {
-    while (wait_readable(monitor_->fd(), kQuiet)) {
-      EXPECT_THAT(monitor_->read_events(), IsEmpty());
-    }
+    while (wait_readable(monitor_->fd(), kQuiet)) EXPECT_THAT(monitor_->read_events(), IsEmpty());
     EXPECT_FALSE(wait_readable(monitor_->fd(), milliseconds(1300)));
   }
 
@@ -94,9 +87,7 @@ TEST_F(LinkMonitorTest, SeesUpDownAndMtu) {
 TEST_F(LinkMonitorTest, IgnoresOtherLinks) {
   const io::Fd other = make_tun("cvlink1");
   ASSERT_EQ(run("ip link set cvlink1 up mtu 1300"), 0);
-  while (wait_readable(monitor_->fd(), kQuiet)) {
-    EXPECT_THAT(monitor_->read_events(), IsEmpty());
-  }
+  while (wait_readable(monitor_->fd(), kQuiet)) EXPECT_THAT(monitor_->read_events(), IsEmpty());
   EXPECT_FALSE(monitor_->state().up);
 }
 
@@ -118,9 +109,7 @@ TEST_F(LinkMonitorTest, SurvivesAStormOfChanges) {
                 "echo 'link set cvlink0 up mtu 1333' >> /tmp/cvlink.$$; ip -batch /tmp/cvlink.$$; r=$?; "
                 "rm -f /tmp/cvlink.$$; exit $r"),
             0);
-  while (wait_readable(monitor_->fd(), kQuiet)) {
-    monitor_->read_events();
-  }
+  while (wait_readable(monitor_->fd(), kQuiet)) monitor_->read_events();
   EXPECT_TRUE(monitor_->state().up);
   EXPECT_EQ(monitor_->state().mtu_bytes, 1333u);
 }
@@ -153,15 +142,12 @@ TEST_F(LinkMonitorTest, FollowsAMoveThatGivesItAnotherIndex) {
   ASSERT_TRUE(other.ready());
   // Takes our index there.
   const unsigned index = ::if_nametoindex("cvlink0");
-  ASSERT_EQ(run(other.enter() + "ip link add cvtaken index " + std::to_string(index) +
-                " type veth peer name cvpeer"),
+  ASSERT_EQ(run(other.enter() + "ip link add cvtaken index " + std::to_string(index) + " type veth peer name cvpeer"),
             0);
   ASSERT_EQ(run("ip link set cvlink0 netns " + std::to_string(other.process())), 0);
   EXPECT_THAT(events_until(LinkEvent::moved), ElementsAre(LinkEvent::moved));
   ASSERT_EQ(run(other.enter() + "ip link set cvtaken up"), 0);
-  while (wait_readable(monitor_->fd(), kQuiet)) {
-    EXPECT_THAT(monitor_->read_events(), IsEmpty());
-  }
+  while (wait_readable(monitor_->fd(), kQuiet)) EXPECT_THAT(monitor_->read_events(), IsEmpty());
   ASSERT_EQ(run(other.enter() + "ip link set cvlink0 up"), 0);
   EXPECT_THAT(events_until(LinkEvent::up), ElementsAre(LinkEvent::up));
 }
@@ -171,8 +157,7 @@ TEST_F(LinkMonitorTest, FollowsAMoveFromTheSecondToAThirdNamespace) {
   OtherNamespace third;
   ASSERT_TRUE(second.ready() && third.ready());
   ASSERT_EQ(run("ip link set cvlink0 netns " + std::to_string(second.process())), 0);
-  ASSERT_EQ(run(second.enter() + "ip link set cvlink0 name cvlink7 netns " + std::to_string(third.process())),
-            0);
+  ASSERT_EQ(run(second.enter() + "ip link set cvlink0 name cvlink7 netns " + std::to_string(third.process())), 0);
   ASSERT_EQ(run(third.enter() + "ip link set cvlink7 up"), 0);
   EXPECT_THAT(events_until(LinkEvent::up), Contains(LinkEvent::moved));
   EXPECT_TRUE(monitor_->state().up);

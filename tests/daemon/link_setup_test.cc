@@ -16,9 +16,8 @@ class LinkSetupTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() { isolated_ = enter_own_namespaces(CLONE_NEWNET); }
   void SetUp() override {
-    if (!isolated_ || ::access("/dev/net/tun", R_OK | W_OK) != 0) {
+    if (!isolated_ || ::access("/dev/net/tun", R_OK | W_OK) != 0)
       GTEST_SKIP() << "needs /dev/net/tun and network namespaces: run as root, or allow user namespaces";
-    }
     tun_ = make_tun("cvset0");
     ASSERT_TRUE(tun_) << std::strerror(errno);
   }

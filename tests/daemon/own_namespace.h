@@ -26,14 +26,10 @@ namespace culvert::daemon {
 // Puts the whole test program into new namespaces, CLONE_NEWNET and perhaps CLONE_NEWNS; without root, into a user
 // namespace as well. False where the system forbids that. Call it before threads start.
 inline bool enter_own_namespaces(int flags) {
-  if (::unshare(flags) == 0) {
-    return true;
-  }
+  if (::unshare(flags) == 0) return true;
   const uid_t uid = ::getuid();
   const gid_t gid = ::getgid();
-  if (::unshare(flags | CLONE_NEWUSER) != 0) {
-    return false;
-  }
+  if (::unshare(flags | CLONE_NEWUSER) != 0) return false;
   std::ofstream("/proc/self/setgroups") << "deny";
   std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
   std::ofstream("/proc/self/gid_map") << "0 " << gid << " 1";
@@ -45,19 +41,13 @@ class OtherNamespace {
  public:
   OtherNamespace() {
     int fds[2];
-    if (::pipe(fds) != 0) {
-      return;
-    }
+    if (::pipe(fds) != 0) return;
     process_ = ::fork();
     if (process_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       const char ready = ::unshare(CLONE_NEWNET) == 0 ? 'y' : 'n';
-      if (::write(fds[1], &ready, 1) != 1) {
-        ::_exit(1);
-      }
-      for (;;) {
-        ::pause();
-      }
+      if (::write(fds[1], &ready, 1) != 1) ::_exit(1);
+      for (;;) ::pause();
     }
     char ready = 'n';
     ready_ = ::read(fds[0], &ready, 1) == 1 && ready == 'y';
@@ -91,9 +81,7 @@ inline io::Fd make_tun(const std::string& name, int flags = IFF_TUN | IFF_NO_PI 
   ifreq request{};
   std::strncpy(request.ifr_name, name.c_str(), IFNAMSIZ - 1);
   request.ifr_flags = static_cast<short>(flags);
-  if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0) {
-    return io::Fd();
-  }
+  if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0) return io::Fd();
   return fd;
 }
 
@@ -108,12 +96,9 @@ inline std::string output_of(const std::string& command) {
   std::string out;
   FILE* stream = ::popen(command.c_str(), "r");
   char buffer[4096];
-  for (size_t count = 0; stream != nullptr && (count = std::fread(buffer, 1, sizeof buffer, stream)) > 0;) {
+  for (size_t count = 0; stream != nullptr && (count = std::fread(buffer, 1, sizeof buffer, stream)) > 0;)
     out.append(buffer, count);
-  }
-  if (stream != nullptr) {
-    ::pclose(stream);
-  }
+  if (stream != nullptr) ::pclose(stream);
   return out;
 }
 

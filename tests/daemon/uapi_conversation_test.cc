@@ -84,10 +84,9 @@ TEST(UapiConversation, TellsTheLogWhatWentWrong) {
   FakeDevice device;
   say(device, "set=1\nlisten_port=x\n\nnonsense\n", 1000);
   ASSERT_EQ(device.errors.size(), 2u);
-  EXPECT_EQ(
-      device.errors[0],
-      "UAPI set, line 1: listen_port='x' is no port; use 0 (any) to 65535 (errno=-22; earlier lines stay "
-      "applied)");
+  EXPECT_EQ(device.errors[0],
+            "UAPI set, line 1: listen_port='x' is no port; use 0 (any) to 65535 (errno=-22; earlier lines stay "
+            "applied)");
 }
 
 }  // namespace

@@ -27,8 +27,7 @@ using ::testing::StartsWith;
 // A client that never waits for the server, so that one thread can play both.
 class Client {
  public:
-  explicit Client(const std::string& path)
-      : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+  explicit Client(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
@@ -48,9 +47,7 @@ class Client {
     std::string out;
     char buffer[65536];
     ssize_t count = 0;
-    while ((count = ::recv(fd_.get(), buffer, sizeof buffer, 0)) > 0) {
-      out.append(buffer, static_cast<size_t>(count));
-    }
+    while ((count = ::recv(fd_.get(), buffer, sizeof buffer, 0)) > 0) out.append(buffer, static_cast<size_t>(count));
     closed_ = count == 0 || (errno != EAGAIN && errno != EINTR);
     return out;
   }
@@ -95,9 +92,7 @@ class UapiServerTest : public ::testing::Test {
 
   // Lets the server work until it has nothing to do.
   void pump() {
-    while (wait_readable(server_->fd(), milliseconds(0))) {
-      server_->handle_events();
-    }
+    while (wait_readable(server_->fd(), milliseconds(0))) server_->handle_events();
   }
 
   // What one client reads that sends `text`.
@@ -118,13 +113,9 @@ class UapiServerTest : public ::testing::Test {
     for (;;) {
       pollfd waiting[2] = {{server_->fd(), POLLIN, 0}, {fd, POLLIN, 0}};
       ::poll(waiting, 2, 10000);
-      if (waiting[0].revents != 0) {
-        server_->handle_events();
-      }
+      if (waiting[0].revents != 0) server_->handle_events();
       const ssize_t count = ::read(fd, buffer, sizeof buffer);
-      if (count == 0) {
-        break;
-      }
+      if (count == 0) break;
       out.append(buffer, static_cast<size_t>(std::max<ssize_t>(count, 0)));
     }
     const int status = ::pclose(stream);
@@ -192,9 +183,7 @@ TEST_F(UapiServerTest, IsNotHeldUpByAClientThatDoesNotRead) {
   peer.allowed_ips.resize(130560);
   Client stuck(path_);
   std::string requests;
-  for (int i = 0; i < 1000; ++i) {
-    requests += "get=1\n\n";
-  }
+  for (int i = 0; i < 1000; ++i) requests += "get=1\n\n";
   stuck.send(requests);
   pump();  // ends: nothing spins while the client's buffer is full
   EXPECT_EQ(ask("set=1\nreplace_peers=true\n\n"), "errno=0\n\n");
@@ -204,9 +193,7 @@ TEST_F(UapiServerTest, IsNotHeldUpByAClientThatDoesNotRead) {
     replies += stuck.receive();
   }
   size_t answers = 0;
-  for (size_t at = 0; (at = replies.find("errno=0\n\n", at)) != std::string::npos; ++at) {
-    ++answers;
-  }
+  for (size_t at = 0; (at = replies.find("errno=0\n\n", at)) != std::string::npos; ++at) ++answers;
   EXPECT_EQ(answers, 1000u) << "and everything arrives once it reads";
 }
 
@@ -254,8 +241,8 @@ TEST_F(UapiServerTest, TakesAHugeSetInPieces) {
   constexpr int kAllowedIps = 130560;
   std::string text = "set=1\npublic_key=" + to_hex(key_number(1)) + "\n";
   for (int i = 0; i < kAllowedIps; ++i) {
-    text += "allowed_ip=fd00:1234:5678:9abc:def0:1234:" + std::to_string(i / 10000) + ":" +
-            std::to_string(i % 10000) + "/128\n";
+    text += "allowed_ip=fd00:1234:5678:9abc:def0:1234:" + std::to_string(i / 10000) + ":" + std::to_string(i % 10000) +
+            "/128\n";
   }
   text += "\n";
   Client client(path_);
@@ -315,10 +302,8 @@ TEST_F(UapiServerTest, RefusesADescriptorThatDoesNotListen) {
 class UapiServerWithWgTest : public UapiServerTest {
  protected:
   void SetUp() override {
-    if (!isolated_ || run("command -v wg >/dev/null") != 0) {
-      GTEST_SKIP()
-          << "needs wg (apt install wireguard-tools) and namespaces: run as root, or allow user namespaces";
-    }
+    if (!isolated_ || run("command -v wg >/dev/null") != 0)
+      GTEST_SKIP() << "needs wg (apt install wireguard-tools) and namespaces: run as root, or allow user namespaces";
     open_server(kUapiDirectory);
   }
   void TearDown() override {
@@ -347,20 +332,19 @@ TEST_F(UapiServerWithWgTest, TakesSetAndShowsItBack) {
   EXPECT_EQ(code, 0);
   EXPECT_EQ(device_.state.private_key, key_number(8));
   EXPECT_EQ(device_.state.fwmark, 42u);
-  EXPECT_EQ(
-      run_served("wg showconf wgt0").first,
-      "[Interface]\nListenPort = 7\nFwMark = 0x2a\nPrivateKey = " + to_base64(key_number(8)) +
-          "\n\n[Peer]\nPublicKey = " + peer + "\nPresharedKey = " + to_base64(key_number(8)) +
-          "\nAllowedIPs = 10.0.0.0/8, fd00::/64\nEndpoint = [2001:db8::1]:5\nPersistentKeepalive = 25\n");
+  EXPECT_EQ(run_served("wg showconf wgt0").first,
+            "[Interface]\nListenPort = 7\nFwMark = 0x2a\nPrivateKey = " + to_base64(key_number(8)) +
+                "\n\n[Peer]\nPublicKey = " + peer + "\nPresharedKey = " + to_base64(key_number(8)) +
+                "\nAllowedIPs = 10.0.0.0/8, fd00::/64\nEndpoint = [2001:db8::1]:5\nPersistentKeepalive = 25\n");
   EXPECT_EQ(run_served("wg set wgt0 peer " + peer + " remove").second, 0);
   EXPECT_TRUE(device_.state.peers.empty());
 }
 
 TEST_F(UapiServerWithWgTest, TakesSetconfAndSyncconf) {
-  std::ofstream("/run/one.conf") << "[Interface]\nListenPort = 7\n[Peer]\nPublicKey = "
-                                 << to_base64(key_number(1)) << "\nAllowedIPs = 10.0.0.0/8\n";
-  std::ofstream("/run/two.conf") << "[Interface]\nListenPort = 8\n[Peer]\nPublicKey = "
-                                 << to_base64(key_number(2)) << "\nAllowedIPs = 10.0.0.0/8\n";
+  std::ofstream("/run/one.conf") << "[Interface]\nListenPort = 7\n[Peer]\nPublicKey = " << to_base64(key_number(1))
+                                 << "\nAllowedIPs = 10.0.0.0/8\n";
+  std::ofstream("/run/two.conf") << "[Interface]\nListenPort = 8\n[Peer]\nPublicKey = " << to_base64(key_number(2))
+                                 << "\nAllowedIPs = 10.0.0.0/8\n";
   EXPECT_EQ(run_served("wg setconf wgt0 /run/one.conf").second, 0);
   EXPECT_EQ(run_served("wg syncconf wgt0 /run/two.conf").second, 0);
   EXPECT_EQ(device_.state.listen_port, 8);
@@ -382,9 +366,8 @@ TEST_F(UapiServerWithWgTest, RoundTripsAHundredThousandAllowedIps) {
   {
     std::ofstream file("/run/huge.conf");
     file << "[Peer]\nPublicKey = " << to_base64(key_number(1)) << "\n";
-    for (int i = 0; i < kAllowedIps; ++i) {
+    for (int i = 0; i < kAllowedIps; ++i)
       file << "AllowedIPs = 10." << i / 65536 << '.' << i / 256 % 256 << '.' << i % 256 << "/32\n";
-    }
   }
   EXPECT_EQ(run_served("wg setconf wgt0 /run/huge.conf").second, 0);
   ASSERT_EQ(device_.state.peers.size(), 1u);

@@ -27,23 +27,20 @@ struct Outcome {
 Outcome set(FakeDevice& device, const std::string& lines) {
   UapiSetParser parser(device);
   std::istringstream stream(lines);
-  for (std::string line; std::getline(stream, line);) {
-    if (parser.feed_line(line) == UapiSetParser::Progress::finished) {
-      break;
-    }
-  }
+  for (std::string line; std::getline(stream, line);)
+    if (parser.feed_line(line) == UapiSetParser::Progress::finished) break;
   parser.finish();
   return {parser.error(), parser.error_text()};
 }
 
 TEST(UapiSet, AppliesEveryKey) {
   FakeDevice device;
-  const Outcome outcome = set(
-      device, "private_key=" + to_hex(key_number(9)) + "\nlisten_port=51820\nfwmark=4294967295\n" +
-                  "replace_peers=true\n" + kPeer1 + "preshared_key=" + to_hex(key_number(3)) +
-                  "\nendpoint=192.0.2.1:51820\npersistent_keepalive_interval=25\nreplace_allowed_ips=true\n" +
-                  "protocol_version=1\nallowed_ip=10.1.2.3/8\nallowed_ip=fd00::1/64\n" + kPeer2 +
-                  "endpoint=[2001:db8::1]:1\n\n");
+  const Outcome outcome =
+      set(device, "private_key=" + to_hex(key_number(9)) + "\nlisten_port=51820\nfwmark=4294967295\n" +
+                      "replace_peers=true\n" + kPeer1 + "preshared_key=" + to_hex(key_number(3)) +
+                      "\nendpoint=192.0.2.1:51820\npersistent_keepalive_interval=25\nreplace_allowed_ips=true\n" +
+                      "protocol_version=1\nallowed_ip=10.1.2.3/8\nallowed_ip=fd00::1/64\n" + kPeer2 +
+                      "endpoint=[2001:db8::1]:1\n\n");
   EXPECT_EQ(outcome.error, UapiError::none) << outcome.text;
   EXPECT_EQ(outcome.text, "");
   EXPECT_EQ(device.state.private_key, key_number(9));
@@ -99,8 +96,7 @@ TEST(UapiSet, RefusesEveryWrongLine) {
       {"an endpoint with a port above the range", kPeer1 + "endpoint=192.0.2.1:65536\n", UapiError::invalid},
       {"an empty endpoint", kPeer1 + "endpoint=\n", UapiError::invalid},
       {"a keepalive above the range", kPeer1 + "persistent_keepalive_interval=65536\n", UapiError::invalid},
-      {"keepalive off, which only wg(8) knows", kPeer1 + "persistent_keepalive_interval=off\n",
-       UapiError::invalid},
+      {"keepalive off, which only wg(8) knows", kPeer1 + "persistent_keepalive_interval=off\n", UapiError::invalid},
       {"an allowed IP without a length", kPeer1 + "allowed_ip=10.0.0.0\n", UapiError::invalid},
       {"an empty allowed IP", kPeer1 + "allowed_ip=\n", UapiError::invalid},
       {"an allowed IP with two signs", kPeer1 + "allowed_ip=--10.0.0.0/8\n", UapiError::invalid},
@@ -150,11 +146,10 @@ TEST(UapiSet, MakesErrorTextsPrintable) {
 TEST(UapiSet, RemovesPeersAndGoesOnParsing) {
   FakeDevice device;
   set(device, kPeer1 + kPeer2 + "\n");
-  const Outcome outcome =
-      set(device, kPeer1 +
-                      "remove=true\nremove=true\nupdate_only=true\nreplace_allowed_ips=true\n"
-                      "allowed_ip=10.0.0.0/8\nendpoint=192.0.2.1:1\n"
-                      "persistent_keepalive_interval=1\n\n");
+  const Outcome outcome = set(device, kPeer1 +
+                                          "remove=true\nremove=true\nupdate_only=true\nreplace_allowed_ips=true\n"
+                                          "allowed_ip=10.0.0.0/8\nendpoint=192.0.2.1:1\n"
+                                          "persistent_keepalive_interval=1\n\n");
   EXPECT_EQ(outcome.error, UapiError::none) << outcome.text;
   ASSERT_EQ(device.state.peers.size(), 1u);
   EXPECT_EQ(device.state.peers[0].public_key, key_number(2));
@@ -233,8 +228,7 @@ TEST(UapiSet, TakesZeroKeysAsTheyAre) {
   FakeDevice device;
   device.state.private_key = key_number(1);
   EXPECT_EQ(
-      set(device, "private_key=" + to_hex(Key{}) + "\n" + kPeer1 + "preshared_key=" + to_hex(Key{}) + "\n\n")
-          .error,
+      set(device, "private_key=" + to_hex(Key{}) + "\n" + kPeer1 + "preshared_key=" + to_hex(Key{}) + "\n\n").error,
       UapiError::none);
   EXPECT_TRUE(is_zero(device.state.private_key));
 }
@@ -269,16 +263,15 @@ TEST(UapiGet, PrintsInTheOrderOfWireguardGo) {
   peer.allowed_ips = {*parse_prefix("10.0.0.0/8", PrefixLength::required)};
   state.peers.emplace_back().public_key = key_number(2);
   const std::string zero(64, '0');
-  EXPECT_EQ(print_get(state),
-            "private_key=" + to_hex(key_number(9)) + "\nlisten_port=51820\nfwmark=1\n" + kPeer1 +
-                "preshared_key=" + zero +
-                "\nprotocol_version=1\nendpoint=[2001:db8::1]:2\n"
-                "last_handshake_time_sec=1700000000\nlast_handshake_time_nsec=5\n"
-                "tx_bytes=18446744073709551615\nrx_bytes=7\npersistent_keepalive_interval=25\n"
-                "allowed_ip=10.0.0.0/8\n" +
-                kPeer2 + "preshared_key=" + zero +
-                "\nprotocol_version=1\nlast_handshake_time_sec=0\nlast_handshake_time_nsec=0\n"
-                "tx_bytes=0\nrx_bytes=0\npersistent_keepalive_interval=0\n");
+  EXPECT_EQ(print_get(state), "private_key=" + to_hex(key_number(9)) + "\nlisten_port=51820\nfwmark=1\n" + kPeer1 +
+                                  "preshared_key=" + zero +
+                                  "\nprotocol_version=1\nendpoint=[2001:db8::1]:2\n"
+                                  "last_handshake_time_sec=1700000000\nlast_handshake_time_nsec=5\n"
+                                  "tx_bytes=18446744073709551615\nrx_bytes=7\npersistent_keepalive_interval=25\n"
+                                  "allowed_ip=10.0.0.0/8\n" +
+                                  kPeer2 + "preshared_key=" + zero +
+                                  "\nprotocol_version=1\nlast_handshake_time_sec=0\nlast_handshake_time_nsec=0\n"
+                                  "tx_bytes=0\nrx_bytes=0\npersistent_keepalive_interval=0\n");
 }
 
 TEST(UapiGet, RoundTripsAHundredThousandAllowedIps) {
@@ -303,11 +296,8 @@ TEST(UapiGet, RoundTripsAHundredThousandAllowedIps) {
   // Only what `set` takes.
   std::string lines = kPeer1;
   std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    if (line.starts_with("allowed_ip=")) {
-      lines += line + "\n";
-    }
-  }
+  for (std::string line; std::getline(stream, line);)
+    if (line.starts_with("allowed_ip=")) lines += line + "\n";
   FakeDevice device;
   const auto ready = std::chrono::steady_clock::now();
   EXPECT_EQ(set(device, lines + "\n").error, UapiError::none);

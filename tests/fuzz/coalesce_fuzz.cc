@@ -133,13 +133,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t length) {
     specs[i].id = 100;
   }
   std::vector<Bytes> packets;
-  for (size_t i = 0; i + 1 < length && packets.size() < Coalescer::kMaxPackets; i += 2) {
+  for (size_t i = 0; i + 1 < length && packets.size() < Coalescer::kMaxPackets; i += 2)
     packets.push_back(next_packet(specs[bytes[i] & 7], bytes[i] >> 3, bytes[i + 1]));
-  }
   Flows sent, received;
-  for (const Bytes& packet : packets) {
+  for (const Bytes& packet : packets)
     if (packet.size() >= 44) sent[test::flow_of(packet)].push_back(kept(packet));
-  }
   for (Bytes& packet : packets) coalescer.add(packet.data(), static_cast<uint32_t>(packet.size()), kAll);
   size_t total = 0;
   for (const GatheredPacket& gathered : coalescer.finish()) {

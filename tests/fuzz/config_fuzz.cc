@@ -10,26 +10,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   using namespace culvert;
   const auto resolve = [](const std::string& host, const std::string& port) -> io::Result<io::Endpoint> {
     io::Endpoint endpoint;
-    if (host.size() % 2 == 0 && io::parse_endpoint("192.0.2.1:" + port, endpoint)) {
-      return endpoint;
-    }
+    if (host.size() % 2 == 0 && io::parse_endpoint("192.0.2.1:" + port, endpoint)) return endpoint;
     return io::Error{0, "no such name"};
   };
   const daemon::ConfigOutcome outcome =
       daemon::parse_config(std::string_view(reinterpret_cast<const char*>(bytes), size), "file", resolve);
-  for (const std::string& error : outcome.errors) {
-    if (!error.starts_with("file:")) {
-      std::abort();
-    }
-  }
-  if (outcome.errors.size() > daemon::kMaxConfigErrors) {
-    std::abort();
-  }
+  for (const std::string& error : outcome.errors)
+    if (!error.starts_with("file:")) std::abort();
+  if (outcome.errors.size() > daemon::kMaxConfigErrors) std::abort();
   if (outcome) {
     daemon::FakeDevice device;
-    if (!daemon::apply_config(outcome.config, device) || device.publications != 1) {
-      std::abort();
-    }
+    if (!daemon::apply_config(outcome.config, device) || device.publications != 1) std::abort();
   }
   return 0;
 }

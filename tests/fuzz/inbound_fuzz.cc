@@ -246,8 +246,8 @@ void read_mailbox(Receiver& receiver) {
     require(protocol::is_handshake(kind));
     if (kind != protocol::MessageKind::handshake_initiation) continue;
     // Nobody has a key to make a good one, short of a small-order point, which is refused.
-    require(!protocol::open_initiation(receiver.identity,
-                                       protocol::read_message<protocol::HandshakeInitiation>(bytes)));
+    require(
+        !protocol::open_initiation(receiver.identity, protocol::read_message<protocol::HandshakeInitiation>(bytes)));
   }
 }
 
@@ -279,8 +279,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t length) {
   // Every datagram is accounted for once: dropped, passed on, or a keepalive.
   uint64_t drops = 0;
   for (const pipeline::Counter& counter : receiver.stats.drops) drops += counter.get();
-  require(drops + inner.packets + receiver.stats.keepalives_received.get() +
-              receiver.mailbox.handshakes.size() ==
+  require(drops + inner.packets + receiver.stats.keepalives_received.get() + receiver.mailbox.handshakes.size() ==
           datagrams);
   read_mailbox(receiver);
   return 0;

@@ -10,9 +10,7 @@ namespace culvert::daemon {
 namespace {
 
 void require(bool condition) {
-  if (!condition) {
-    std::abort();
-  }
+  if (!condition) std::abort();
 }
 
 // The part of a `get` reply that `set` takes.
@@ -21,10 +19,8 @@ std::string settable(const std::string& text) {
   for (size_t at = 0; at < text.size();) {
     const size_t end = text.find('\n', at);
     const std::string line = text.substr(at, end - at);
-    if (!line.starts_with("last_handshake") && !line.starts_with("tx_bytes") &&
-        !line.starts_with("rx_bytes")) {
+    if (!line.starts_with("last_handshake") && !line.starts_with("tx_bytes") && !line.starts_with("rx_bytes"))
       lines += line + "\n";
-    }
     at = end + 1;
   }
   return lines;
@@ -52,9 +48,7 @@ void converse(FakeDevice& device, const std::string& text, size_t piece_bytes) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   using namespace culvert::daemon;
-  if (size == 0) {
-    return 0;
-  }
+  if (size == 0) return 0;
   const std::string text(reinterpret_cast<const char*>(bytes) + 1, size - 1);
   FakeDevice in_pieces;
   converse(in_pieces, text, size_t{bytes[0]} + 1);

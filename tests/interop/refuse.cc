@@ -77,11 +77,9 @@ Function real(const char* name) {
 
 bool refuse_message(const msghdr& message, bool only_ask) {
   uint16_t segment_size = 0;
-  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr;
-       c = CMSG_NXTHDR(const_cast<msghdr*>(&message), c)) {
+  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(const_cast<msghdr*>(&message), c))
     if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
       std::memcpy(&segment_size, CMSG_DATA(c), sizeof segment_size);
-  }
   if (segment_size == 0) return false;
   if (refuse("trains", only_ask)) return true;
   return message.msg_iov->iov_len > kOldMaxSegments * segment_size && refuse("long_trains", only_ask);
@@ -134,8 +132,7 @@ int ioctl(int fd, unsigned long request, ...) noexcept {
   const auto offloads = reinterpret_cast<uintptr_t>(argument);
   if (request == TUNSETOFFLOAD && (offloads & kUso) != 0 && refuse("uso")) return -1;
   if (request == TUNSETOFFLOAD && offloads != 0 && refuse("offloads")) return -1;
-  if (request == TUNSETIFF && (static_cast<ifreq*>(argument)->ifr_flags & IFF_VNET_HDR) != 0 &&
-      refuse("virtio_header"))
+  if (request == TUNSETIFF && (static_cast<ifreq*>(argument)->ifr_flags & IFF_VNET_HDR) != 0 && refuse("virtio_header"))
     return -1;
   return next(fd, request, argument);
 }

@@ -28,9 +28,7 @@ class FakeRing final : public Ring {
 
   static size_t bytes_of(const mmsghdr& message) {
     size_t bytes = 0;
-    for (size_t i = 0; i < message.msg_hdr.msg_iovlen; ++i) {
-      bytes += message.msg_hdr.msg_iov[i].iov_len;
-    }
+    for (size_t i = 0; i < message.msg_hdr.msg_iovlen; ++i) bytes += message.msg_hdr.msg_iov[i].iov_len;
     return bytes;
   }
 

@@ -26,9 +26,7 @@ struct Received {
 class WithEngines : public testing::TestWithParam<Engine> {
  protected:
   void SetUp() override {
-    if (const auto ring = Ring::open(); GetParam() == Engine::io_uring && !ring) {
-      GTEST_SKIP() << ring.error().text();
-    }
+    if (const auto ring = Ring::open(); GetParam() == Engine::io_uring && !ring) GTEST_SKIP() << ring.error().text();
     engine = GetParam();
   }
 
@@ -36,9 +34,7 @@ class WithEngines : public testing::TestWithParam<Engine> {
   static inline Engine engine = Engine::epoll;
 
   static std::unique_ptr<Transfer> transfer() {
-    if (engine == Engine::epoll) {
-      return std::make_unique<SocketTransfer>(kernel_syscalls());
-    }
+    if (engine == Engine::epoll) return std::make_unique<SocketTransfer>(kernel_syscalls());
     auto ring = Ring::open();
     EXPECT_TRUE(ring);
     return std::make_unique<RingTransfer>(std::move(*ring), RingTransfer::For::sockets);
@@ -55,9 +51,7 @@ struct End {
       : sockets(open_sockets(options)), queue(*sockets, WithEngines::transfer()) {}
 
   // How the other end reaches this one through address `host`.
-  Endpoint at(const std::string& host) const {
-    return endpoint(host + ':' + std::to_string(sockets->port()));
-  }
+  Endpoint at(const std::string& host) const { return endpoint(host + ':' + std::to_string(sockets->port())); }
 
   // Receives trains until there are `datagrams`; what was sent on loopback is there or comes soon.
   std::vector<Received> receive(size_t datagrams) {

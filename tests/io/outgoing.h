@@ -35,11 +35,8 @@ class Outgoing {
     auto& bytes = memory_.emplace_back(std::make_unique<Datagram>(length));
     std::iota(bytes->begin(), bytes->end(), static_cast<uint8_t>(17 * memory_.size()));
     // Every datagram starts with a number of its own where there is room.
-    for (uint32_t i = 0; size >= 4 && i * size + 4 <= length; ++i, ++next_number_) {
-      for (uint32_t b = 0; b < 4; ++b) {
-        (*bytes)[i * size + b] = static_cast<uint8_t>(next_number_ >> (8 * b));
-      }
-    }
+    for (uint32_t i = 0; size >= 4 && i * size + 4 <= length; ++i, ++next_number_)
+      for (uint32_t b = 0; b < 4; ++b) (*bytes)[i * size + b] = static_cast<uint8_t>(next_number_ >> (8 * b));
     OutgoingTrain train;
     train.bytes = bytes->data();
     train.length = length;
@@ -53,8 +50,7 @@ class Outgoing {
   std::vector<Datagram> datagrams(const Endpoint& to) const {
     std::vector<Datagram> result;
     for (const OutgoingTrain& train : trains) {
-      for (uint32_t begin = 0; train.to.same_remote(to) && begin < train.length;
-           begin += train.segment_size) {
+      for (uint32_t begin = 0; train.to.same_remote(to) && begin < train.length; begin += train.segment_size) {
         const uint32_t end = std::min<uint32_t>(train.length, begin + train.segment_size);
         result.emplace_back(train.bytes + begin, train.bytes + end);
       }
@@ -64,9 +60,7 @@ class Outgoing {
 
   uint64_t total() const {
     uint64_t sum = 0;
-    for (const OutgoingTrain& train : trains) {
-      sum += train.datagrams;
-    }
+    for (const OutgoingTrain& train : trains) sum += train.datagrams;
     return sum;
   }
 

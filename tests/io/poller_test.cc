@@ -75,9 +75,7 @@ TEST_F(PollerTest, ReportsAHangUp) {
 
 TEST_F(PollerTest, HandsOutNoMoreEventsThanThereIsRoomFor) {
   std::vector<Pipe> pipes(100);
-  for (size_t i = 0; i < pipes.size(); ++i) {
-    ASSERT_TRUE(poller_.add(pipes[i].write_end.get(), i, Poller::kWrite));
-  }
+  for (size_t i = 0; i < pipes.size(); ++i) ASSERT_TRUE(poller_.add(pipes[i].write_end.get(), i, Poller::kWrite));
   EXPECT_EQ(look().size(), events_.size());
   EXPECT_EQ(poller_.wait(std::span(events_).first(1), nanoseconds(0)).size(), 1u);
 }

@@ -28,9 +28,7 @@ class RingTest : public testing::Test {
  protected:
   void SetUp() override {
     auto opened = Ring::open();
-    if (!opened) {
-      GTEST_SKIP() << opened.error().text();
-    }
+    if (!opened) GTEST_SKIP() << opened.error().text();
     ring_ = std::move(*opened);
     int ends[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
@@ -53,9 +51,8 @@ class RingTest : public testing::Test {
   std::vector<int> arrived() {
     std::vector<int> numbers;
     std::array<uint8_t, 64> datagram{};
-    while (::read(there_.get(), datagram.data(), datagram.size()) >= 2) {
+    while (::read(there_.get(), datagram.data(), datagram.size()) >= 2)
       numbers.push_back(datagram[0] | datagram[1] << 8);
-    }
     return numbers;
   }
 
@@ -72,16 +69,12 @@ TEST_F(RingTest, SendsAndReceivesInOrder) {
   for (const size_t count : {1, 2, 7}) {
     EXPECT_THAT(run(Operation::send, here_, count), testing::Each(2));
     std::vector<int> expected(count);
-    for (size_t i = 0; i < count; ++i) {
-      expected[i] = static_cast<int>(i);
-    }
+    for (size_t i = 0; i < count; ++i) expected[i] = static_cast<int>(i);
     EXPECT_EQ(arrived(), expected);
   }
   EXPECT_THAT(run(Operation::send, there_, 3), testing::Each(2));
   EXPECT_THAT(run(Operation::receive, here_, 5), testing::ElementsAre(2, 2, 2, -EAGAIN, -EAGAIN));
-  for (size_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(bytes_[i][0], i);
-  }
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(bytes_[i][0], i);
 }
 
 TEST_F(RingTest, CancelsWhatIsBehindASendThatFails) {
@@ -115,9 +108,7 @@ TEST_F(RingTest, SendsInOrderWhatIsLeftOfABatchThatMakesNoSense) {
 
 TEST_F(RingTest, NeverWaitsForRoomOrForMessages) {
   size_t sent = 0;
-  while (run(Operation::send, here_, 1)[0] == 2) {
-    ++sent;
-  }
+  while (run(Operation::send, here_, 1)[0] == 2) ++sent;
   EXPECT_EQ(results_[0], -EAGAIN);
   EXPECT_EQ(arrived().size(), sent);
   EXPECT_EQ(run(Operation::receive, here_, 1)[0], -EAGAIN);
@@ -128,13 +119,9 @@ TEST_F(RingTest, ReadsAndWritesFilesThatAreNoSockets) {
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK | O_DIRECT), 0);
   const Fd out(ends[0]), in(ends[1]);
   EXPECT_THAT(run(Operation::write, in, 3), testing::Each(2));
-  for (auto& bytes : bytes_) {
-    bytes = {};
-  }
+  for (auto& bytes : bytes_) bytes = {};
   EXPECT_THAT(run(Operation::read, out, 4), testing::ElementsAre(2, 2, 2, -EAGAIN));
-  for (size_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(bytes_[i][0], i) << "packets of a pipe stay apart and in order";
-  }
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(bytes_[i][0], i) << "packets of a pipe stay apart and in order";
 }
 
 TEST_F(RingTest, AnswersForADescriptorThatIsClosed) {
@@ -177,9 +164,7 @@ TEST(RingOpenTest, SaysWhyThereIsNone) {
 
 TEST(RingOpenTest, MayBeMadeAndDestroyedByOtherThreadsThanItsUser) {
   auto opened = Ring::open();
-  if (!opened) {
-    GTEST_SKIP() << opened.error().text();
-  }
+  if (!opened) GTEST_SKIP() << opened.error().text();
   std::thread([&opened] {
     mmsghdr message{};
     int result = 0;

@@ -20,9 +20,7 @@ class RingTransferTest : public testing::Test {
   RingTransferTest() {
     auto ring = std::make_unique<FakeRing>([this](Ring::Operation, mmsghdr&) {
       ++asked_;
-      if (answers_.empty()) {
-        return -EAGAIN;
-      }
+      if (answers_.empty()) return -EAGAIN;
       const int answer = answers_.front();
       answers_.pop_front();
       return answer;
@@ -77,9 +75,7 @@ TEST_F(RingTransferTest, TakesNoMoreThanTheRoomAndTheEntries) {
 TEST_F(RingTransferTest, KeepsTheBudgetByTheLengthOfTheLastMessages) {
   const std::deque<int> many(200, 1000);
   EXPECT_EQ(receive(many, 4).count, 4u);
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(receive(many, 16, 3500).count, 4u);
-  }
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(receive(many, 16, 3500).count, 4u);
   EXPECT_EQ(receive(std::deque<int>(200, 10), 16, 3500).count, 16u) << "short ones fit";
 }
 
@@ -103,13 +99,10 @@ TEST_F(RingTransferTest, ClosesRanksWhenAMessageCameBetweenTwoLooks) {
   EXPECT_EQ(received.error, 0);
   std::vector<const iovec*> buffers;
   for (size_t i = 0; i < 16; ++i) {
-    if (i < 4) {
-      EXPECT_EQ(messages_[i].msg_len, i + 1);
-    }
+    if (i < 4) EXPECT_EQ(messages_[i].msg_len, i + 1);
     buffers.push_back(messages_[i].msg_hdr.msg_iov);
   }
-  EXPECT_THAT(std::span(buffers).first(4),
-              testing::ElementsAre(&parts_[0], &parts_[2], &parts_[4], &parts_[6]));
+  EXPECT_THAT(std::span(buffers).first(4), testing::ElementsAre(&parts_[0], &parts_[2], &parts_[4], &parts_[6]));
   std::sort(buffers.begin(), buffers.end());
   EXPECT_EQ(std::unique(buffers.begin(), buffers.end()), buffers.end()) << "each message has its own buffer";
 }

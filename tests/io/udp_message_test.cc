@@ -46,16 +46,12 @@ const SourceCase kSourceCases[] = {
 };
 
 TEST(UdpMessageTest, UsesASourceOnlyWhereItCanBeOne) {
-  for (const SourceCase& c : kSourceCases) {
-    EXPECT_EQ(has_usable_source(endpoint(c.to, c.source)), c.usable) << c.name;
-  }
+  for (const SourceCase& c : kSourceCases) EXPECT_EQ(has_usable_source(endpoint(c.to, c.source)), c.usable) << c.name;
 }
 
 std::optional<in6_pktinfo> v6_source(const msghdr& message) {
   const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_type != IPV6_PKTINFO) {
-    return std::nullopt;
-  }
+  if (header == nullptr || header->cmsg_type != IPV6_PKTINFO) return std::nullopt;
   in6_pktinfo packet{};
   std::memcpy(&packet, CMSG_DATA(header), sizeof packet);
   return packet;
@@ -75,17 +71,13 @@ TEST(UdpMessageTest, OnlyALinkLocalSourceNamesItsInterface) {
 }
 
 TEST(UdpMessageTest, EverythingAtOnceFitsAndCanBeWalked) {
-  for (const Endpoint& to :
-       {endpoint("192.0.2.1:1", "192.0.2.2"), endpoint("[2001:db8::1]:1", "[2001:db8::2]")}) {
+  for (const Endpoint& to : {endpoint("192.0.2.1:1", "192.0.2.2"), endpoint("[2001:db8::1]:1", "[2001:db8::2]")}) {
     msghdr message{};
     ControlBuffer control;
     write_control(message, control, to, true, 0x88, 1452);
     EXPECT_LE(message.msg_controllen, kControlBytes);
     int count = 0;
-    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-         header = CMSG_NXTHDR(&message, header)) {
-      ++count;
-    }
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) ++count;
     EXPECT_EQ(count, 3);
   }
 }

@@ -24,9 +24,7 @@ struct Message {
   uint16_t segment_size = 0;
   Datagram bytes;
 
-  size_t datagrams() const {
-    return segment_size == 0 ? 1 : (bytes.size() + segment_size - 1) / segment_size;
-  }
+  size_t datagrams() const { return segment_size == 0 ? 1 : (bytes.size() + segment_size - 1) / segment_size; }
   bool has_source() const { return to.source.family != Family::none; }
 };
 
@@ -87,12 +85,9 @@ struct FakeKernel {
     IncomingTrain control;
     read_control(header, control);
     message.to.source = control.from.source;
-    for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr;
-         c = CMSG_NXTHDR(const_cast<msghdr*>(&header), c)) {
-      if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT) {
+    for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(const_cast<msghdr*>(&header), c))
+      if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
         std::memcpy(&message.segment_size, CMSG_DATA(c), sizeof message.segment_size);
-      }
-    }
     return message;
   }
 
@@ -101,9 +96,7 @@ struct FakeKernel {
     ++calls;
     for (unsigned i = 0; i < count; ++i) {
       const Message message = parse(messages[i].msg_hdr);
-      if (i == most_per_call) {
-        return static_cast<int>(i);
-      }
+      if (i == most_per_call) return static_cast<int>(i);
       if (const int error = verdict(message); error != 0) {
         refused += i == 0 ? 1 : 0;
         errno = error;
@@ -117,11 +110,8 @@ struct FakeKernel {
   // The same kernel behind a ring.
   static int answer_entry(Ring::Operation operation, mmsghdr& message) {
     const int result = operation == Ring::Operation::send ? send(-1, &message, 1, 0) : receive(&message, 1);
-    if (result < 0) {
-      return operation == Ring::Operation::send ? -errno : result;
-    }
-    return static_cast<int>(operation == Ring::Operation::send ? message.msg_hdr.msg_iov->iov_len
-                                                               : message.msg_len);
+    if (result < 0) return operation == Ring::Operation::send ? -errno : result;
+    return static_cast<int>(operation == Ring::Operation::send ? message.msg_hdr.msg_iov->iov_len : message.msg_len);
   }
 
   static std::vector<Datagram> datagrams(const Endpoint& to) {
@@ -167,35 +157,26 @@ class UdpQueueFailureTest : public testing::TestWithParam<Engine> {
     }
     auto ring = std::make_unique<FakeRing>(FakeKernel::answer_entry);
     ring_ = ring.get();
-    queue_ = std::make_unique<UdpQueue>(
-        *sockets_, std::make_unique<RingTransfer>(std::move(ring), RingTransfer::For::sockets));
+    queue_ = std::make_unique<UdpQueue>(*sockets_,
+                                        std::make_unique<RingTransfer>(std::move(ring), RingTransfer::For::sockets));
   }
 
   // Trains for all three peers by turns: 10 datagrams (short last one), then one, then 20.
   void add_trains() {
-    for (const uint16_t datagrams : {10, 1, 20}) {
-      for (const Endpoint& to : {a_, b_, c_}) {
-        out_.add(to, datagrams, 100, 60);
-      }
-    }
+    for (const uint16_t datagrams : {10, 1, 20})
+      for (const Endpoint& to : {a_, b_, c_}) out_.add(to, datagrams, 100, 60);
   }
 
   void expect_everything_arrived() {
-    for (const Endpoint& to : {a_, b_, c_}) {
-      EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
-    }
-    for (const OutgoingTrain& train : out_.trains) {
-      EXPECT_EQ(train.datagrams_sent, train.datagrams);
-    }
+    for (const Endpoint& to : {a_, b_, c_}) EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
+    for (const OutgoingTrain& train : out_.trains) EXPECT_EQ(train.datagrams_sent, train.datagrams);
     EXPECT_EQ(queue_->counters().datagrams_sent, out_.total());
     EXPECT_EQ(queue_->counters().send_errors, 0u);
   }
 
   void expect_arrived_but_for(const Endpoint& lost) {
-    for (const Endpoint& to : {a_, b_, c_}) {
-      EXPECT_EQ(FakeKernel::datagrams(to), to == lost ? std::vector<Datagram>{} : out_.datagrams(to))
-          << to_string(to);
-    }
+    for (const Endpoint& to : {a_, b_, c_})
+      EXPECT_EQ(FakeKernel::datagrams(to), to == lost ? std::vector<Datagram>{} : out_.datagrams(to)) << to_string(to);
     uint64_t lost_datagrams = 0;
     for (const OutgoingTrain& train : out_.trains) {
       EXPECT_EQ(train.datagrams_sent, train.to == lost ? 0 : train.datagrams);
@@ -233,25 +214,24 @@ const RefusalCase kRefusalCases[] = {
     {"EIO for every train: the sockets stop at the first",
      [](const Message& m) { return m.segment_size != 0 ? EIO : 0; }, 1, false, false, false, false, false, 1},
     {"EIO for v6 alone stops v4 of the next batch too",
-     [](const Message& m) { return m.segment_size != 0 && m.to.port == 3 ? EIO : 0; }, 1, false, false, false,
-     false, false, 1},
-    {"EMSGSIZE for one peer leaves the others alone",
-     [](const Message& m) { return m.segment_size != 0 && to_a(m) ? EMSGSIZE : 0; }, 1, true, true, false,
-     false, false, 1},
-    {"EINVAL for the source of one peer",
-     [](const Message& m) { return to_a(m) && m.has_source() ? EINVAL : 0; }, 0, true, false, true, false,
+     [](const Message& m) { return m.segment_size != 0 && m.to.port == 3 ? EIO : 0; }, 1, false, false, false, false,
      false, 1},
+    {"EMSGSIZE for one peer leaves the others alone",
+     [](const Message& m) { return m.segment_size != 0 && to_a(m) ? EMSGSIZE : 0; }, 1, true, true, false, false, false,
+     1},
+    {"EINVAL for the source of one peer", [](const Message& m) { return to_a(m) && m.has_source() ? EINVAL : 0; }, 0,
+     true, false, true, false, false, 1},
     {"EADDRNOTAVAIL for the source of one peer",
-     [](const Message& m) { return to_a(m) && m.has_source() ? EADDRNOTAVAIL : 0; }, 0, true, false, true,
-     false, false, 1},
-    {"EINVAL for the sources of both families", [](const Message& m) { return m.has_source() ? EINVAL : 0; },
-     0, true, false, true, false, true, 2},
+     [](const Message& m) { return to_a(m) && m.has_source() ? EADDRNOTAVAIL : 0; }, 0, true, false, true, false, false,
+     1},
+    {"EINVAL for the sources of both families", [](const Message& m) { return m.has_source() ? EINVAL : 0; }, 0, true,
+     false, true, false, true, 2},
     {"EINVAL for the trains of one peer, whose source is good (before Linux 6.14)",
-     [](const Message& m) { return m.segment_size != 0 && to_a(m) ? EINVAL : 0; }, 1, true, true, false,
-     false, false, 2},
+     [](const Message& m) { return m.segment_size != 0 && to_a(m) ? EINVAL : 0; }, 1, true, true, false, false, false,
+     2},
     {"EINVAL for trains and for the source of one peer",
-     [](const Message& m) { return to_a(m) && (m.segment_size != 0 || m.has_source()) ? EINVAL : 0; }, 1,
-     true, true, true, false, false, 3},
+     [](const Message& m) { return to_a(m) && (m.segment_size != 0 || m.has_source()) ? EINVAL : 0; }, 1, true, true,
+     true, false, false, 3},
     {"EMSGSIZE for one peer and EINVAL for its source",
      [](const Message& m) {
        return !to_a(m) ? 0 : m.has_source() ? EINVAL : m.segment_size != 0 ? EMSGSIZE : 0;
@@ -266,9 +246,7 @@ TEST_P(UdpQueueFailureTest, WhatWasRefusedIsSentAgainWithLess) {
     add_trains();
     FakeKernel::verdict = c.verdict;
     queue_->send_batch(out_.trains);
-    for (const Endpoint& to : {a_, b_, c_}) {
-      EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
-    }
+    for (const Endpoint& to : {a_, b_, c_}) EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
     for (const OutgoingTrain& train : out_.trains) {
       const bool is_a = train.to == a_, is_c = train.to == c_;
       EXPECT_EQ(train.datagrams_sent, train.datagrams);
@@ -296,11 +274,8 @@ TEST_P(UdpQueueFailureTest, WhatWasRefusedIsSentAgainWithLess) {
 
 TEST_P(UdpQueueFailureTest, AKernelThatTakes64DatagramsGetsNoMore) {
   FakeKernel::verdict = [](const Message& m) { return m.datagrams() > 64 ? EINVAL : 0; };
-  for (const Endpoint& to : {a_, b_, c_}) {
-    for (const uint16_t datagrams : {128, 65, 64, 1}) {
-      out_.add(to, datagrams, 100, 60);
-    }
-  }
+  for (const Endpoint& to : {a_, b_, c_})
+    for (const uint16_t datagrams : {128, 65, 64, 1}) out_.add(to, datagrams, 100, 60);
   queue_->send_batch(out_.trains);
   expect_everything_arrived();
   EXPECT_EQ(sockets_->max_train_datagrams(), 64);
@@ -311,9 +286,7 @@ TEST_P(UdpQueueFailureTest, AKernelThatTakes64DatagramsGetsNoMore) {
     EXPECT_FALSE(train.gso_refused);
     EXPECT_FALSE(train.source_refused);
   }
-  for (const Message& message : FakeKernel::taken) {
-    EXPECT_EQ(message.has_source(), message.to.port != 2);
-  }
+  for (const Message& message : FakeKernel::taken) EXPECT_EQ(message.has_source(), message.to.port != 2);
 }
 
 TEST_P(UdpQueueFailureTest, ATrainOfMoreBytesThanAMessageHoldsIsCut) {
@@ -331,9 +304,7 @@ TEST_P(UdpQueueFailureTest, APartOfTheMessagesIsFollowedByTheRest) {
     add_trains();
     FakeKernel::most_per_call = most;
     queue_->send_batch(out_.trains);
-    for (const Endpoint& to : {a_, b_, c_}) {
-      EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
-    }
+    for (const Endpoint& to : {a_, b_, c_}) EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
     EXPECT_EQ(queue_->counters().datagrams_sent, out_.total());
     EXPECT_EQ(FakeKernel::taken.size(), 9u);
   }
@@ -367,9 +338,7 @@ TEST_P(UdpQueueFailureTest, AFullBufferIsWaitedFor) {
       return FakeKernel::polls == 0 && FakeKernel::taken.size() == 1 ? error : 0;
     };
     queue_->send_batch(out_.trains);
-    for (const Endpoint& to : {a_, b_, c_}) {
-      EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
-    }
+    for (const Endpoint& to : {a_, b_, c_}) EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
     EXPECT_EQ(FakeKernel::polls, 1);
     EXPECT_EQ(queue_->counters().send_stalls, 0u);
     EXPECT_EQ(queue_->counters().send_errors, 0u);
@@ -404,8 +373,7 @@ TEST_P(UdpQueueFailureTest, ABufferThatHasRoomAndRefusesAllTheSameIsWaitedForAFe
 }
 
 TEST_P(UdpQueueFailureTest, APeerThatCannotBeReachedCostsItsTrainsOnly) {
-  for (const int error :
-       {ENETUNREACH, EHOSTUNREACH, EPERM, ENETDOWN, EACCES, EAFNOSUPPORT, EINVAL, EIO, ENODEV}) {
+  for (const int error : {ENETUNREACH, EHOSTUNREACH, EPERM, ENETDOWN, EACCES, EAFNOSUPPORT, EINVAL, EIO, ENODEV}) {
     for (const Endpoint& lost : {a_, b_, c_}) {
       SCOPED_TRACE(testing::Message() << std::strerror(error) << " for " << to_string(lost));
       restart();
@@ -420,9 +388,8 @@ TEST_P(UdpQueueFailureTest, APeerThatCannotBeReachedCostsItsTrainsOnly) {
       }
       EXPECT_EQ(queue_->counters().send_errors, lost_datagrams);
       EXPECT_EQ(queue_->counters().datagrams_sent, out_.total() - lost_datagrams);
-      for (const Endpoint& to : {a_, b_, c_}) {
+      for (const Endpoint& to : {a_, b_, c_})
         EXPECT_EQ(FakeKernel::datagrams(to), to == lost ? std::vector<Datagram>{} : out_.datagrams(to));
-      }
       EXPECT_LE(queue_->counters().gso_downgrades, 1u);
     }
   }
@@ -466,9 +433,7 @@ TEST_P(UdpQueueFailureTest, WhateverHappensEveryDatagramIsSentOrCountedAndInOrde
     const OuterCounters counters = queue_->counters();
     ASSERT_EQ(counters.datagrams_sent + counters.send_errors, out_.total()) << round;
     uint64_t sent = 0;
-    for (const OutgoingTrain& train : out_.trains) {
-      sent += train.datagrams_sent;
-    }
+    for (const OutgoingTrain& train : out_.trains) sent += train.datagrams_sent;
     ASSERT_EQ(sent, counters.datagrams_sent) << round;
     for (const Endpoint& to : {a_, b_, c_}) {
       const auto wanted = out_.datagrams(to), arrived = FakeKernel::datagrams(to);

@@ -23,9 +23,7 @@ bool in_new_namespace(const std::function<void()>& body) {
   bool allowed = false;
   std::thread thread([&] {
     allowed = unshare(CLONE_NEWNET) == 0;
-    if (allowed) {
-      body();
-    }
+    if (allowed) body();
   });
   thread.join();
   return allowed;
@@ -64,10 +62,8 @@ class Loopback {
   ifreq request_{};
 };
 
-#define IN_NEW_NAMESPACE(...)                                            \
-  if (!in_new_namespace(__VA_ARGS__)) {                                  \
-    GTEST_SKIP() << "needs the right to make network namespaces (root)"; \
-  }
+#define IN_NEW_NAMESPACE(...) \
+  if (!in_new_namespace(__VA_ARGS__)) GTEST_SKIP() << "needs the right to make network namespaces (root)";
 
 class UdpQueueNamespaceTest : public WithEngines {};
 INSTANTIATE_WITH_ENGINES(UdpQueueNamespaceTest);
@@ -103,9 +99,7 @@ TEST_P(UdpQueueNamespaceTest, APathTooSmallForTheSegmentsGetsFragments) {
     for (const char* host : {"127.0.0.1", "[::1]"}) {
       End from, to;
       Outgoing out;
-      for (int i = 0; i < 3; ++i) {
-        out.add(to.at(host), 10, 1400, 50);
-      }
+      for (int i = 0; i < 3; ++i) out.add(to.at(host), 10, 1400, 50);
       out.add(to.at(host), 1, 9000);
       from.queue.send_batch(out.trains);
       EXPECT_EQ(split(to.receive(out.total())), out.datagrams(to.at(host))) << host;
@@ -141,15 +135,12 @@ TEST_P(UdpQueueNamespaceTest, ASourceThatIsRemovedFromTheHostIsForgotten) {
     asker.remote = endpoint("127.0.0.1:0").remote;
 
     for (const bool removed : {false, true}) {
-      if (removed) {
-        loopback.remove_alias();
-      }
+      if (removed) loopback.remove_alias();
       Outgoing answer;
       answer.add(asker, 2, 100);
       b.queue.send_batch(answer.trains);
       EXPECT_EQ(answer.trains[0].source_refused, removed);
-      EXPECT_EQ(a.receive(2)[0].train.from.remote,
-                endpoint(removed ? "127.0.0.1:0" : "198.51.100.1:0").remote);
+      EXPECT_EQ(a.receive(2)[0].train.from.remote, endpoint(removed ? "127.0.0.1:0" : "198.51.100.1:0").remote);
     }
   });
 }
@@ -159,9 +150,7 @@ TEST_P(UdpQueueNamespaceTest, SmallBuffersLoseNothingOnSendThatIsNotCounted) {
     Loopback().up();
     End from({.send_buffer_bytes = 4096}), to;
     Outgoing out;
-    for (int i = 0; i < 50; ++i) {
-      out.add(to.at("127.0.0.1"), 10, 1400);
-    }
+    for (int i = 0; i < 50; ++i) out.add(to.at("127.0.0.1"), 10, 1400);
     from.queue.send_batch(out.trains);
     const OuterCounters counters = from.queue.counters();
     EXPECT_EQ(counters.datagrams_sent + counters.send_errors, out.total());

@@ -58,12 +58,8 @@ TEST_P(UdpQueueTest, TrainsArriveAsTheyWereSent) {
           EXPECT_EQ(from.queue.counters().trains_sent - before.trains_sent, gso ? 1 : c.datagrams);
           const auto received = to.receive(c.datagrams);
           EXPECT_EQ(split(received), out.datagrams(to.at(host)));
-          if (gso && to.sockets->gro_active()) {
-            EXPECT_EQ(received.size(), 1u);
-          }
-          if (!gro) {
-            EXPECT_EQ(received.size(), c.datagrams);
-          }
+          if (gso && to.sockets->gro_active()) EXPECT_EQ(received.size(), 1u);
+          if (!gro) EXPECT_EQ(received.size(), c.datagrams);
           for (const Received& r : received) {
             EXPECT_TRUE(r.train.from.same_remote(from.at(host)));
             EXPECT_EQ(r.train.from.source, to.at(host).remote);
@@ -95,9 +91,7 @@ TEST_P(UdpQueueTest, EveryPowerOfTwoAndItsNeighboursArriveAsOneDatagram) {
   for (const char* host : kHosts) {
     for (uint32_t power = 1; power <= 65536; power *= 2) {
       for (const uint32_t size : {power - 1, power, power + 1}) {
-        if (size == 0 || size > 65507) {
-          continue;
-        }
+        if (size == 0 || size > 65507) continue;
         Outgoing out;
         out.add(to.at(host), 1, static_cast<uint16_t>(size));
         from.queue.send_batch(out.trains);
@@ -111,9 +105,8 @@ TEST_P(UdpQueueTest, ABatchForManyEndpointsKeepsTheOrderOfEach) {
   End from, a, b;
   const Endpoint ends[] = {a.at("127.0.0.1"), b.at("[::1]"), b.at("127.0.0.1"), a.at("[::1]")};
   Outgoing out;
-  for (uint16_t i = 0; i < 200; ++i) {
+  for (uint16_t i = 0; i < 200; ++i)
     out.add(ends[i % 4], static_cast<uint16_t>(1 + i % 7), static_cast<uint16_t>(64 + i), 20);
-  }
   from.queue.send_batch(out.trains);
   size_t at_a = 0, at_b = 0;
   for (const OutgoingTrain& train : out.trains) {
@@ -140,9 +133,7 @@ TEST_P(UdpQueueTest, TheTrafficClassIsCarried) {
         Outgoing out;
         out.add(to.at(host), datagrams, 100).traffic_class = traffic_class;
         from.queue.send_batch(out.trains);
-        for (const Received& r : to.receive(datagrams)) {
-          EXPECT_EQ(r.train.traffic_class, traffic_class) << host;
-        }
+        for (const Received& r : to.receive(datagrams)) EXPECT_EQ(r.train.traffic_class, traffic_class) << host;
       }
     }
   }
@@ -157,9 +148,7 @@ TEST_P(UdpQueueTest, AnAnswerLeavesFromTheAddressThatWasAsked) {
   EXPECT_EQ(asker.source, endpoint("127.0.0.2:0").remote);
 
   for (const bool sticky : {true, false}) {
-    if (!sticky) {
-      asker.source = {};
-    }
+    if (!sticky) asker.source = {};
     Outgoing answer;
     answer.add(asker, 3, 100);
     b.queue.send_batch(answer.trains);
@@ -171,8 +160,7 @@ TEST_P(UdpQueueTest, AnAnswerLeavesFromTheAddressThatWasAsked) {
 
 TEST_P(UdpQueueTest, ASourceThatIsNotOursIsForgottenAndNothingIsLost) {
   End from, to;
-  for (const auto& [host, source] :
-       {std::pair("127.0.0.1", "203.0.113.77"), std::pair("[::1]", "[2001:db8::77]")}) {
+  for (const auto& [host, source] : {std::pair("127.0.0.1", "203.0.113.77"), std::pair("[::1]", "[2001:db8::77]")}) {
     Outgoing out;
     for (int i = 0; i < 3; ++i) {
       Endpoint stale = to.at(host);
@@ -214,9 +202,7 @@ TEST_P(UdpQueueTest, BothFamiliesGetTheirTurn) {
   constexpr uint16_t kCalls = 2 * UdpReceiver::kOthersTurn;
   End from, to({.gro = false});
   Outgoing flood;
-  for (const char* host : kHosts) {
-    flood.add(to.at(host), kCalls * 2, 10);
-  }
+  for (const char* host : kHosts) flood.add(to.at(host), kCalls * 2, 10);
   from.queue.send_batch(flood.trains);
   IncomingTrain trains[2];
   std::map<Family, int> calls;

@@ -169,9 +169,8 @@ TEST(UdpSocketsTest, SetsTheFwmarkAtOpenAndLater) {
   }
   for (const uint32_t mark : {0xfedcba98u, 7u, 0u}) {
     EXPECT_TRUE((*opened)->set_fwmark(mark));
-    for (const Family family : {Family::v4, Family::v6}) {
+    for (const Family family : {Family::v4, Family::v6})
       EXPECT_EQ(static_cast<uint32_t>(option((*opened)->fd(family), SOL_SOCKET, SO_MARK)), mark);
-    }
   }
 }
 
@@ -210,8 +209,7 @@ TEST(UdpSocketsTest, ASourceThatIsNotOursIsDroppedAndTold) {
   const auto sockets = open_sockets(), other = open_sockets();
   const uint8_t bytes[] = {1};
   const std::string port = ':' + std::to_string(other->port());
-  for (const Endpoint& to :
-       {endpoint("127.0.0.1" + port, "203.0.113.77"), endpoint("[::1]" + port, "[2001:db8::1]")}) {
+  for (const Endpoint& to : {endpoint("127.0.0.1" + port, "203.0.113.77"), endpoint("[::1]" + port, "[2001:db8::1]")}) {
     const SendOutcome outcome = sockets->send_datagram(bytes, to, 0);
     EXPECT_EQ(outcome.error, 0);
     EXPECT_TRUE(outcome.source_refused);
@@ -236,18 +234,8 @@ const SendCase kSendCases[] = {
     {"no route for this source", "127.0.0.1", {ENETUNREACH}, 0, true, {true, false}},
     {"a refusal that has nothing to do with the source", "127.0.0.1", {EPERM}, EPERM, false, {true}},
     {"a bad source is left out", "127.0.0.1", {EINVAL}, 0, true, {true, false}},
-    {"a bad source and no route without it",
-     "127.0.0.1",
-     {EINVAL, ENETUNREACH},
-     ENETUNREACH,
-     true,
-     {true, false}},
-    {"EINVAL for another reason keeps the source",
-     "127.0.0.1",
-     {EINVAL, EINVAL},
-     EINVAL,
-     false,
-     {true, false}},
+    {"a bad source and no route without it", "127.0.0.1", {EINVAL, ENETUNREACH}, ENETUNREACH, true, {true, false}},
+    {"EINVAL for another reason keeps the source", "127.0.0.1", {EINVAL, EINVAL}, EINVAL, false, {true, false}},
     {"EINVAL without a source", "", {EINVAL}, EINVAL, false, {false}},
 };
 
@@ -263,9 +251,7 @@ TEST(UdpSocketsTest, TellsWhatBecameOfADatagram) {
     EXPECT_EQ(outcome.error, c.error);
     EXPECT_EQ(outcome.source_refused, c.source_refused);
     std::vector<bool> source_used;
-    for (const size_t length : Scripted::control_lengths) {
-      source_used.push_back(length != 0);
-    }
+    for (const size_t length : Scripted::control_lengths) source_used.push_back(length != 0);
     EXPECT_EQ(source_used, c.source_used);
   }
 }

@@ -225,12 +225,11 @@ TEST(DataPath, CarriesAnythingInTheOrderOfItsFlows) {
   std::map<std::string, std::vector<Bytes>> expected, arrived;
   std::map<std::string, uint32_t> sequences;
   for (int i = 0; i < 1500; ++i) {
-    PacketSpec spec = spec_of(random() % 2 != 0, random() % 2 != 0,
-                              random() % 3 == 0 ? random() % 30'000 : random() % 1300);
+    PacketSpec spec =
+        spec_of(random() % 2 != 0, random() % 2 != 0, random() % 3 == 0 ? random() % 30'000 : random() % 1300);
     spec.source_port = static_cast<uint16_t>(1 + random() % 5);
     spec.id = static_cast<uint16_t>(random() % 3 == 0 ? random() : 1);
-    const std::string flow =
-        std::to_string(spec.v6) + std::to_string(spec.tcp) + std::to_string(spec.source_port);
+    const std::string flow = std::to_string(spec.v6) + std::to_string(spec.tcp) + std::to_string(spec.source_port);
     spec.sequence = sequences[flow];
     sequences[flow] += static_cast<uint32_t>(spec.payload_bytes);
     const InnerPacket packet = superpacket(spec, static_cast<uint16_t>(500 + random() % 860));

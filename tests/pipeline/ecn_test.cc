@@ -41,8 +41,7 @@ class Ecn : public testing::TestWithParam<Case> {
 };
 
 TEST_P(Ecn, TheWholeTrafficClassIsRead) {
-  for (unsigned tos = 0; tos < 256; ++tos)
-    EXPECT_EQ(traffic_class(packet_with(static_cast<uint8_t>(tos)).data()), tos);
+  for (unsigned tos = 0; tos < 256; ++tos) EXPECT_EQ(traffic_class(packet_with(static_cast<uint8_t>(tos)).data()), tos);
 }
 
 TEST_P(Ecn, GoesOutWithoutItsDscp) {
@@ -69,13 +68,11 @@ TEST_P(Ecn, TheHeaderChecksumStaysRightForEveryValueItCanHave) {
   for (unsigned id = 0; id < 0x10000; ++id) {
     Bytes packet = packet_with(kEcnCapable0, static_cast<uint16_t>(id));
     decapsulate_ecn(id % 2 == 0 ? kEcnCongestion : kEcnCapable1, packet.data());
-    ASSERT_EQ(tun::test::naive_checksum(std::span(packet).first(tun::test::ip_header_bytes(packet))), 0xffffu)
-        << id;
+    ASSERT_EQ(tun::test::naive_checksum(std::span(packet).first(tun::test::ip_header_bytes(packet))), 0xffffu) << id;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Versions, Ecn,
-                         testing::Values(Case{false, {}}, Case{false, Bytes(40, 1)}, Case{true, {}}),
+INSTANTIATE_TEST_SUITE_P(Versions, Ecn, testing::Values(Case{false, {}}, Case{false, Bytes(40, 1)}, Case{true, {}}),
                          [](const auto& given) {
                            if (given.param.v6) return "V6";
                            return given.param.ip_options.empty() ? "V4" : "V4WithOptions";

@@ -143,8 +143,8 @@ class FakeOuter final : public io::OuterQueue {
       const auto length = static_cast<uint32_t>(train.bytes.size());
       train.bytes.resize(length + kReceiveTailroom, 0xee);
       receiving_.push_back(std::move(train.bytes));
-      trains[count] = {receiving_.back().data(), length, static_cast<uint16_t>(train.segment_size),
-                       train.peer, train.traffic_class};
+      trains[count] = {receiving_.back().data(), length, static_cast<uint16_t>(train.segment_size), train.peer,
+                       train.traffic_class};
     }
     return count;
   }
@@ -157,8 +157,7 @@ class FakeOuter final : public io::OuterQueue {
       if (network) network(train);
       const size_t length = std::min<size_t>(train.length, size_t{train.datagrams_sent} * train.segment_size);
       if (length > 0)
-        sent.push_back(
-            {Bytes(train.bytes, train.bytes + length), train.segment_size, train.to, train.traffic_class});
+        sent.push_back({Bytes(train.bytes, train.bytes + length), train.segment_size, train.to, train.traffic_class});
     }
   }
 
@@ -261,13 +260,13 @@ struct KeypairOptions {
 };
 
 // What a handshake would leave behind; `initiator` started it.
-inline void begin_session(protocol::IndexTable& initiator, TestPeer& to_responder,
-                          protocol::IndexTable& responder, TestPeer& to_initiator,
-                          const KeypairOptions& options = {}) {
+inline void begin_session(protocol::IndexTable& initiator, TestPeer& to_responder, protocol::IndexTable& responder,
+                          TestPeer& to_initiator, const KeypairOptions& options = {}) {
   static std::mt19937 random(1);
   const auto draw = [] { return static_cast<uint32_t>(random()); };
   std::array<uint8_t, 32> forth, back;
-  std::generate(forth.begin(), forth.end(), [] { return static_cast<uint8_t>(random()); });
+  std::generate(
+      forth.begin(), forth.end(), [] { return static_cast<uint8_t>(random()); });
   std::generate(back.begin(), back.end(), [] { return static_cast<uint8_t>(random()); });
   const uint32_t ours = initiator.insert_handshake(&to_responder.path, draw);
   const uint32_t theirs = responder.insert_handshake(&to_initiator.path, draw);

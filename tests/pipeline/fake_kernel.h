@@ -62,14 +62,12 @@ class FakeTun {
   io::Fd open() { return io::Fd(Descriptors<FakeTun>::open(this)); }
 
   static const tun::TunSyscalls& syscalls() {
-    static constexpr tun::TunSyscalls kTable = {[](int fd, void* bytes, size_t length) {
-                                                  return Descriptors<FakeTun>::at(fd).read(
-                                                      static_cast<uint8_t*>(bytes), length);
-                                                },
-                                                [](int fd, const iovec* parts, int count) {
-                                                  return Descriptors<FakeTun>::at(fd).write(parts, count);
-                                                },
-                                                [](pollfd*, nfds_t, int) { return 1; }};
+    static constexpr tun::TunSyscalls kTable = {
+        [](int fd, void* bytes, size_t length) {
+          return Descriptors<FakeTun>::at(fd).read(static_cast<uint8_t*>(bytes), length);
+        },
+        [](int fd, const iovec* parts, int count) { return Descriptors<FakeTun>::at(fd).write(parts, count); },
+        [](pollfd*, nfds_t, int) { return 1; }};
     return kTable;
   }
 
@@ -163,7 +161,7 @@ class FakeUdp {
  public:
   FakeUdp(const io::Endpoint& at, Random& random) : at_(at), random_(random) {}
 
-  bool segments = true;  // false: EIO for UDP_SEGMENT (a device without checksum offload, before Linux 6.11)
+  bool segments = true;       // false: EIO for UDP_SEGMENT (a device without checksum offload, before Linux 6.11)
   size_t max_segments = 128;  // more: EINVAL (64 before Linux 6.9)
   size_t path_bytes = 65535;  // UDP_SEGMENT of a larger size: `path_error`
   int path_error = EMSGSIZE;  // or EINVAL
@@ -188,8 +186,7 @@ class FakeUdp {
     table.socket = [](int, int, int) { return Descriptors<FakeUdp>::open(opening_); };
     table.bind = [](int, const sockaddr*, socklen_t) { return 0; };
     table.setsockopt = [](int fd, int level, int name, const void* value, socklen_t) {
-      if (level == SOL_UDP && name == UDP_GRO)
-        std::memcpy(&Descriptors<FakeUdp>::at(fd).joins_, value, sizeof joins_);
+      if (level == SOL_UDP && name == UDP_GRO) std::memcpy(&Descriptors<FakeUdp>::at(fd).joins_, value, sizeof joins_);
       if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) Descriptors<FakeUdp>::at(fd).v6_fd_ = fd;
       return 0;
     };
@@ -208,9 +205,7 @@ class FakeUdp {
     table.recvmmsg = [](int fd, mmsghdr* messages, unsigned count, int, timespec*) {
       return Descriptors<FakeUdp>::at(fd).receive(fd, messages, count);
     };
-    table.poll = [](pollfd* fds, nfds_t, int) {
-      return chance(Descriptors<FakeUdp>::at(fds->fd).random_, 80) ? 1 : 0;
-    };
+    table.poll = [](pollfd* fds, nfds_t, int) { return chance(Descriptors<FakeUdp>::at(fds->fd).random_, 80) ? 1 : 0; };
     return table;
   }
 
@@ -227,12 +222,11 @@ class FakeUdp {
   int take(const msghdr& message) {
     uint16_t segment_size = 0;
     bool has_source = false;
-    for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr;
-         c = CMSG_NXTHDR(const_cast<msghdr*>(&message), c)) {
+    for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(const_cast<msghdr*>(&message), c)) {
       if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
         std::memcpy(&segment_size, CMSG_DATA(c), sizeof segment_size);
-      has_source |= c->cmsg_type == (c->cmsg_level == IPPROTO_IP ? IP_PKTINFO : IPV6_PKTINFO) &&
-                    c->cmsg_level != SOL_UDP;
+      has_source |=
+          c->cmsg_type == (c->cmsg_level == IPPROTO_IP ? IP_PKTINFO : IPV6_PKTINFO) && c->cmsg_level != SOL_UDP;
     }
     const auto* const bytes = static_cast<const uint8_t*>(message.msg_iov->iov_base);
     const size_t length = message.msg_iov->iov_len;
@@ -261,8 +255,8 @@ class FakeUdp {
     io::IncomingTrain control;
     io::read_control(message, control);
     for (size_t at = 0; at < length; at += step)
-      sent.push_back({Bytes(bytes + at, bytes + std::min(length, at + step)), io::remote_of(address),
-                      control.traffic_class});
+      sent.push_back(
+          {Bytes(bytes + at, bytes + std::min(length, at + step)), io::remote_of(address), control.traffic_class});
     return 0;
   }
 
@@ -314,8 +308,7 @@ class FakeUdp {
 
   template <typename T>
   static void append(msghdr& header, int level, int type, const T& value) {
-    auto* const control =
-        reinterpret_cast<cmsghdr*>(static_cast<uint8_t*>(header.msg_control) + header.msg_controllen);
+    auto* const control = reinterpret_cast<cmsghdr*>(static_cast<uint8_t*>(header.msg_control) + header.msg_controllen);
     control->cmsg_level = level;
     control->cmsg_type = type;
     control->cmsg_len = CMSG_LEN(sizeof value);

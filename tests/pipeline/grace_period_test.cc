@@ -33,8 +33,7 @@ struct Control {
     retired_allowed_ips = std::exchange(allowed_ips, std::move(copy));
   }
   void publish_index_table() {
-    auto table =
-        index_table->capacity() < 512 ? index_table->grown() : std::make_unique<protocol::IndexTable>(64);
+    auto table = index_table->capacity() < 512 ? index_table->grown() : std::make_unique<protocol::IndexTable>(64);
     published.index_table.store(table.get(), std::memory_order_release);
     retired_index_table = std::exchange(index_table, std::move(table));
   }
@@ -61,8 +60,7 @@ struct Control {
   Published published;
   std::unique_ptr<TestPeer> peer, retired_peer;
   std::unique_ptr<protocol::AllowedIps> allowed_ips, retired_allowed_ips;
-  std::unique_ptr<protocol::IndexTable> index_table = std::make_unique<protocol::IndexTable>(64),
-                                        retired_index_table;
+  std::unique_ptr<protocol::IndexTable> index_table = std::make_unique<protocol::IndexTable>(64), retired_index_table;
   std::unique_ptr<protocol::Mac1Key> mac1_key, retired_mac1_key;
   io::Result<io::Wakeup> wakeup = io::Wakeup::open();
   ThreadedInner inner;

@@ -48,8 +48,8 @@ Train seal_plaintext(protocol::Keypair& keypair, Bytes plaintext, const io::Endp
   Train train{Bytes(plaintext.size() + protocol::kTransportOverhead), 0, from, 0};
   train.segment_size = train.bytes.size();
   std::memcpy(train.bytes.data(), &header, sizeof header);
-  const crypto::SealMessage message = {keypair.sending_key(), counter, plaintext.data(),
-                                       train.bytes.data() + 16, static_cast<uint32_t>(plaintext.size())};
+  const crypto::SealMessage message = {keypair.sending_key(), counter, plaintext.data(), train.bytes.data() + 16,
+                                       static_cast<uint32_t>(plaintext.size())};
   crypto::seal({&message, 1});
   return train;
 }
@@ -316,8 +316,7 @@ TEST_F(InboundTest, AsksForALastMinuteHandshakeOnceAndOnlyAsTheInitiator) {
     test::carry(right, left);
     left.receive(now);
     right.receive(now);
-    return std::pair(to_right.timers.advance(now, {}).send_initiation,
-                     to_left.timers.advance(now, {}).send_initiation);
+    return std::pair(to_right.timers.advance(now, {}).send_initiation, to_left.timers.advance(now, {}).send_initiation);
   };
   EXPECT_EQ(exchange(due - milliseconds(1)), std::pair(false, false));
   EXPECT_EQ(exchange(due), std::pair(true, false));

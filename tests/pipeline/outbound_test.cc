@@ -102,8 +102,7 @@ TEST(Outbound, AnswersAPacketForNobodyByIcmp) {
     ASSERT_EQ(tunnel.left.inner.written.size(), 1u);
     std::array<uint8_t, kMaxUnreachableBytes> answer;
     const size_t length = make_unreachable(packet.bytes, answer);
-    EXPECT_EQ(tunnel.left.inner.written[0].bytes,
-              Bytes(answer.begin(), answer.begin() + static_cast<long>(length)));
+    EXPECT_EQ(tunnel.left.inner.written[0].bytes, Bytes(answer.begin(), answer.begin() + static_cast<long>(length)));
   }
 }
 
@@ -147,9 +146,7 @@ TEST(Outbound, DropsItsOwnDatagramsRatherThanWrapThemAgain) {
     other_port.destination_port = 2001;
     other_source.source_port = 1001;
     tcp.tcp = true;
-    EXPECT_EQ(tunnel
-                  .transfer({superpacket(loop), superpacket(other_port), superpacket(other_source),
-                             superpacket(tcp)})
+    EXPECT_EQ(tunnel.transfer({superpacket(loop), superpacket(other_port), superpacket(other_source), superpacket(tcp)})
                   .size(),
               3u);
     EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::routing_loop, 1}}));
@@ -247,8 +244,7 @@ TEST(Outbound, CountsStagedPacketsThatAreDisplacedOrDropped) {
   tunnel.left.send();
   EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::staging_full, 2}}));
   tunnel.left.outbound.drop_staged(peer.path, DropReason::handshake_failed);
-  EXPECT_EQ(drops_of(tunnel.left),
-            (Drops{{DropReason::staging_full, 2}, {DropReason::handshake_failed, 128}}));
+  EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::staging_full, 2}, {DropReason::handshake_failed, 128}}));
 }
 
 TEST(Outbound, RoutesAStagedPacketAgainWhenItIsFlushed) {

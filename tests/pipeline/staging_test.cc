@@ -78,8 +78,7 @@ TEST_F(StagingTest, KeepsWithinItsBudgetAndGetsItBack) {
     EXPECT_LE(alice_.path.staged * kBig, Staging::kBudgetBytes);
     EXPECT_GE(alice_.path.staged, kFit) << "turn " << turn;
     EXPECT_EQ(lost + alice_.path.staged, kMaxStagedPackets);
-    EXPECT_EQ(turn % 2 == 0 ? staging_.drop(alice_.path) : staging_.take(alice_.path).size(),
-              kMaxStagedPackets - lost);
+    EXPECT_EQ(turn % 2 == 0 ? staging_.drop(alice_.path) : staging_.take(alice_.path).size(), kMaxStagedPackets - lost);
   }
 }
 

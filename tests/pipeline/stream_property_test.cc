@@ -40,8 +40,7 @@ constexpr size_t kMaxSteps = 40;
 
 // How often something happened in a run: a test in which it never does proves nothing.
 struct Tally {
-  size_t packets = 0, superpackets = 0, joined = 0, trains = 0, lost = 0, forged = 0, replayed = 0,
-         staged = 0;
+  size_t packets = 0, superpackets = 0, joined = 0, trains = 0, lost = 0, forged = 0, replayed = 0, staged = 0;
   size_t rekeys = 0, marked = 0, gso_refusals = 0, source_refusals = 0, tun_refusals = 0, send_failures = 0;
 };
 
@@ -170,10 +169,9 @@ void Case::set_up() {
     options.gro = chance(random_, 80);
     const io::InnerOffloads accepts = header ? draw_offloads(random_) : io::InnerOffloads{};
     // A kernel that refuses what it agreed to.
-    const io::InnerOffloads claims =
-        chance(random_, 20) ? io::InnerOffloads{true, true, true, true, true} : accepts;
-    spoke.host = std::make_unique<Host>(net + std::to_string(i + 2) + end + std::to_string(options.port),
-                                        random_, claims, header, options);
+    const io::InnerOffloads claims = chance(random_, 20) ? io::InnerOffloads{true, true, true, true, true} : accepts;
+    spoke.host = std::make_unique<Host>(net + std::to_string(i + 2) + end + std::to_string(options.port), random_,
+                                        claims, header, options);
     spoke.host->tun.accepts = accepts;
     spoke.host->udp.peer = near_->end.at;
     io::Endpoint at = spoke.host->end.at;
@@ -271,8 +269,7 @@ void Case::feed() {
 void Case::send() {
   while (!near_->tun.to_read.empty()) {
     near_->tun.readable = 1 + below(random_, chance(random_, 50) ? 4 : 80);
-    for (size_t read = 1; read > 0;)
-      (void)near_->end.outbound.run(near_->inner, &near_->outer, test::kStart, read);
+    for (size_t read = 1; read > 0;) (void)near_->end.outbound.run(near_->inner, &near_->outer, test::kStart, read);
   }
   collect();
 }
@@ -282,13 +279,11 @@ void Case::collect() {
   for (Datagram& datagram : near_->udp.sent) {
     const auto at = std::find_if(spokes_.begin(), spokes_.end(),
                                  [&](const Spoke& one) { return one.host->end.at.same_remote(datagram.to); });
-    if (at == spokes_.end() || datagram.bytes.size() < 32)
-      return fail("a datagram to nobody, or a short one");
+    if (at == spokes_.end() || datagram.bytes.size() < 32) return fail("a datagram to nobody, or a short one");
     protocol::TransportHeader header;
     std::memcpy(&header, datagram.bytes.data(), sizeof header);
-    const auto keypair =
-        std::find_if(at->keypairs.begin(), at->keypairs.end(),
-                     [&](const Spoke::Keypair& one) { return one.index == header.receiver_index; });
+    const auto keypair = std::find_if(at->keypairs.begin(), at->keypairs.end(),
+                                      [&](const Spoke::Keypair& one) { return one.index == header.receiver_index; });
     if (keypair == at->keypairs.end()) return fail("a datagram with an unknown receiver index");
     const size_t number = keypair->first + header.counter;
     if (number >= at->stream.size()) return fail("a counter beyond the packets there are");
@@ -313,8 +308,7 @@ void Case::enter_network(Spoke& spoke, Datagram datagram) {
       copy.bytes[8 + below(random_, copy.bytes.size() - 8)] ^= static_cast<uint8_t>(1 << below(random_, 8));
       copy.spoilt = true;
     }
-    const size_t back =
-        chance(random_, network_.delayed) ? below(random_, std::min<size_t>(way.size(), 50) + 1) : 0;
+    const size_t back = chance(random_, network_.delayed) ? below(random_, std::min<size_t>(way.size(), 50) + 1) : 0;
     way.insert(way.end() - static_cast<long>(back), std::move(copy));
   }
 }
@@ -404,14 +398,12 @@ void Case::compare(Spoke& spoke, const std::vector<Spoke::Expected>& expected) {
       const size_t number = found->second.back();
       found->second.pop_back();
       const size_t flow = expected[number].flow;
-      if (last_of_flow[flow] > number)
-        return fail("overtaken in " + flows_[flow].second->text() + ": " + hex(packet));
+      if (last_of_flow[flow] > number) return fail("overtaken in " + flows_[flow].second->text() + ": " + hex(packet));
       last_of_flow[flow] = number;
       has_id |= tun::test::get16(expected[number].packet, 4) != 0;
       ++arrived;
     }
-    if (counted_from_zero && has_id)
-      return fail("ids of zero were joined with others: " + hex(written.bytes));
+    if (counted_from_zero && has_id) return fail("ids of zero were joined with others: " + hex(written.bytes));
   }
   spoke.host->tun.written.clear();
   tally_.packets += arrived;
@@ -419,9 +411,8 @@ void Case::compare(Spoke& spoke, const std::vector<Spoke::Expected>& expected) {
   for (const auto& [content, left] : numbers)
     if (!left.empty())
       return fail(std::to_string(expected.size() - arrived) + " of " + std::to_string(expected.size()) +
-                  " packets did not leave the far side, one of " +
-                  flows_[expected[left.back()].flow].second->text() + ": " +
-                  hex(expected[left.back()].packet));
+                  " packets did not leave the far side, one of " + flows_[expected[left.back()].flow].second->text() +
+                  ": " + hex(expected[left.back()].packet));
 }
 
 // A new keypair, whoever asked for it. What is staged stays so until it is flushed or more is to be sent.
@@ -469,8 +460,7 @@ void Case::check_counts() {
     return fail("the outer side counts " + std::to_string(counters.datagrams_sent) + " datagrams and " +
                 std::to_string(counters.send_errors) + " errors for " + std::to_string(sent) + " and " +
                 std::to_string(unsent));
-  if (unsent > 0 && near_->udp.full_percent == 0)
-    return fail("datagrams were dropped although there was room");
+  if (unsent > 0 && near_->udp.full_percent == 0) return fail("datagrams were dropped although there was room");
   tally_.send_failures += unsent;
   tally_.gso_refusals += near_->udp.refused;
   tally_.source_refusals += near_->udp.sources_refused;
@@ -498,21 +488,21 @@ TEST(StreamProperty, WhatEntersTheNearSideLeavesTheFarOne) {
     FAIL() << "CULVERT_STREAM_CASE=" << number << ", after " << steps << " steps: " << wrong;
   }
   if (only != 0) return;
-  for (const auto& [what, count] : std::initializer_list<std::pair<const char*, size_t>>{
-           {"packets", tally.packets},
-           {"superpackets in", tally.superpackets},
-           {"superpackets out", tally.joined},
-           {"trains joined by UDP_GRO", tally.trains},
-           {"lost", tally.lost},
-           {"forged", tally.forged},
-           {"replayed", tally.replayed},
-           {"staged", tally.staged},
-           {"rekeys", tally.rekeys},
-           {"marked", tally.marked},
-           {"refusals of UDP_SEGMENT", tally.gso_refusals},
-           {"refusals of a source", tally.source_refusals},
-           {"refusals of the TUN device", tally.tun_refusals},
-           {"sends that failed", tally.send_failures}}) {
+  for (const auto& [what, count] :
+       std::initializer_list<std::pair<const char*, size_t>>{{"packets", tally.packets},
+                                                             {"superpackets in", tally.superpackets},
+                                                             {"superpackets out", tally.joined},
+                                                             {"trains joined by UDP_GRO", tally.trains},
+                                                             {"lost", tally.lost},
+                                                             {"forged", tally.forged},
+                                                             {"replayed", tally.replayed},
+                                                             {"staged", tally.staged},
+                                                             {"rekeys", tally.rekeys},
+                                                             {"marked", tally.marked},
+                                                             {"refusals of UDP_SEGMENT", tally.gso_refusals},
+                                                             {"refusals of a source", tally.source_refusals},
+                                                             {"refusals of the TUN device", tally.tun_refusals},
+                                                             {"sends that failed", tally.send_failures}}) {
     RecordProperty(what, std::to_string(count));
     EXPECT_GT(count, last / 50) << what << ": too few to prove anything";
   }
@@ -542,8 +532,8 @@ TEST(StreamProperty, EveryGsoSizeIsCutAndJoinedRight) {
           for (Bytes& one : test::cut_as_written(written, wrong)) arrived.push_back(std::move(one));
         tunnel.right.inner.written.clear();
         ASSERT_EQ(wrong, "") << gso_size;
-        ASSERT_TRUE(arrived == expected) << (tcp ? "TCP" : "UDP") << (v6 ? " v6, " : " v4, ")
-                                         << spec.payload_bytes << " bytes cut at " << gso_size;
+        ASSERT_TRUE(arrived == expected) << (tcp ? "TCP" : "UDP") << (v6 ? " v6, " : " v4, ") << spec.payload_bytes
+                                         << " bytes cut at " << gso_size;
         spec.sequence += static_cast<uint32_t>(spec.payload_bytes);
         spec.id = static_cast<uint16_t>(spec.id + expected.size());
       }

@@ -57,8 +57,7 @@ class Flow {
     spec_.id = static_cast<uint16_t>(ids_ == Ids::zero ? 0 : random_());
     if (spec_.tcp && pick(60)) spec_.tcp_options = {1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8};
     if (pick(8)) add_ip_options();
-    if (!spec_.tcp && pick(12))
-      protocol_ = pick(50) ? (spec_.v6 ? 58 : 1) : static_cast<uint8_t>(pick(50) ? 47 : 132);
+    if (!spec_.tcp && pick(12)) protocol_ = pick(50) ? (spec_.v6 ? 58 : 1) : static_cast<uint8_t>(pick(50) ? 47 : 132);
     set_mtu(mtu);
   }
 
@@ -99,8 +98,7 @@ class Flow {
       spec_.ip_options = pick(50) ? Bytes{1, 1, 1, 1} : Bytes{7, 7, 4, 0, 0, 0, 0, 0};
       return;
     }
-    static constexpr uint8_t kHeaders[] = {0, 60,
-                                           43};  // hop by hop, destination, a routing header that is used up
+    static constexpr uint8_t kHeaders[] = {0, 60, 43};  // hop by hop, destination, a routing header that is used up
     spec_.first_extension = kHeaders[below(random_, 3)];
     const auto protocol = static_cast<uint8_t>(spec_.tcp ? 6 : 17);
     spec_.ip_options = {protocol, 0, 1, 4, 0, 0, 0, 0};
@@ -257,8 +255,7 @@ class Flow {
     packet.offload.needs_checksum = true;
     packet.offload.checksum_start = static_cast<uint16_t>(ip);
     packet.offload.checksum_offset = spec_.tcp ? 16 : 6;
-    tun::test::put16(packet.bytes, ip + packet.offload.checksum_offset,
-                     pseudo_header_sum(packet.bytes, ip, spec_.tcp));
+    tun::test::put16(packet.bytes, ip + packet.offload.checksum_offset, pseudo_header_sum(packet.bytes, ip, spec_.tcp));
   }
 
   void cut_into_fragments(const Bytes& whole, std::vector<Given>& out) {
@@ -300,30 +297,27 @@ inline std::vector<Bytes> cut_as_written(const InnerPacket& packet, std::string&
   const io::Offload& offload = packet.offload;
   const bool v6 = bytes[0] >> 4 == 6;
   const size_t ip = tun::test::ip_header_bytes(bytes);
-  if (bytes.size() < ip || (v6 ? 40 + get16(bytes, 4) : get16(bytes, 2)) != bytes.size()) {
+  if (bytes.size() < ip || (v6 ? 40 + get16(bytes, 4) : get16(bytes, 2)) != bytes.size())
     wrong = "the length in an IP header is wrong";
-  } else if (!v6 && tun::test::naive_checksum(std::span(bytes).first(ip)) != 0xffff) {
+  else if (!v6 && tun::test::naive_checksum(std::span(bytes).first(ip)) != 0xffff)
     wrong = "the checksum of an IP header is wrong";
-  }
   if (offload.gso == io::GsoType::none && !offload.needs_checksum) return {bytes};
   const bool tcp = bytes[v6 ? 6 : 9] == 6;
   const size_t header = ip + (tcp ? (bytes[ip + 12] >> 4) * 4U : 8U);
   const size_t field = ip + (tcp ? 16U : 6U);
   if (!offload.needs_checksum || offload.checksum_start != ip ||
-      offload.checksum_start + offload.checksum_offset != field) {
+      offload.checksum_start + offload.checksum_offset != field)
     wrong = "the virtio header points to no checksum";
-  } else if (get16(bytes, field) != pseudo_header_sum(bytes, ip, tcp)) {
+  else if (get16(bytes, field) != pseudo_header_sum(bytes, ip, tcp))
     wrong = "an open checksum is not the sum of the pseudo header";
-  } else if (!tcp && get16(bytes, ip + 4) != bytes.size() - ip) {
+  else if (!tcp && get16(bytes, ip + 4) != bytes.size() - ip)
     wrong = "a UDP length is wrong";
-  } else if (offload.gso != (tcp ? io::GsoType::tcp : io::GsoType::udp)) {
+  else if (offload.gso != (tcp ? io::GsoType::tcp : io::GsoType::udp))
     wrong = "a superpacket has the wrong type";
-  } else if (offload.header_length != header || offload.gso_size == 0 ||
-             bytes.size() <= header + offload.gso_size) {
+  else if (offload.header_length != header || offload.gso_size == 0 || bytes.size() <= header + offload.gso_size)
     wrong = "a superpacket has the wrong sizes";
-  } else if (!tcp && (bytes.size() - header + offload.gso_size - 1) / offload.gso_size > 64) {
+  else if (!tcp && (bytes.size() - header + offload.gso_size - 1) / offload.gso_size > 64)
     wrong = "more than 64 datagrams were joined";
-  }
   if (!wrong.empty()) return {};
   return tun::test::naive_segments(bytes, tcp, ip, offload.gso_size);
 }

@@ -38,8 +38,8 @@ struct Case {
 };
 
 void PrintTo(const Train& train, std::ostream* out) {
-  *out << "{peer " << train.peer << ", class " << int{train.traffic_class} << ", " << train.datagrams
-       << " of " << train.segment_size << ", " << train.bytes << " bytes}";
+  *out << "{peer " << train.peer << ", class " << int{train.traffic_class} << ", " << train.datagrams << " of "
+       << train.segment_size << ", " << train.bytes << " bytes}";
 }
 
 std::vector<Append> repeat(size_t count, Append append) {
@@ -86,9 +86,7 @@ const Case kCases[] = {
     {"another peer begins a train",
      {{0, 0, 100}, {1, 0, 100}, {1, 0, 100}, {0, 0, 100}},
      {{0, 0, 100, 1, 100}, {1, 0, 100, 2, 200}, {0, 0, 100, 1, 100}}},
-    {"a train has 128 datagrams at most",
-     repeat(129, {0, 0, 48}),
-     {{0, 0, 48, 128, 6144}, {0, 0, 48, 1, 48}}},
+    {"a train has 128 datagrams at most", repeat(129, {0, 0, 48}), {{0, 0, 48, 128, 6144}, {0, 0, 48, 1, 48}}},
     {"a train is no longer than the kernel takes in one piece",
      repeat(46, {0, 0, 1452}),
      {{0, 0, 1452, 45, 65340}, {0, 0, 1452, 1, 1452}}},
@@ -117,8 +115,7 @@ TEST(TrainBuilder, SaysWhenItsArenaIsFullAndStartsAgain) {
     builder.clear();
     EXPECT_TRUE(builder.empty());
   }
-  EXPECT_NE(builder.append(peer.path, peer.path.endpoint.load(), 0, TrainBuilder::kMaxDatagramBytes),
-            nullptr);
+  EXPECT_NE(builder.append(peer.path, peer.path.endpoint.load(), 0, TrainBuilder::kMaxDatagramBytes), nullptr);
 }
 
 TEST(TrainBuilder, HoldsSoManyTrainsAndNoMore) {
@@ -127,8 +124,7 @@ TEST(TrainBuilder, HoldsSoManyTrainsAndNoMore) {
   for (size_t i = 0; i < TrainBuilder::kMaxTrains; ++i)
     ASSERT_NE(builder.append(peers[i % 2].path, peers[i % 2].path.endpoint.load(), 0, 100), nullptr);
   EXPECT_EQ(builder.append(peers[0].path, peers[0].path.endpoint.load(), 0, 100), nullptr);
-  EXPECT_NE(builder.append(peers[1].path, peers[1].path.endpoint.load(), 0, 100), nullptr)
-      << "the last train is open";
+  EXPECT_NE(builder.append(peers[1].path, peers[1].path.endpoint.load(), 0, 100), nullptr) << "the last train is open";
 }
 
 TEST(TrainBuilder, AsksForNoGsoWhereThePathRefusedIt) {

@@ -85,8 +85,7 @@ TEST(Unreachable, V6QuotesAsMuchAsFitsTheMinimumMtu) {
     const Bytes answer = answer_to(offending);
     EXPECT_EQ(answer.size(), std::min<size_t>(1280, 48 + offending.size()));
     EXPECT_EQ(get16(answer, 4), answer.size() - 40);
-    EXPECT_EQ(naive_checksum(std::span(answer).subspan(8), static_cast<unsigned>(answer.size() - 40 + 58)),
-              0xffffu);
+    EXPECT_EQ(naive_checksum(std::span(answer).subspan(8), static_cast<unsigned>(answer.size() - 40 + 58)), 0xffffu);
     EXPECT_TRUE(std::equal(answer.begin() + 48, answer.end(), offending.begin()));
   }
 }
@@ -154,11 +153,9 @@ const Case kCases[] = {
        p.resize(40);
      }},
     {"v6 errors behind hop by hop options are not", true, false, [](Bytes& p) { extend(p, 0, 0, 8, 1); }},
-    {"v6 errors behind long destination options are not", true, false,
-     [](Bytes& p) { extend(p, 60, 2, 24, 1); }},
+    {"v6 errors behind long destination options are not", true, false, [](Bytes& p) { extend(p, 60, 2, 24, 1); }},
     {"v6 errors behind a routing header are not", true, false, [](Bytes& p) { extend(p, 43, 1, 16, 3); }},
-    {"v6 errors behind an authentication header are not", true, false,
-     [](Bytes& p) { extend(p, 51, 1, 12, 1); }},
+    {"v6 errors behind an authentication header are not", true, false, [](Bytes& p) { extend(p, 51, 1, 12, 1); }},
     {"v6 errors in a first fragment are not", true, false, [](Bytes& p) { extend(p, 44, 0, 8, 1); }},
     {"v6 later fragments are not", true, false,
      [](Bytes& p) {

@@ -72,9 +72,7 @@ class WorkerTest : public testing::Test {
     there_.receive();
     return there_.inner.take_packets();
   }
-  uint64_t drops(DropReason reason) const {
-    return worker_->stats().drops[static_cast<size_t>(reason)].get();
-  }
+  uint64_t drops(DropReason reason) const { return worker_->stats().drops[static_cast<size_t>(reason)].get(); }
 
   // `here_` lends its tables to the worker; its own pipelines stay idle.
   End here_{"192.0.2.1:1001"}, there_{"192.0.2.2:1002"};
@@ -174,8 +172,7 @@ TEST_F(WorkerTest, TakesATurnForEachCallAndNoMore) {
 }
 
 TEST_F(WorkerTest, RunsBeforeOrdinaryProgramsWhereItMay) {
-  if (getpriority(PRIO_PROCESS, 0) != 0)
-    GTEST_SKIP() << "started with a nice value: run the test without nice(1)";
+  if (getpriority(PRIO_PROCESS, 0) != 0) GTEST_SKIP() << "started with a nice value: run the test without nice(1)";
   const long expected = may_lower_nice() ? 1 : 0;
   EXPECT_TRUE(eventually([&] { return std::ranges::count(nice_values(), -5) == expected; }));
 }

@@ -117,12 +117,10 @@ TEST(AllowedIps, refuses_a_prefix_longer_than_the_address) {
 
 TEST(AllowedIps, lists_a_peers_prefixes_in_order_of_insertion) {
   AllowedIps ips;
-  for (const char* text : {"10.2.0.0/16", "fd00::/8", "10.1.0.0/16", "::/0", "10.0.0.0/8"}) {
+  for (const char* text : {"10.2.0.0/16", "fd00::/8", "10.1.0.0/16", "::/0", "10.0.0.0/8"})
     ips.insert(prefix(text), peer('a'));
-  }
   ips.insert(prefix("10.1.2.3/32"), peer('b'));
-  EXPECT_EQ(prefixes_of(ips, 'a'),
-            prefix_list({"10.2.0.0/16", "10.1.0.0/16", "10.0.0.0/8", "fd00::/8", "::/0"}));
+  EXPECT_EQ(prefixes_of(ips, 'a'), prefix_list({"10.2.0.0/16", "10.1.0.0/16", "10.0.0.0/8", "fd00::/8", "::/0"}));
   EXPECT_EQ(prefixes_of(ips, 'b'), prefix_list({"10.1.2.3/32"}));
   EXPECT_TRUE(prefixes_of(ips, 'c').empty());
 
@@ -176,7 +174,8 @@ class LinearScan {
     return true;
   }
   void remove_all(char owner) {
-    std::erase_if(prefixes_, [owner](const auto& entry) { return entry.second == owner; });
+    std::erase_if(
+        prefixes_, [owner](const auto& entry) { return entry.second == owner; });
   }
   char find(const Prefix& address) const {
     char best = '-';
@@ -201,9 +200,8 @@ class LinearScan {
  private:
   using Key = std::tuple<IpVersion, uint8_t, std::array<uint8_t, 16>>;
   static Key key(Prefix p) {
-    for (size_t i = 0; i < 128; ++i) {
+    for (size_t i = 0; i < 128; ++i)
       if (i >= p.cidr) p.address[i / 8] &= static_cast<uint8_t>(~(0x80u >> (i % 8)));
-    }
     return {p.version, p.cidr, p.address};
   }
   std::map<Key, char> prefixes_;
@@ -269,8 +267,7 @@ TEST(AllowedIps, many_prefixes_in_one_peer_are_small_and_quick) {
       p.version = v6 ? IpVersion::v6 : IpVersion::v4;
       p.address[0] = v6 ? 0xfd : 10;
       const size_t low = v6 ? 13 : 1;
-      for (size_t byte = 0; byte < 3; ++byte)
-        p.address[low + byte] = static_cast<uint8_t>(i >> (16 - 8 * byte));
+      for (size_t byte = 0; byte < 3; ++byte) p.address[low + byte] = static_cast<uint8_t>(i >> (16 - 8 * byte));
       p.cidr = v6 ? 128 : 32;
     }
 
@@ -283,10 +280,8 @@ TEST(AllowedIps, many_prefixes_in_one_peer_are_small_and_quick) {
     const AllowedIps snapshot = ips;
     const auto copied = std::chrono::steady_clock::now();
     size_t found = 0;
-    for (const Prefix& p : all) {
-      found +=
-          (v6 ? snapshot.find_v6(p.address.data()) : snapshot.find_v4(p.address.data())) != nullptr ? 1 : 0;
-    }
+    for (const Prefix& p : all)
+      found += (v6 ? snapshot.find_v6(p.address.data()) : snapshot.find_v4(p.address.data())) != nullptr ? 1 : 0;
     const auto looked_up = std::chrono::steady_clock::now();
     ips.remove_all(peer('a'));
     const auto removed = std::chrono::steady_clock::now();
@@ -296,13 +291,10 @@ TEST(AllowedIps, many_prefixes_in_one_peer_are_small_and_quick) {
     EXPECT_EQ(ips.size(), 0u);
     EXPECT_EQ(ips.memory_bytes() / 1024, 0u) << "an empty table lets its memory go";
     EXPECT_LE(snapshot.memory_bytes(), 10u << 20);
-    const auto ms = [](auto from, auto to) {
-      return std::chrono::duration<double, std::milli>(to - from).count();
-    };
+    const auto ms = [](auto from, auto to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
     std::printf("%s: insert and list %.1f ms, copy %.1f ms, find %.0f ns each, remove %.1f ms, %.1f MiB\n",
-                v6 ? "v6" : "v4", ms(begin, inserted), ms(inserted, copied),
-                ms(copied, looked_up) * 1e6 / kMany, ms(looked_up, removed),
-                static_cast<double>(snapshot.memory_bytes()) / (1 << 20));
+                v6 ? "v6" : "v4", ms(begin, inserted), ms(inserted, copied), ms(copied, looked_up) * 1e6 / kMany,
+                ms(looked_up, removed), static_cast<double>(snapshot.memory_bytes()) / (1 << 20));
   }
 }
 

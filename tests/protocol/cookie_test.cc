@@ -51,9 +51,7 @@ class Cookies : public testing::Test {
     return reply;
   }
   // The initiator holds a cookie that was made now.
-  void exchange_cookie(Instant now) {
-    ASSERT_TRUE(generator_.consume_cookie_reply(reply_to(send(now), now), now));
-  }
+  void exchange_cookie(Instant now) { ASSERT_TRUE(generator_.consume_cookie_reply(reply_to(send(now), now), now)); }
 
   CookieChecker checker_{public_key(vectors::kResponderPublic)};
   CookieGenerator generator_{public_key(vectors::kResponderPublic)};

@@ -348,9 +348,7 @@ TEST(Keypairs, every_keypair_is_in_one_place_or_was_handed_back_once) {
       for (uint32_t index : retired) ASSERT_EQ(alive.erase(index), 1u);
       std::set<uint32_t> held;
       const Places p = places(keypairs);
-      for (uint32_t index : {p.previous, p.current, p.next}) {
-        ASSERT_TRUE(index == 0 || held.insert(index).second);
-      }
+      for (uint32_t index : {p.previous, p.current, p.next}) ASSERT_TRUE(index == 0 || held.insert(index).second);
       ASSERT_EQ(held, alive);
     }
   }

@@ -15,10 +15,8 @@ TEST(StaticIdentity, clamps_the_private_key_and_derives_the_public_key) {
   const StaticIdentity identity(
       PrivateKey(from_hex_exactly<32>("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")));
   EXPECT_TRUE(identity.exists());
-  EXPECT_EQ(to_hex(identity.private_key().bytes()),
-            "70076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c6a");
-  EXPECT_EQ(to_hex(identity.public_key().bytes),
-            "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+  EXPECT_EQ(to_hex(identity.private_key().bytes()), "70076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c6a");
+  EXPECT_EQ(to_hex(identity.public_key().bytes), "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
 }
 
 TEST(StaticIdentity, does_not_exist_without_a_key) {

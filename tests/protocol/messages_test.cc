@@ -43,9 +43,9 @@ TEST(Messages, an_initiation_has_its_golden_bytes) {
   fill(message.encrypted_timestamp, 0x50);
   fill(message.macs.mac1, 0x70);
   fill(message.macs.mac2, 0x80);
-  EXPECT_EQ(to_hex(wire_bytes(message)),
-            "01000000a4a3a2a1" + to_hex(counting_bytes(32)) + to_hex(counting_bytes(48, 0x20)) +
-                to_hex(counting_bytes(28, 0x50)) + to_hex(counting_bytes(32, 0x70)));
+  EXPECT_EQ(to_hex(wire_bytes(message)), "01000000a4a3a2a1" + to_hex(counting_bytes(32)) +
+                                             to_hex(counting_bytes(48, 0x20)) + to_hex(counting_bytes(28, 0x50)) +
+                                             to_hex(counting_bytes(32, 0x70)));
   EXPECT_EQ(classify(wire_bytes(message)), MessageKind::handshake_initiation);
 }
 
@@ -158,9 +158,7 @@ constexpr PaddingCase kPaddingCases[] = {
 };
 
 TEST(PaddedLength, follows_the_kernel) {
-  for (const PaddingCase& c : kPaddingCases) {
-    EXPECT_EQ(padded_length(c.length, c.mtu), c.expected) << c.name;
-  }
+  for (const PaddingCase& c : kPaddingCases) EXPECT_EQ(padded_length(c.length, c.mtu), c.expected) << c.name;
 }
 
 TEST(PaddedLength, never_shrinks_and_never_adds_a_whole_block) {
@@ -169,9 +167,7 @@ TEST(PaddedLength, never_shrinks_and_never_adds_a_whole_block) {
       const size_t padded = padded_length(length, mtu);
       ASSERT_GE(padded, length) << mtu;
       ASSERT_LT(padded, length + kPaddingMultiple) << mtu;
-      if (mtu != 0 && length <= mtu) {
-        ASSERT_LE(padded, mtu);
-      }
+      if (mtu != 0 && length <= mtu) ASSERT_LE(padded, mtu);
     }
   }
 }

@@ -42,8 +42,7 @@ std::string hex_before_macs(std::string_view hex) {
 struct End {
   End(std::string_view private_key, std::string_view remote)
       : End(private_key, PublicKey{from_hex_exactly<32>(remote)}) {}
-  End(std::string_view private_key, const PublicKey& remote)
-      : identity(secret(private_key)), handshake(remote) {
+  End(std::string_view private_key, const PublicKey& remote) : identity(secret(private_key)), handshake(remote) {
     handshake.precompute_static_static(identity);
   }
 
@@ -60,8 +59,8 @@ class Noise : public testing::Test {
 
   HandshakeInitiation initiate(uint8_t time) {
     HandshakeInitiation message;
-    EXPECT_TRUE(initiator_.handshake.create_initiation(initiator_.identity, vectors::kInitiatorIndex,
-                                                       stamp(time), message));
+    EXPECT_TRUE(
+        initiator_.handshake.create_initiation(initiator_.identity, vectors::kInitiatorIndex, stamp(time), message));
     return message;
   }
 
@@ -119,8 +118,8 @@ constexpr std::string_view kZeroKey = "00000000000000000000000000000000000000000
 constexpr VectorCase kVectorCases[] = {
     {"without a preshared key", kZeroKey, vectors::kResponseWithoutPsk, vectors::kFromInitiatorWithoutPsk,
      vectors::kFromResponderWithoutPsk},
-    {"with a preshared key", vectors::kPresharedKey, vectors::kResponseWithPsk,
-     vectors::kFromInitiatorWithPsk, vectors::kFromResponderWithPsk},
+    {"with a preshared key", vectors::kPresharedKey, vectors::kResponseWithPsk, vectors::kFromInitiatorWithPsk,
+     vectors::kFromResponderWithPsk},
 };
 
 class NoiseVectors : public Noise, public testing::WithParamInterface<VectorCase> {};
@@ -137,11 +136,10 @@ TEST_P(NoiseVectors, both_roles_agree_with_a_separate_implementation) {
   EXPECT_EQ(initiation.macs.mac1, Mac{});
   EXPECT_EQ(initiation.macs.mac2, Mac{});
 
-  ASSERT_EQ(consume(read_message<HandshakeInitiation>(from_hex(vectors::kInitiation)), kStart),
-            InitiationVerdict::ok);
+  ASSERT_EQ(consume(read_message<HandshakeInitiation>(from_hex(vectors::kInitiation)), kStart), InitiationVerdict::ok);
   HandshakeResponse response;
-  ASSERT_TRUE(responder_.handshake.create_response_with(secret(vectors::kResponderEphemeral),
-                                                        vectors::kResponderIndex, response));
+  ASSERT_TRUE(responder_.handshake.create_response_with(secret(vectors::kResponderEphemeral), vectors::kResponderIndex,
+                                                        response));
   EXPECT_EQ(hex_before_macs(response), hex_before_macs(c.response));
 
   ASSERT_TRUE(consume(read_message<HandshakeResponse>(from_hex(c.response))));
@@ -283,8 +281,7 @@ TEST_F(Noise, a_replayed_initiation_is_refused_and_leaves_the_handshake_pending)
 TEST_F(Noise, initiations_closer_than_20_ms_are_a_flood) {
   EXPECT_EQ(consume(initiate(1), kStart), InitiationVerdict::ok);
   EXPECT_EQ(consume(initiate(2), kStart + 20ms - 1ns), InitiationVerdict::flood);
-  EXPECT_EQ(consume(initiate(2), kStart + 20ms), InitiationVerdict::ok)
-      << "the flood did not use up its time";
+  EXPECT_EQ(consume(initiate(2), kStart + 20ms), InitiationVerdict::ok) << "the flood did not use up its time";
 }
 
 TEST_F(Noise, the_first_initiation_is_no_flood_whatever_the_time) {

@@ -8,12 +8,10 @@ namespace culvert::protocol::vectors {
 
 inline constexpr std::string_view kInitiatorPrivate =
     "681383b9a68c3e22704eb76f1bbd6102d9983dea42c2d60fd460f63ae129bb51";
-inline constexpr std::string_view kInitiatorPublic =
-    "ace05815857b7206e5d7beb44c88b641caaa74bfbb0c03e457829a2217e4ae2c";
+inline constexpr std::string_view kInitiatorPublic = "ace05815857b7206e5d7beb44c88b641caaa74bfbb0c03e457829a2217e4ae2c";
 inline constexpr std::string_view kResponderPrivate =
     "f8d79f5bec5dc175f82c15b4b72060a8ab8698934a4cd795fa7ebaf4e39c1e77";
-inline constexpr std::string_view kResponderPublic =
-    "06f6c9dfe9db0ae09b9a405289191a48b6eb23419de401cda9800b4c49930071";
+inline constexpr std::string_view kResponderPublic = "06f6c9dfe9db0ae09b9a405289191a48b6eb23419de401cda9800b4c49930071";
 inline constexpr std::string_view kInitiatorEphemeral =
     "e8393b192fc90f9ca781853bb517e6ecdb4765ea1d2c9f869c9a8a5dc1c5dd65";
 inline constexpr std::string_view kResponderEphemeral =
@@ -22,8 +20,7 @@ inline constexpr std::string_view kTimestamp = "400000006553f10a07000000";
 inline constexpr std::string_view kCookie = "7da550375c51a41eeb21d62654891ceb";
 inline constexpr uint32_t kInitiatorIndex = 0x01020304;
 inline constexpr uint32_t kResponderIndex = 0xf1f2f3f4;
-inline constexpr std::string_view kPresharedKey =
-    "c8f947eb9ff3173c24826a65ded82d3dfc2feacd6b0fa346596c36b63311e988";
+inline constexpr std::string_view kPresharedKey = "c8f947eb9ff3173c24826a65ded82d3dfc2feacd6b0fa346596c36b63311e988";
 
 // Its mac2 is made with kCookie; the mac2 of the responses is zero.
 inline constexpr std::string_view kInitiation =

@@ -78,8 +78,7 @@ struct Side {
 
   // The index table holds what the peer holds, no more and no less.
   void check_indices() {
-    std::set<const Keypair*> held = {peer.keypairs().previous(), peer.keypairs().current(),
-                                     peer.keypairs().next()};
+    std::set<const Keypair*> held = {peer.keypairs().previous(), peer.keypairs().current(), peer.keypairs().next()};
     held.erase(nullptr);
     for (const Keypair* keypair : held) EXPECT_EQ(indices.find(keypair->local_index()), keypair);
     const size_t handshakes = indices.size() - held.size();
@@ -243,8 +242,7 @@ TEST_F(PeerTest, cookie_reply_puts_mac2_into_the_next_message) {
   EXPECT_FALSE(alice.peer.consume_cookie_reply(forged, kBegin));
   EXPECT_TRUE(alice.peer.consume_cookie_reply(reply, kBegin));
   const auto second = alice.initiate(kBegin + seconds(6));
-  EXPECT_EQ(checker.validate(wire_bytes(*second), source, kBegin + seconds(6)),
-            MacVerdict::valid_mac_with_cookie);
+  EXPECT_EQ(checker.validate(wire_bytes(*second), source, kBegin + seconds(6)), MacVerdict::valid_mac_with_cookie);
 }
 
 TEST_F(PeerTest, new_identity_stops_sending_but_not_receiving) {
@@ -338,8 +336,7 @@ class SteadyTraffic {
     side.jitter = milliseconds(draws_jitter ? random_() % 334 : 0);
     (void)side.peer.marks().want_handshake(now);
     if (!side.peer.timers().advance(now, side.jitter).send_initiation) return;
-    if (const auto message = side.initiate(now))
-      initiations_.push_back({now + latency_, &other(side), *message});
+    if (const auto message = side.initiate(now)) initiations_.push_back({now + latency_, &other(side), *message});
   }
 
   void deliver(Instant now) {
@@ -398,9 +395,8 @@ TEST_F(PeerTest, random_handshakes_leave_no_stray_index_and_no_lost_keypair) {
       case 5:
       case 6:
         if (initiations.empty()) break;
-        if (const auto message = initiations.front().first->respond(initiations.front().second, now)) {
+        if (const auto message = initiations.front().first->respond(initiations.front().second, now))
           responses.emplace_back(initiations.front().first == &alice ? &bob : &alice, *message);
-        }
         if (random() % 4 != 0) initiations.pop_front();
         break;
       case 7:
@@ -414,9 +410,8 @@ TEST_F(PeerTest, random_handshakes_leave_no_stray_index_and_no_lost_keypair) {
       case 11:
       case 12:
       case 13:
-        if (side.peer.current_keypair() != nullptr) {
+        if (side.peer.current_keypair() != nullptr)
           (void)other.receive_on(side.peer.current_keypair()->remote_index(), now);
-        }
         break;
       case 14:
         if (random() % 20 == 0) {

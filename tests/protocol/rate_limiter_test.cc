@@ -19,8 +19,8 @@ using Address = std::vector<uint8_t>;
 constexpr Instant kStart{1000s};
 
 Address ipv4(uint32_t number) {
-  return {static_cast<uint8_t>(number >> 24), static_cast<uint8_t>(number >> 16),
-          static_cast<uint8_t>(number >> 8), static_cast<uint8_t>(number)};
+  return {static_cast<uint8_t>(number >> 24), static_cast<uint8_t>(number >> 16), static_cast<uint8_t>(number >> 8),
+          static_cast<uint8_t>(number)};
 }
 
 Address ipv6(uint8_t prefix_end, uint8_t host_end) {
@@ -72,9 +72,7 @@ TEST(RateLimiter, keeps_apart_families_whose_bytes_are_the_same) {
 
 TEST(RateLimiter, refuses_what_is_not_an_address) {
   RateLimiter limiter;
-  for (const size_t length : {0, 3, 5, 8, 15, 17}) {
-    EXPECT_FALSE(limiter.allow(Address(length), kStart)) << length;
-  }
+  for (const size_t length : {0, 3, 5, 8, 15, 17}) EXPECT_FALSE(limiter.allow(Address(length), kStart)) << length;
   EXPECT_EQ(limiter.remembered_sources(), 0U);
 }
 

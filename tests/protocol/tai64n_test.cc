@@ -47,9 +47,8 @@ TEST(Tai64n, compares_as_time_does) {
 
 // Or an honest initiator would be taken for a replay.
 TEST(Tai64n, differs_for_initiations_that_the_flood_limit_allows) {
-  for (auto time = at(1700000000s); time < at(1700000002s); time += 1ms) {
+  for (auto time = at(1700000000s); time < at(1700000002s); time += 1ms)
     ASSERT_LT(tai64n(time), tai64n(time + 20ms)) << to_hex(tai64n(time).bytes);
-  }
 }
 
 }  // namespace

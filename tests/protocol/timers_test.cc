@@ -68,8 +68,7 @@ class Simulation {
   explicit Simulation(Duration persistent = seconds(25)) : persistent_(persistent) {}
 
   void run_until(Instant end) {
-    for (auto deadline = timers_.next_deadline(); deadline && *deadline <= end;
-         deadline = timers_.next_deadline()) {
+    for (auto deadline = timers_.next_deadline(); deadline && *deadline <= end; deadline = timers_.next_deadline()) {
       // A deadline that has passed already is one that advance() did not clear.
       ASSERT_LE(++looks_, 1'000'000u);
       now_ = std::max(now_, *deadline);
@@ -189,8 +188,7 @@ struct Case {
 };
 
 Instant at(double seconds_from_start) {
-  return kBegin +
-         duration_cast<Duration>(milliseconds(static_cast<int64_t>(seconds_from_start * 1000 + 0.5)));
+  return kBegin + duration_cast<Duration>(milliseconds(static_cast<int64_t>(seconds_from_start * 1000 + 0.5)));
 }
 
 void check(const std::vector<Case>& cases) {
@@ -298,10 +296,7 @@ TEST(Timers, new_handshake) {
        100,
        {{16.1, "clear_source initiation"}}},
       {"more data does not put it off",
-       {{1, Event::data_sent},
-        {10, Event::data_sent},
-        {15, Event::data_sent},
-        {16.2, Event::response_received}},
+       {{1, Event::data_sent}, {10, Event::data_sent}, {15, Event::data_sent}, {16.2, Event::response_received}},
        100,
        {{16.1, "clear_source initiation"}}},
       {"data is an answer, and is acknowledged",
@@ -309,16 +304,10 @@ TEST(Timers, new_handshake) {
        100,
        {{26, "keepalive"}}},
       {"a keepalive is an answer", {{1, Event::data_sent}, {16, Event::keepalive_received}}, 100, {}},
-      {"a handshake message is an answer",
-       {{1, Event::data_sent}, {16, Event::initiation_received}},
-       500,
-       {}},
+      {"a handshake message is an answer", {{1, Event::data_sent}, {16, Event::initiation_received}}, 500, {}},
       {"a keepalive asks for no answer", {{1, Event::keepalive_sent}}, 100, {}},
       {"data after an answer waits for the next one",
-       {{1, Event::data_sent},
-        {2, Event::keepalive_received},
-        {3, Event::data_sent},
-        {18.2, Event::response_received}},
+       {{1, Event::data_sent}, {2, Event::keepalive_received}, {3, Event::data_sent}, {18.2, Event::response_received}},
        100,
        {{18.1, "clear_source initiation"}}},
       {"data sent while the handshake is tried waits for an answer as well",
@@ -339,14 +328,8 @@ TEST(Timers, send_keepalive) {
        {{1, Event::data_received}, {10.9, Event::data_sent}, {11, Event::keepalive_received}},
        100,
        {}},
-      {"a keepalive sent in time acknowledges",
-       {{1, Event::data_received}, {10.9, Event::keepalive_sent}},
-       100,
-       {}},
-      {"a handshake message acknowledges",
-       {{1, Event::data_received}, {2, Event::initiation_received}},
-       500,
-       {}},
+      {"a keepalive sent in time acknowledges", {{1, Event::data_received}, {10.9, Event::keepalive_sent}}, 100, {}},
+      {"a handshake message acknowledges", {{1, Event::data_received}, {2, Event::initiation_received}}, 500, {}},
       {"more data does not put it off",
        {{1, Event::data_received}, {5, Event::data_received}, {10, Event::data_received}},
        100,
@@ -368,10 +351,7 @@ TEST(Timers, send_keepalive) {
 
 TEST(Timers, zero_key_material) {
   check({
-      {"keys are wiped 540 s after the last one was derived",
-       {{1, Event::initiation_received}},
-       2000,
-       {{541, "wipe"}}},
+      {"keys are wiped 540 s after the last one was derived", {{1, Event::initiation_received}}, 2000, {{541, "wipe"}}},
       {"a new keypair puts it off",
        {{1, Event::initiation_received}, {500, Event::response_received}},
        2000,
@@ -436,14 +416,12 @@ TEST(Timers, lastminute_handshake) {
 
 TEST(Timers, nothing_is_due_while_the_interface_is_down) {
   Simulation simulation;
-  for (Event event : {Event::up, Event::persistent_on, Event::want_handshake, Event::data_sent,
-                      Event::data_received, Event::initiation_received, Event::down}) {
+  for (Event event : {Event::up, Event::persistent_on, Event::want_handshake, Event::data_sent, Event::data_received,
+                      Event::initiation_received, Event::down})
     simulation.happen(event);
-  }
   const size_t before = simulation.log().size();
   EXPECT_FALSE(simulation.timers().next_deadline());
-  for (Event event : {Event::want_handshake, Event::data_sent, Event::data_received})
-    simulation.happen(event);
+  for (Event event : {Event::want_handshake, Event::data_sent, Event::data_received}) simulation.happen(event);
   simulation.timers().handshake_initiated(simulation.now(), kJitter);
   simulation.timers().session_derived(simulation.now());
   EXPECT_FALSE(simulation.timers().next_deadline());
@@ -477,8 +455,7 @@ TEST(Timers, silence_after_traffic_costs_few_looks_and_then_none) {
   EXPECT_LE(simulation.looks(), 3u);
   EXPECT_FALSE(simulation.timers().next_deadline());
   simulation.happen(Event::data_received);
-  EXPECT_TRUE(simulation.timers().next_deadline())
-      << "the first packet after silence wakes the control thread";
+  EXPECT_TRUE(simulation.timers().next_deadline()) << "the first packet after silence wakes the control thread";
 }
 
 TEST(Timers, a_persistent_keepalive_alone_costs_one_look_each) {
@@ -502,9 +479,8 @@ class EagerTimers {
   void run_until(Instant end) {
     for (;;) {
       Timer* due = nullptr;
-      for (Timer* timer : {&retransmit_, &new_handshake_, &keepalive_, &wipe_, &persistent_}) {
+      for (Timer* timer : {&retransmit_, &new_handshake_, &keepalive_, &wipe_, &persistent_})
         if (*timer && **timer <= end && (due == nullptr || **timer < **due)) due = timer;
-      }
       if (due == nullptr) break;
       now_ = **due;
       due->reset();
@@ -548,11 +524,10 @@ class EagerTimers {
       case Event::data_received:
         new_handshake_.reset();
         traverse();
-        if (keepalive_) {
+        if (keepalive_)
           need_another_ = true;
-        } else {
+        else
           keepalive_ = now_ + kKeepaliveTimeout;
-        }
         break;
       case Event::keepalive_sent:
         send();
@@ -680,9 +655,8 @@ TEST(Timers, lazy_timers_do_what_eager_ones_do) {
 
 // Waits until `turn` has come, busily at first: both sides shall go on within nanoseconds of each other.
 void await_turn(const std::atomic<int>& now, int turn) {
-  for (int spins = 0; now.load(std::memory_order_acquire) != turn; ++spins) {
+  for (int spins = 0; now.load(std::memory_order_acquire) != turn; ++spins)
     if (spins > 2000) std::this_thread::yield();
-  }
 }
 
 // Passes some nanoseconds.

@@ -65,8 +65,7 @@ TEST(CommandLine, CarriesTheValues) {
   EXPECT_EQ(options.search.loss, 0.25);
   EXPECT_EQ(options.search.resolution, 0.1);
 
-  const auto defaults =
-      parse_command_line(words_of("search --to 10.0.0.1 --port 7000 --control /run/x --size imix"));
+  const auto defaults = parse_command_line(words_of("search --to 10.0.0.1 --port 7000 --control /run/x --size imix"));
   ASSERT_TRUE(defaults.run);
   const LossFreeRateOptions& usual = std::get<SearchCommand>(defaults.command).options;
   EXPECT_TRUE(usual.sender.size.imix());
@@ -82,8 +81,8 @@ TEST(CommandLine, CarriesTheValues) {
   ASSERT_TRUE(crr.run);
   EXPECT_TRUE(std::get<TransactionCommand>(crr.command).options.connect_each_time);
 
-  const auto handshakes = parse_command_line(words_of(
-      std::string("handshakes --config f --peers 9 --sources 10.71.0.0/16 --key-of-server ") + kKey));
+  const auto handshakes = parse_command_line(
+      words_of(std::string("handshakes --config f --peers 9 --sources 10.71.0.0/16 --key-of-server ") + kKey));
   ASSERT_TRUE(handshakes.run);
   const HandshakeOptions& played = std::get<HandshakeCommand>(handshakes.command).options;
   EXPECT_EQ(played.peers, 9U);
@@ -105,14 +104,10 @@ TEST(CommandLine, SaysWhatIsWrongAndHowToMendIt) {
   const std::vector<Case> cases = {
       {"no command", "", {"lab_traffic:", "crr, handshakes", "lab_traffic --help"}},
       {"an unknown command", "flood", {"flood"}},
-      {"no port",
-       "echo --bind 10.0.0.1",
-       {"lab_traffic echo:", "--port is required", "lab_traffic echo --help"}},
+      {"no port", "echo --bind 10.0.0.1", {"lab_traffic echo:", "--port is required", "lab_traffic echo --help"}},
       {"a port that is none", "echo --bind 10.0.0.1 --port 0", {"65535"}},
       {"a port that is too high", "echo --bind 10.0.0.1 --port 65536", {"--port"}},
-      {"a name for an address",
-       "echo --bind localhost --port 1",
-       {"'localhost' is no IP address", "10.80.0.2"}},
+      {"a name for an address", "echo --bind localhost --port 1", {"'localhost' is no IP address", "10.80.0.2"}},
       {"an address with a port", "echo --bind 10.0.0.1:5 --port 1", {"is no IP address"}},
       {"no size", udp, {"--size is required"}},
       {"a size too small for a header", udp + "--size 15", {"'15'", "imix", "16 to 65507"}},
@@ -127,9 +122,7 @@ TEST(CommandLine, SaysWhatIsWrongAndHowToMendIt) {
       {"an option of another command", udp + "--size 64 --trial 1", {"--trial"}},
       {"a key that is none", handshakes + "AAAA", {"'AAAA' is no public key", "wg show"}},
       {"an address for a prefix", handshakes + kKey + " --sources 10.71.0.0", {"no prefix", "10.71.0.0/16"}},
-      {"no peers",
-       "handshakes --config f --peers 0 --key-of-server " + std::string(kKey),
-       {"--peers", "65536"}},
+      {"no peers", "handshakes --config f --peers 0 --key-of-server " + std::string(kKey), {"--peers", "65536"}},
   };
   for (const Case& c : cases) {
     const CommandLineOutcome outcome = parse_command_line(words_of(c.line));
@@ -145,14 +138,12 @@ TEST(CommandLine, PrintsHelp) {
   const CommandLineOutcome general = parse_command_line({"--help"});
   EXPECT_FALSE(general.run);
   EXPECT_EQ(general.exit_code, 0);
-  for (const char* command : {"sink", "udp", "search", "echo", "rr", "crr", "handshakes"}) {
+  for (const char* command : {"sink", "udp", "search", "echo", "rr", "crr", "handshakes"})
     EXPECT_THAT(general.output, HasSubstr(command));
-  }
   const CommandLineOutcome udp = parse_command_line({"udp", "--help"});
   EXPECT_EQ(udp.exit_code, 0);
-  for (const char* option : {"--size", "--gso", "--rate", "--flows", "--seconds"}) {
+  for (const char* option : {"--size", "--gso", "--rate", "--flows", "--seconds"})
     EXPECT_THAT(udp.output, HasSubstr(option));
-  }
 }
 
 }  // namespace

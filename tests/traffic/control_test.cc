@@ -41,12 +41,9 @@ class Serving {
     if (!server_) return;
     thread_ = std::thread([this] {
       std::array<io::PollEvent, 4> events;
-      while (!ended_.load(std::memory_order_relaxed)) {
-        for (const io::PollEvent& event : poller_.wait(events, std::chrono::milliseconds(5))) {
-          server_->serve(event.tag, poller_,
-                         [](std::string_view line) { return '<' + std::string(line) + '>'; });
-        }
-      }
+      while (!ended_.load(std::memory_order_relaxed))
+        for (const io::PollEvent& event : poller_.wait(events, std::chrono::milliseconds(5)))
+          server_->serve(event.tag, poller_, [](std::string_view line) { return '<' + std::string(line) + '>'; });
     });
   }
   ~Serving() {

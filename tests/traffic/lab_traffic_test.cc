@@ -46,8 +46,7 @@ class SinkProgram {
   json report_of(uint64_t datagrams) const {
     for (;;) {
       json report = ask("report");
-      if (report.value("datagrams", datagrams) >= datagrams || report.value("overflows", 1) != 0)
-        return report;
+      if (report.value("datagrams", datagrams) >= datagrams || report.value("overflows", 1) != 0) return report;
       ::usleep(10'000);
     }
   }
@@ -100,8 +99,7 @@ TEST(LabTraffic, SinkCountsWhatUdpSends) {
 TEST(LabTraffic, SendsAsFastAsItGoes) {
   const SinkProgram sink("127.0.0.1");
   const json sent =
-      Program({"udp", "--to", "127.0.0.1", "--port", sink.port, "--size", "64", "--gso", "--seconds", "0.1"})
-          .result();
+      Program({"udp", "--to", "127.0.0.1", "--port", sink.port, "--size", "64", "--gso", "--seconds", "0.1"}).result();
   EXPECT_GT(sent["datagrams"], sent["system_calls"]);
   const json report = sink.report_of(sent["datagrams"]);
   EXPECT_LE(report["datagrams"], sent["datagrams"]);
@@ -111,8 +109,8 @@ TEST(LabTraffic, SendsAsFastAsItGoes) {
 TEST(LabTraffic, SearchFindsARate) {
   for (const std::string size : {"64", "imix"}) {
     const SinkProgram sink("::1");
-    const json found = Program({"search", "--to", "::1", "--port", sink.port, "--control", sink.control,
-                                "--size", size, "--trial", "0.05", "--resolution", "0.3", "--loss", "0.01"})
+    const json found = Program({"search", "--to", "::1", "--port", sink.port, "--control", sink.control, "--size", size,
+                                "--trial", "0.05", "--resolution", "0.3", "--loss", "0.01"})
                            .result();
     EXPECT_GT(found["pps"], 0) << size;
     EXPECT_GT(found["gbps"], 0) << size;
@@ -165,14 +163,10 @@ TEST(LabTraffic, FailsInOneLineThatHelps) {
   };
   const std::string port = free_port("127.0.0.1", SOCK_STREAM);
   const Case cases[] = {
-      {"nobody echoes",
-       {"rr", "--to", "127.0.0.1", "--port", port, "--seconds", "1"},
-       "nothing listens there",
-       1},
+      {"nobody echoes", {"rr", "--to", "127.0.0.1", "--port", port, "--seconds", "1"}, "nothing listens there", 1},
       {"an address of somebody else", {"echo", "--bind", "192.0.2.1", "--port", port}, "ip address", 1},
       {"no sink to search with",
-       {"search", "--to", "127.0.0.1", "--port", port, "--control", "/tmp/lab_traffic_nobody", "--size",
-        "64"},
+       {"search", "--to", "127.0.0.1", "--port", port, "--control", "/tmp/lab_traffic_nobody", "--size", "64"},
        "lab_traffic sink",
        1},
       {"no command", {}, "--help", 2},

@@ -27,12 +27,9 @@ TEST(LatencySamples, PercentilesAreNearestRanks) {
     double mean, p50, p99, p999, max;
   };
   const Case cases[] = {
-      {"one sample is all of them", 1, 1, 1, 1, 1, 1},
-      {"of two, the median is the first", 2, 1.5, 1, 2, 2, 2},
-      {"of three, the median is the second", 3, 2, 2, 3, 3, 3},
-      {"a hundred", 100, 50.5, 50, 99, 100, 100},
-      {"a hundred and one", 101, 51, 51, 100, 101, 101},
-      {"a thousand", 1000, 500.5, 500, 990, 999, 1000},
+      {"one sample is all of them", 1, 1, 1, 1, 1, 1},          {"of two, the median is the first", 2, 1.5, 1, 2, 2, 2},
+      {"of three, the median is the second", 3, 2, 2, 3, 3, 3}, {"a hundred", 100, 50.5, 50, 99, 100, 100},
+      {"a hundred and one", 101, 51, 51, 100, 101, 101},        {"a thousand", 1000, 500.5, 500, 990, 999, 1000},
       {"ten thousand", 10000, 5000.5, 5000, 9900, 9990, 10000},
   };
   for (const Case& c : cases) {

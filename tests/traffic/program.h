@@ -54,16 +54,14 @@ class Program {
   Program& operator=(const Program&) = delete;
 
   void say(const std::string& line) {
-    EXPECT_EQ(::write(input_.get(), (line + '\n').data(), line.size() + 1),
-              static_cast<ssize_t>(line.size() + 1));
+    EXPECT_EQ(::write(input_.get(), (line + '\n').data(), line.size() + 1), static_cast<ssize_t>(line.size() + 1));
   }
 
   // The next line of its output, without the newline; "" at the end of it.
   std::string line() {
     size_t end = 0;
-    while ((end = buffered_.find('\n')) == std::string::npos) {
+    while ((end = buffered_.find('\n')) == std::string::npos)
       if (!read_some(output_.get(), buffered_)) return "";
-    }
     std::string line = buffered_.substr(0, end);
     buffered_.erase(0, end + 1);
     return line;

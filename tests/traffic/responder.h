@@ -25,8 +25,8 @@ class Responder {
   }
 
   // The answer to an initiation: a response, a cookie reply if it wants cookies and has seen none, or nothing.
-  std::vector<uint8_t> answer(std::span<const uint8_t> message, std::span<const uint8_t> source,
-                              bool wants_cookies, protocol::Instant now) {
+  std::vector<uint8_t> answer(std::span<const uint8_t> message, std::span<const uint8_t> source, bool wants_cookies,
+                              protocol::Instant now) {
     if (protocol::classify(message) != protocol::MessageKind::handshake_initiation) return {};
     const auto initiation = protocol::read_message<protocol::HandshakeInitiation>(message);
     const protocol::MacVerdict macs = checker_.validate(message, source, now);

@@ -46,12 +46,11 @@ TEST(SequenceTracker, Accounts) {
       {"one again much later", {0, 1, 2, 3, 4, 0}, 5, 0, 0, 1},
       {"a late one twice", {0, 2, 1, 1}, 3, 0, 1, 1},
       {"everything twice", joined({range(0, 100), range(0, 100)}), 100, 0, 0, 100},
-      {"a gap as long as the window", joined({range(0, 1), range(kWindow, kWindow + 1)}), 2, kWindow - 1, 0,
-       0},
-      {"a gap longer than the window", joined({range(0, 1), range(3 * kWindow, 3 * kWindow + 2)}), 3,
-       3 * kWindow - 1, 0, 0},
-      {"a gap, and numbers that share places with earlier ones",
-       joined({range(0, 64), {kWindow + 64, kWindow + 1}}), 66, kWindow - 1, 1, 0},
+      {"a gap as long as the window", joined({range(0, 1), range(kWindow, kWindow + 1)}), 2, kWindow - 1, 0, 0},
+      {"a gap longer than the window", joined({range(0, 1), range(3 * kWindow, 3 * kWindow + 2)}), 3, 3 * kWindow - 1,
+       0, 0},
+      {"a gap, and numbers that share places with earlier ones", joined({range(0, 64), {kWindow + 64, kWindow + 1}}),
+       66, kWindow - 1, 1, 0},
       {"a whole window late", joined({range(1, kWindow + 1), {0, kWindow + 1}}), kWindow + 2, 0, 1, 0},
       {"the oldest of the window again", joined({range(0, kWindow), {0}}), kWindow, 0, 0, 1},
   };
@@ -76,8 +75,7 @@ TEST(SequenceTracker, AgreesWithASetOverRandomPermutations) {
       const uint32_t copies = random() % 10 == 0 ? random() % 3 : 1;
       for (uint32_t i = 0; i < copies; ++i) events.emplace_back(number + random() % spread, number);
     }
-    std::stable_sort(events.begin(), events.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::stable_sort(events.begin(), events.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
 
     const auto tracker = std::make_unique<SequenceTracker>();
     std::set<uint32_t> seen;
@@ -85,11 +83,10 @@ TEST(SequenceTracker, AgreesWithASetOverRandomPermutations) {
     for (const auto& [place, number] : events) {
       tracker->record(number);
       const bool late = !seen.empty() && number < *seen.rbegin();
-      if (!seen.insert(number).second) {
+      if (!seen.insert(number).second)
         ++duplicates;
-      } else if (late) {
+      else if (late)
         ++reordered;
-      }
     }
     const uint64_t expected = seen.empty() ? 0 : *seen.rbegin() + uint64_t{1};
     EXPECT_EQ(tracker->arrived(), seen.size()) << round;

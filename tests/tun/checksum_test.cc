@@ -17,9 +17,8 @@ using test::Bytes;
 // Folded, in network order whatever the machine's.
 unsigned in_network_order(uint64_t sum) {
   const uint16_t folded = checksum_fold(sum);
-  return std::endian::native == std::endian::little
-             ? static_cast<unsigned>(folded >> 8 | (folded & 0xff) << 8)
-             : folded;
+  return std::endian::native == std::endian::little ? static_cast<unsigned>(folded >> 8 | (folded & 0xff) << 8)
+                                                    : folded;
 }
 
 class ChecksumEngines : public testing::TestWithParam<ChecksumEngine> {
@@ -68,8 +67,7 @@ TEST_P(ChecksumEngines, return_sums_that_can_be_added_many_times) {
   EXPECT_LT(GetParam().add(bytes.data(), bytes.size()), uint64_t{1} << 34);
 }
 
-INSTANTIATE_TEST_SUITE_P(, ChecksumEngines,
-                         testing::ValuesIn(checksum_engines().begin(), checksum_engines().end()),
+INSTANTIATE_TEST_SUITE_P(, ChecksumEngines, testing::ValuesIn(checksum_engines().begin(), checksum_engines().end()),
                          [](const auto& it) { return test::identifier(it.param.name); });
 
 TEST(Checksum, of_rfc_1071s_example_is_ddf2) {
@@ -85,10 +83,8 @@ TEST(Checksum, pieces_of_even_length_add_up) {
 }
 
 TEST(Checksum, folding_keeps_the_value_modulo_65535) {
-  for (const uint64_t sum :
-       {uint64_t{0}, uint64_t{0xffff}, uint64_t{0x10000}, uint64_t{0xfffffffff}, ~uint64_t{0}}) {
+  for (const uint64_t sum : {uint64_t{0}, uint64_t{0xffff}, uint64_t{0x10000}, uint64_t{0xfffffffff}, ~uint64_t{0}})
     EXPECT_EQ(checksum_fold(sum) % 65535, sum % 65535) << sum;
-  }
 }
 
 }  // namespace

@@ -170,10 +170,8 @@ TEST_P(Joining, stops_before_65535_bytes) {
   const std::vector<Written> written = coalesce(packets);
   ASSERT_EQ(written.size(), 3u);
   std::vector<Bytes> back;
-  for (const Written& one : written) {
-    for (Bytes& segment : one.packets == 1 ? std::vector<Bytes>{one.bytes} : split(one))
-      back.push_back(segment);
-  }
+  for (const Written& one : written)
+    for (Bytes& segment : one.packets == 1 ? std::vector<Bytes>{one.bytes} : split(one)) back.push_back(segment);
   EXPECT_EQ(back, original);
 }
 
@@ -431,26 +429,22 @@ TEST(Coalescing, of_random_traffic_split_gives_every_flow_back_in_order) {
       packets.push_back(make_packet(spec));
       if (one_in(100)) packets.back()[random() % packets.back().size()] ^= 1;
       // Keep the precondition: the total length is right.
-      if (spec.v6) {
+      if (spec.v6)
         test::put16(packets.back(), 4, static_cast<unsigned>(packets.back().size() - 40));
-      } else {
+      else
         test::put16(packets.back(), 2, static_cast<unsigned>(packets.back().size()));
-      }
       flow.sequence += static_cast<uint32_t>(spec.payload_bytes);
       flow.id++;
     }
     const std::vector<Bytes> original = packets;
     std::map<std::string, std::vector<Bytes>> sent, received;
     // A flipped bit makes a checksum wrong, and joining makes it right: compare without them.
-    for (const Bytes& packet : original)
-      sent[test::flow_of(packet)].push_back(test::without_checksums(packet));
+    for (const Bytes& packet : original) sent[test::flow_of(packet)].push_back(test::without_checksums(packet));
     size_t total = 0;
     for (const Written& one : coalesce(packets)) {
       joined += one.packets > 1;
       for (Bytes& segment : one.packets == 1 ? std::vector<Bytes>{one.bytes} : split(one)) {
-        if (one.packets > 1) {
-          ASSERT_TRUE(test::checksums_are_right(segment));
-        }
+        if (one.packets > 1) ASSERT_TRUE(test::checksums_are_right(segment));
         received[test::flow_of(segment)].push_back(test::without_checksums(segment));
         ++total;
       }

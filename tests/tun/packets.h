@@ -75,8 +75,8 @@ inline unsigned right_checksum(Bytes packet, size_t at, size_t field, uint8_t pr
   const bool v6 = packet[0] >> 4 == 6;
   const auto addresses = std::span(packet).subspan(v6 ? 8 : 12, v6 ? 32 : 8);
   unsigned sum = naive_checksum(addresses, protocol);
-  sum = naive_checksum(
-      Bytes{static_cast<uint8_t>((packet.size() - at) >> 8), static_cast<uint8_t>(packet.size() - at)}, sum);
+  sum = naive_checksum(Bytes{static_cast<uint8_t>((packet.size() - at) >> 8), static_cast<uint8_t>(packet.size() - at)},
+                       sum);
   const unsigned checksum = 0xffff - naive_checksum(std::span(packet).subspan(at), sum);
   return checksum == 0 && protocol == 17 ? 0xffff : checksum;
 }
@@ -130,9 +130,8 @@ inline Bytes make_packet(const PacketSpec& spec) {
   } else {
     put16(packet, ip + 4, static_cast<unsigned>(packet.size() - ip));
   }
-  for (size_t i = header; i < packet.size(); ++i) {
+  for (size_t i = header; i < packet.size(); ++i)
     packet[i] = static_cast<uint8_t>((spec.sequence + i - header) * 2654435761u >> 24);
-  }
   finish_checksums(packet, ip, spec.tcp);
   return packet;
 }
@@ -156,8 +155,7 @@ inline std::vector<Bytes> naive_segments(const Bytes& whole, bool tcp, size_t ip
     const bool last = at + gso_size >= whole.size();
     const size_t end = std::min(whole.size(), at + gso_size);
     Bytes segment(whole.begin(), whole.begin() + static_cast<long>(header));
-    segment.insert(segment.end(), whole.begin() + static_cast<long>(at),
-                   whole.begin() + static_cast<long>(end));
+    segment.insert(segment.end(), whole.begin() + static_cast<long>(at), whole.begin() + static_cast<long>(end));
     if (v6) {
       put16(segment, 4, static_cast<unsigned>(segment.size() - 40));
     } else {

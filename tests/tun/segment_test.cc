@@ -149,8 +149,7 @@ TEST(PlainPackets, get_their_checksum_where_the_virtio_header_says) {
         const size_t ip = v6 ? 40 : 20;
         const size_t field = tcp ? 16 : 6;
         Bytes bytes = finished;
-        unsigned pseudo =
-            test::naive_checksum(std::span(bytes).subspan(v6 ? 8 : 12, v6 ? 32 : 8), tcp ? 6 : 17);
+        unsigned pseudo = test::naive_checksum(std::span(bytes).subspan(v6 ? 8 : 12, v6 ? 32 : 8), tcp ? 6 : 17);
         pseudo += static_cast<unsigned>(bytes.size() - ip);
         test::put16(bytes, ip + field, (pseudo & 0xffff) + (pseudo >> 16));
         io::Superpacket packet = superpacket(bytes, GsoType::none, 0);
@@ -185,8 +184,7 @@ struct Refusal {
 
 const Refusal kRefusals[] = {
     {"no byte at all", [](Bytes&, io::Superpacket& p) { p.length = 0; }, SegmentError::not_ip},
-    {"one byte less than an IP header", [](Bytes&, io::Superpacket& p) { p.length = 19; },
-     SegmentError::not_ip},
+    {"one byte less than an IP header", [](Bytes&, io::Superpacket& p) { p.length = 19; }, SegmentError::not_ip},
     {"version 5", [](Bytes& b, io::Superpacket&) { b[0] = 0x55; }, SegmentError::not_ip},
     {"an IP header of 16 bytes", [](Bytes& b, io::Superpacket&) { b[0] = 0x44; }, SegmentError::not_ip},
     {"IP options behind the end",
@@ -201,33 +199,26 @@ const Refusal kRefusals[] = {
        p.length = 39;
      },
      SegmentError::not_ip},
-    {"a total length above the bytes", [](Bytes&, io::Superpacket& p) { p.length--; },
-     SegmentError::length_mismatch},
+    {"a total length above the bytes", [](Bytes&, io::Superpacket& p) { p.length--; }, SegmentError::length_mismatch},
     {"a total length below the header", [](Bytes& b, io::Superpacket&) { test::put16(b, 2, 19); },
      SegmentError::length_mismatch},
-    {"a total length of zero", [](Bytes& b, io::Superpacket&) { test::put16(b, 2, 0); },
-     SegmentError::length_mismatch},
+    {"a total length of zero", [](Bytes& b, io::Superpacket&) { test::put16(b, 2, 0); }, SegmentError::length_mismatch},
     {"UDP under TCP's GSO type", [](Bytes& b, io::Superpacket&) { b[9] = 17; }, SegmentError::wrong_protocol},
     {"TCP under UDP's GSO type", [](Bytes&, io::Superpacket& p) { p.offload.gso = GsoType::udp; },
      SegmentError::wrong_protocol},
     {"ICMP", [](Bytes& b, io::Superpacket&) { b[9] = 1; }, SegmentError::wrong_protocol},
     {"GRE: encapsulated GSO", [](Bytes& b, io::Superpacket&) { b[9] = 47; }, SegmentError::wrong_protocol},
-    {"a first fragment", [](Bytes& b, io::Superpacket&) { test::put16(b, 6, 0x2000); },
-     SegmentError::wrong_protocol},
-    {"a later fragment", [](Bytes& b, io::Superpacket&) { test::put16(b, 6, 1); },
-     SegmentError::wrong_protocol},
-    {"a TCP header cut short", [](Bytes& b, io::Superpacket&) { test::put16(b, 2, 39); },
-     SegmentError::short_header},
-    {"a TCP header of 16 bytes", [](Bytes& b, io::Superpacket&) { b[32] = 0x40; },
-     SegmentError::short_header},
+    {"a first fragment", [](Bytes& b, io::Superpacket&) { test::put16(b, 6, 0x2000); }, SegmentError::wrong_protocol},
+    {"a later fragment", [](Bytes& b, io::Superpacket&) { test::put16(b, 6, 1); }, SegmentError::wrong_protocol},
+    {"a TCP header cut short", [](Bytes& b, io::Superpacket&) { test::put16(b, 2, 39); }, SegmentError::short_header},
+    {"a TCP header of 16 bytes", [](Bytes& b, io::Superpacket&) { b[32] = 0x40; }, SegmentError::short_header},
     {"TCP options behind the end",
      [](Bytes& b, io::Superpacket&) {
        b[32] = 0xf0;
        test::put16(b, 2, 79);
      },
      SegmentError::short_header},
-    {"a GSO size of zero", [](Bytes&, io::Superpacket& p) { p.offload.gso_size = 0; },
-     SegmentError::bad_gso_size},
+    {"a GSO size of zero", [](Bytes&, io::Superpacket& p) { p.offload.gso_size = 0; }, SegmentError::bad_gso_size},
     {"a checksum behind the end",
      [](Bytes&, io::Superpacket& p) {
        p.offload.gso = GsoType::none;

@@ -118,9 +118,8 @@ class TunDeviceTest : public testing::TestWithParam<io::Engine> {
       ::poll(&readable, 1, 50);
       size_t count = 0;
       EXPECT_EQ(queue.read_batch(packets, count), io::ReadOutcome::ok);
-      for (size_t i = 0; i < count; ++i) {
+      for (size_t i = 0; i < count; ++i)
         if (packets[i].bytes[0] >> 4 == 4 && wanted(packets[i])) return &packets[i];
-      }
     }
     return nullptr;
   }
@@ -155,9 +154,8 @@ TEST_P(TunDeviceTest, has_a_long_transmit_queue) {
   const io::Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(::ioctl(fd.get(), SIOCGIFTXQLEN, &request), 0);
   const int length = request.ifr_qlen;
-  if (::ioctl(fd.get(), SIOCSIFTXQLEN, &request) != 0) {
+  if (::ioctl(fd.get(), SIOCSIFTXQLEN, &request) != 0)
     GTEST_SKIP() << "a user namespace may not set the transmit queue length: run as root";
-  }
   EXPECT_GE(length, 1000);
 }
 
@@ -337,8 +335,7 @@ TEST_P(TunDeviceTest, reads_a_udp_superpacket_or_its_segments_with_right_checksu
   ASSERT_EQ(::setsockopt(fd.get(), SOL_UDP, UDP_SEGMENT, &segment, sizeof segment), 0);
   const sockaddr_in to = endpoint("10.77.1.2", 4000);
   const Bytes payload(10500, 0x5a);
-  ASSERT_EQ(::sendto(fd.get(), payload.data(), payload.size(), 0, reinterpret_cast<const sockaddr*>(&to),
-                     sizeof to),
+  ASSERT_EQ(::sendto(fd.get(), payload.data(), payload.size(), 0, reinterpret_cast<const sockaddr*>(&to), sizeof to),
             static_cast<ssize_t>(payload.size()));
   size_t bytes = 0, packets_read = 0;
   while (bytes < payload.size()) {
@@ -525,20 +522,10 @@ TEST_P(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v6) {
 }
 
 TEST(KernelRelease, decides_whether_udp_superpackets_are_written) {
-  const std::map<std::string, bool> releases = {{"6.1.0-18-amd64", false},
-                                                {"6.2.0", false},
-                                                {"6.6.25", false},
-                                                {"6.6.26-1", true},
-                                                {"6.7.12", false},
-                                                {"6.8.4-generic", false},
-                                                {"6.8.5", true},
-                                                {"6.8.12", true},
-                                                {"6.12-rc1", true},
-                                                {"6.18.44-fc", true},
-                                                {"7.0.0", true},
-                                                {"5.15.0-99", false},
-                                                {"", false},
-                                                {"x.y", false}};
+  const std::map<std::string, bool> releases = {
+      {"6.1.0-18-amd64", false}, {"6.2.0", false},     {"6.6.25", false}, {"6.6.26-1", true}, {"6.7.12", false},
+      {"6.8.4-generic", false},  {"6.8.5", true},      {"6.8.12", true},  {"6.12-rc1", true}, {"6.18.44-fc", true},
+      {"7.0.0", true},           {"5.15.0-99", false}, {"", false},       {"x.y", false}};
   for (const auto& [release, safe] : releases) EXPECT_EQ(udp_superpackets_are_safe(release), safe) << release;
 }
 

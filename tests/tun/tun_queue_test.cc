@@ -156,9 +156,8 @@ TEST_P(TunQueueTest, reads_what_is_there_with_what_the_virtio_header_says) {
   EXPECT_EQ(packets[3].offload.gso, GsoType::udp);
   EXPECT_EQ(queue.counters().read_packets, 4u);
   EXPECT_EQ(queue.counters().read_bytes, 4 * packet.size());
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < count; ++i)
     std::fill_n(packets[i].bytes + packets[i].length, io::InnerQueue::kReadTailroom, uint8_t{0});
-  }
 }
 
 TEST_P(TunQueueTest, reads_plain_packets_where_there_is_no_virtio_header) {
@@ -233,8 +232,7 @@ TEST_P(TunQueueTest, writes_a_superpacket_in_one_call) {
   Train train;
   EXPECT_EQ(queue.write_batch(train.coalescer.finish()), 1u);
   ASSERT_EQ(fake.writes.size(), 1u);
-  EXPECT_EQ(Bytes(fake.writes[0].begin(), fake.writes[0].begin() + 10),
-            (Bytes{1, 1, 40, 0, 100, 0, 20, 0, 16, 0}));
+  EXPECT_EQ(Bytes(fake.writes[0].begin(), fake.writes[0].begin() + 10), (Bytes{1, 1, 40, 0, 100, 0, 20, 0, 16, 0}));
   EXPECT_EQ(fake.writes[0].size(), 10u + 40 + 500);
   EXPECT_EQ(queue.counters().written_packets, 1u);
   EXPECT_EQ(queue.counters().written_bytes, 540u);

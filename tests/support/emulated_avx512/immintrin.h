@@ -83,17 +83,15 @@ inline void _mm512_store_si512(void* to, __m512i a) {
 }
 inline __m512i _mm512_maskz_loadu_epi8(__mmask64 mask, const void* from) {
   uint8_t bytes[64] = {};
-  for (int i = 0; i < 64; ++i) {
+  for (int i = 0; i < 64; ++i)
     if ((mask >> i & 1) != 0) bytes[i] = static_cast<const uint8_t*>(from)[i];
-  }
   return emulated::load<__m512i>(bytes);
 }
 inline void _mm512_mask_storeu_epi8(void* to, __mmask64 mask, __m512i a) {
   uint8_t bytes[64];
   std::memcpy(bytes, &a, sizeof bytes);
-  for (int i = 0; i < 64; ++i) {
+  for (int i = 0; i < 64; ++i)
     if ((mask >> i & 1) != 0) static_cast<uint8_t*>(to)[i] = bytes[i];
-  }
 }
 
 // Constants, and one value in every lane.
@@ -110,8 +108,8 @@ inline __m512i _mm512_setr_epi64(long long a, long long b, long long c, long lon
                                  long long g, long long h) {
   return __m512i{a, b, c, d, e, f, g, h};
 }
-inline __m512i _mm512_setr_epi32(int a, int b, int c, int d, int e, int f, int g, int h, int i, int j, int k,
-                                 int l, int m, int n, int o, int p) {
+inline __m512i _mm512_setr_epi32(int a, int b, int c, int d, int e, int f, int g, int h, int i, int j, int k, int l,
+                                 int m, int n, int o, int p) {
   const int all[16] = {a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
   return emulated::load<__m512i>(all);
 }
@@ -190,17 +188,14 @@ inline emulated::Uint128 emulated_product52(uint64_t a, uint64_t b) {
 inline __m512i _mm512_madd52lo_epu64(__m512i sum, __m512i a, __m512i b) {
   constexpr uint64_t kLow52 = (uint64_t{1} << 52) - 1;
   emulated::U64x8 out = emulated::limbs(sum);
-  for (int i = 0; i < 8; ++i) {
-    out[i] +=
-        static_cast<uint64_t>(emulated_product52(emulated::limbs(a)[i], emulated::limbs(b)[i])) & kLow52;
-  }
+  for (int i = 0; i < 8; ++i)
+    out[i] += static_cast<uint64_t>(emulated_product52(emulated::limbs(a)[i], emulated::limbs(b)[i])) & kLow52;
   return emulated::vector(out);
 }
 inline __m512i _mm512_madd52hi_epu64(__m512i sum, __m512i a, __m512i b) {
   emulated::U64x8 out = emulated::limbs(sum);
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 8; ++i)
     out[i] += static_cast<uint64_t>(emulated_product52(emulated::limbs(a)[i], emulated::limbs(b)[i]) >> 52);
-  }
   return emulated::vector(out);
 }
 inline long long _mm512_reduce_add_epi64(__m512i a) {
@@ -225,19 +220,24 @@ inline uint64_t _bzhi_u64(uint64_t a, unsigned index) {
 
 // Comparisons and masks.
 inline __mmask8 _mm512_cmpeq_epi64_mask(__m512i a, __m512i b) {
-  return emulated::compare(a, b, [](uint64_t x, uint64_t y) { return x == y; });
+  return emulated::compare(
+      a, b, [](uint64_t x, uint64_t y) { return x == y; });
 }
 inline __mmask8 _mm512_cmpge_epu64_mask(__m512i a, __m512i b) {
-  return emulated::compare(a, b, [](uint64_t x, uint64_t y) { return x >= y; });
+  return emulated::compare(
+      a, b, [](uint64_t x, uint64_t y) { return x >= y; });
 }
 inline __mmask8 _mm512_cmpgt_epu64_mask(__m512i a, __m512i b) {
-  return emulated::compare(a, b, [](uint64_t x, uint64_t y) { return x > y; });
+  return emulated::compare(
+      a, b, [](uint64_t x, uint64_t y) { return x > y; });
 }
 inline __mmask8 _mm512_cmple_epu64_mask(__m512i a, __m512i b) {
-  return emulated::compare(a, b, [](uint64_t x, uint64_t y) { return x <= y; });
+  return emulated::compare(
+      a, b, [](uint64_t x, uint64_t y) { return x <= y; });
 }
 inline __mmask8 _mm512_cmplt_epu64_mask(__m512i a, __m512i b) {
-  return emulated::compare(a, b, [](uint64_t x, uint64_t y) { return x < y; });
+  return emulated::compare(
+      a, b, [](uint64_t x, uint64_t y) { return x < y; });
 }
 inline __m512i _mm512_mask_mov_epi64(__m512i no, __mmask8 mask, __m512i yes) {
   const __m512i chosen = emulated::spread(mask);
