@@ -1,5 +1,5 @@
-// Addresses as numbers. The vector engines reckon with them, also with places before a message, where masks see to it that
-// nothing is read; pointers may not go there. Only engine files include this.
+// Addresses as numbers. The vector engines reckon with them, also with places before a message, where masks see to it
+// that nothing is read; pointers may not go there. Only engine files include this.
 #pragma once
 
 #include <cstdint>

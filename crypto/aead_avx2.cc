@@ -1,6 +1,6 @@
 // The AVX2 engine. Sixteen blocks of ChaCha20 from all messages of a batch go at a time, and between their steps goes
-// scalar Poly1305 of other messages: it needs other ports, so most of it costs nothing. Sealing, Poly1305 follows behind
-// ChaCha20; opening, it runs ahead, and a block is written only when its message is authenticated.
+// scalar Poly1305 of other messages: it needs other ports, so most of it costs nothing. Sealing, Poly1305 follows
+// behind ChaCha20; opening, it runs ahead, and a block is written only when its message is authenticated.
 //
 // A batch goes in pieces of up to 128 messages: block 0 of every message with the first blocks of text (the head), then
 // the text sixteen lanes at a time, then what is left of Poly1305. A message of up to one block alone is done by scalar

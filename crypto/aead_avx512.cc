@@ -12,8 +12,9 @@
 // A message alone, or a few that nearly fill vectors of their own, take aead_single_avx512.h.
 //
 // Where the time goes: 1420 bytes, batches of 128 in the first two caches, Zen 5 at 4.15 GHz, 182 ns a message. That is
-// measured; its parts are estimated: the rounds of ChaCha20 112 with half of Poly1305 beside them (ports allow 89), turning
-// words into blocks and applying them 20, the other half of Poly1305 22, block 0, lanes, order, jobs, verdicts and wiping 28.
+// measured; its parts are estimated: the rounds of ChaCha20 112 with half of Poly1305 beside them (ports allow 89),
+// turning words into blocks and applying them 20, the other half of Poly1305 22, block 0, lanes, order, jobs, verdicts
+// and wiping 28.
 //
 // Constant time: branches and addresses follow from lengths, counters, pointers and verdicts only; tests/crypto checks
 // it. Scratch lies on the stack and is wiped once per piece; what the compiler spills is not.

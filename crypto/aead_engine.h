@@ -17,8 +17,8 @@
 
 namespace culvert::crypto {
 
-// One message for Poly1305 alone (RFC 8439 section 2.5), without the AEAD's padding and length block. Whole blocks only:
-// the AEAD has no others.
+// One message for Poly1305 alone (RFC 8439 section 2.5), without the AEAD's padding and length block. Whole blocks
+// only: the AEAD has no others.
 struct Poly1305Message {
   const uint8_t* key;  // 32 bytes: r, not yet clamped, and s
   const uint8_t* source;

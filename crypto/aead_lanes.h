@@ -95,8 +95,8 @@ struct Ascending {
 };
 inline constexpr Ascending kAscending;
 
-// Begins the queue with block 0 of every message; `message_at(index)` gives them in order. Writes whole vectors, too: what
-// is beyond the last is overwritten by data lanes or padding.
+// Begins the queue with block 0 of every message; `message_at(index)` gives them in order. Writes whole vectors, too:
+// what is beyond the last is overwritten by data lanes or padding.
 template <class MessageAt>
 [[gnu::always_inline]] inline void begin_with_key_lanes(Lanes& lanes, int count, MessageAt message_at) {
   const Lane64 nowhere = Lane64{} + reinterpret_cast<uint64_t>(&lanes);
@@ -117,8 +117,8 @@ template <class MessageAt>
   lanes.count = count;
 }
 
-// Writes the lanes of `blocks` data blocks of a message from `first` on, all of them whole, behind the queue. Writes whole
-// vectors; what is beyond the last block is overwritten by the next message.
+// Writes the lanes of `blocks` data blocks of a message from `first` on, all of them whole, behind the queue. Writes
+// whole vectors; what is beyond the last block is overwritten by the next message.
 template <class Message>
 [[gnu::noinline]] inline void set_data_lanes(Lanes& lanes, const Message& message, int index, uint32_t first,
                                              uint32_t blocks) {

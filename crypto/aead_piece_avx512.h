@@ -1,5 +1,5 @@
-// One piece of a batch for the AVX-512 engine: what happens in which order is told in aead_avx512.cc. Only that includes
-// this.
+// One piece of a batch for the AVX-512 engine: what happens in which order is told in aead_avx512.cc. Only that
+// includes this.
 #pragma once
 
 #include <immintrin.h>

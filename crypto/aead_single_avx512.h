@@ -1,7 +1,7 @@
-// One message alone, for the AVX-512 engine. Nothing can fill lanes here, and the chain of instructions is what takes the
-// time. So a vector holds one row of the states of four consecutive blocks (RFC 8439 section 2.3's matrix), up to six
-// sets of them side by side, and the message's block 0 runs beside them in scalar registers, where it is done twice as
-// early: the powers of r are ready when the text is.
+// One message alone, for the AVX-512 engine. Nothing can fill lanes here, and the chain of instructions is what takes
+// the time. So a vector holds one row of the states of four consecutive blocks (RFC 8439 section 2.3's matrix), up to
+// six sets of them side by side, and the message's block 0 runs beside them in scalar registers, where it is done twice
+// as early: the powers of r are ready when the text is.
 #pragma once
 
 #include <immintrin.h>

@@ -1,6 +1,6 @@
 // ChaCha20 for AVX2: one lane of a 32-bit word vector is one block, eight to a vector, sixteen at a time, with scalar
-// Poly1305 of other messages between the steps: its multiplications use ports that the vectors leave idle. Only the AVX2
-// engine includes this.
+// Poly1305 of other messages between the steps: its multiplications use ports that the vectors leave idle. Only the
+// AVX2 engine includes this.
 #pragma once
 
 #include <immintrin.h>

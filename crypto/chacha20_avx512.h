@@ -97,9 +97,9 @@ inline void gather_keys(__m512i (&words)[8], const uint8_t* const (&keys)[kVecto
   for (int i = 0; i < kChaChaWords; ++i) stream[i] = i == 13 ? x[i] : _mm512_add_epi32(x[i], first[i]);
 }
 
-// row kTo += row kFrom; row kTurned = (row kTurned ^ row kTo) <<< kBits; with kDiagonal the columns of a row are shifted by
-// its number. Instructions as written: compilers spill registers where thirty-two lanes leave none over, and move scalar
-// work among vector work together, where it finds no free ports.
+// row kTo += row kFrom; row kTurned = (row kTurned ^ row kTo) <<< kBits; with kDiagonal the columns of a row are
+// shifted by its number. Instructions as written: compilers spill registers where thirty-two lanes leave none over, and
+// move scalar work among vector work together, where it finds no free ports.
 template <int kBits, int kTo, int kFrom, int kTurned, bool kDiagonal>
 [[gnu::always_inline]] inline void mix_rows(__m512i (&x)[kChaChaWords]) {
   constexpr auto word = [](int row, int i) { return 4 * row + ((i + (kDiagonal ? row : 0)) & 3); };
@@ -136,8 +136,8 @@ template <bool kDiagonal>
 #endif
 }
 
-// The key stream of kHalves times sixteen lanes from `lane` on, word by word into the halves of `scratch`. `shared_key`:
-// both halves use the first half's keys. With kMacs `pair` is worked on: 30 blocks of each message.
+// The key stream of kHalves times sixteen lanes from `lane` on, word by word into the halves of `scratch`.
+// `shared_key`: both halves use the first half's keys. With kMacs `pair` is worked on: 30 blocks of each message.
 template <int kHalves, bool kMacs>
 [[gnu::noinline]] inline void generate_stream(ChaChaScratch& scratch, const Lanes& lanes, int lane, bool shared_key,
                                               [[maybe_unused]] const Ahead& ahead, [[maybe_unused]] MacPair& pair) {

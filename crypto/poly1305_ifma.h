@@ -2,9 +2,9 @@
 // eight 64-bit lanes. Two ways to fill the lanes are in poly1305_ifma_messages.h and poly1305_ifma_blocks.h. Only the
 // AVX-512 engine includes this.
 //
-// Bounds: reduce() leaves limbs below 2^44 + 2^17, 2^44 + 2^13 and 2^42 + 2^13; adding a block leaves the first two below
-// 2^46 and the third below 2^43, times 20 below 2^49: all within the 52 bits that a multiplication looks at. A place sums
-// up to twelve products' lower 52 bits, less than 2^56, and with the shifted upper ones it stays below 2^57.
+// Bounds: reduce() leaves limbs below 2^44 + 2^17, 2^44 + 2^13 and 2^42 + 2^13; adding a block leaves the first two
+// below 2^46 and the third below 2^43, times 20 below 2^49: all within the 52 bits that a multiplication looks at. A
+// place sums up to twelve products' lower 52 bits, less than 2^56, and with the shifted upper ones it stays below 2^57.
 #pragma once
 
 #include <immintrin.h>

@@ -1,6 +1,6 @@
-// Poly1305 for AVX-512 IFMA, lanes of blocks: eight consecutive blocks of one message, sixteen per step with r^16 and r^8;
-// at the end each lane gets its own power r^8 .. r. Aligned to the end of the message. Only the AVX-512 engine includes
-// this.
+// Poly1305 for AVX-512 IFMA, lanes of blocks: eight consecutive blocks of one message, sixteen per step with r^16 and
+// r^8; at the end each lane gets its own power r^8 .. r. Aligned to the end of the message. Only the AVX-512 engine
+// includes this.
 #pragma once
 
 #include <immintrin.h>

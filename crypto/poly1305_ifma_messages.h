@@ -1,6 +1,6 @@
-// Poly1305 for AVX-512 IFMA, lanes of messages: eight messages, one per lane, four blocks of each per step with r^4, r^3,
-// r^2 and r. Every message ends in the last step, with the block that is given apart. Only the AVX-512 engine includes
-// this.
+// Poly1305 for AVX-512 IFMA, lanes of messages: eight messages, one per lane, four blocks of each per step with r^4,
+// r^3, r^2 and r. Every message ends in the last step, with the block that is given apart. Only the AVX-512 engine
+// includes this.
 //
 // In all functions tags[i] belongs to inputs[i], and `cold` says that the messages are probably not in the cache.
 #pragma once

@@ -26,8 +26,8 @@ class UdpReceiver {
   UdpReceiver(const UdpReceiver&) = delete;
   UdpReceiver& operator=(const UdpReceiver&) = delete;
 
-  // OuterQueue::receive_batch(): at most kBuffers trains, all of one family. It asks the one that had something the last
-  // time, and the other one only if there is nothing, or if it is its turn.
+  // OuterQueue::receive_batch(): at most kBuffers trains, all of one family. It asks the one that had something the
+  // last time, and the other one only if there is nothing, or if it is its turn.
   size_t receive_batch(std::span<IncomingTrain> trains);
 
   // Adds what was counted here.

@@ -20,9 +20,9 @@ namespace culvert::io {
 // dropped and counted. The kernel module drops at once, a blocking socket waits without end; a short wait keeps bursts
 // whole and lets the inner side push back, and nobody can stall a worker for longer than kMaxWaits * kWaitMs.
 //
-// What a refused offload costs is told by OutgoingTrain: gso_refused and source_refused concern the endpoint and are for
-// the caller to remember; EIO (a device without checksum offload, before Linux 6.11) ends UDP_SEGMENT for the sockets.
-// Each is counted once in gso_downgrades, and what was refused is sent again, in order.
+// What a refused offload costs is told by OutgoingTrain: gso_refused and source_refused concern the endpoint and are
+// for the caller to remember; EIO (a device without checksum offload, before Linux 6.11) ends UDP_SEGMENT for the
+// sockets. Each is counted once in gso_downgrades, and what was refused is sent again, in order.
 class UdpSender {
  public:
   static constexpr int kWaitMs = 5;

@@ -19,8 +19,8 @@ const TunSyscalls& kernel_tun_syscalls();
 
 // Of a message, only the memory counts; a packet is received into its first part. Thread safety: as io::Transfer.
 //
-// A receive takes as many as the last one found, and twice as many after one that found all it took: a packet that comes
-// alone does not wait for a read that finds nothing. What it leaves, the Poller reports again.
+// A receive takes as many as the last one found, and twice as many after one that found all it took: a packet that
+// comes alone does not wait for a read that finds nothing. What it leaves, the Poller reports again.
 class TunTransfer final : public io::Transfer {
  public:
   // `syscalls` must outlive it.

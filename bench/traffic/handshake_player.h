@@ -32,8 +32,8 @@ struct HandshakeCounts {
 
 // One socket, from which all initiators send, each with a source address of its own where there are enough.
 //
-// Initiators take turns. Each waits for its answer before it starts again, and starts at most every kMinInterval, so that
-// its timestamps increase and no responder takes it for a flood (WireGuard paper section 5.1: 20 ms in all
+// Initiators take turns. Each waits for its answer before it starts again, and starts at most every kMinInterval, so
+// that its timestamps increase and no responder takes it for a flood (WireGuard paper section 5.1: 20 ms in all
 // implementations).
 //
 // Thread safety: none.

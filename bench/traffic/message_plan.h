@@ -30,8 +30,8 @@ struct MessageShape {
   bool operator==(const MessageShape&) const = default;
 };
 
-// The pattern for datagrams of this size. `max_datagrams` is how many one message may hold: 1 without GSO. A superpacket
-// stays below io::kMaxTrainBytes, beyond which the kernel takes it apart early.
+// The pattern for datagrams of this size. `max_datagrams` is how many one message may hold: 1 without GSO. A
+// superpacket stays below io::kMaxTrainBytes, beyond which the kernel takes it apart early.
 //
 // IMIX: IP packets of 64, 576 and 1420 bytes, 7:4:1 by number, mixed well; with GSO in runs of one size.
 std::vector<MessageShape> plan_messages(PayloadSize size, io::Family family, uint32_t max_datagrams);

@@ -6,8 +6,8 @@
 
 namespace culvert::traffic {
 
-// Datagrams are expected from 0 on. One that comes after a later one is reordered (RFC 4737, Type-P-Reordered); one that
-// comes again is a duplicate, if it comes within kWindow of the highest; one that has not come though a later one
+// Datagrams are expected from 0 on. One that comes after a later one is reordered (RFC 4737, Type-P-Reordered); one
+// that comes again is a duplicate, if it comes within kWindow of the highest; one that has not come though a later one
 // has is lost, until it comes. Losses after the last one that came cannot be seen here.
 //
 // Thread safety: none.

@@ -30,8 +30,8 @@ constexpr size_t kSlotBytes = 65536;
 // Slots that all started at the same place of a page would fight for few sets of the cache.
 constexpr size_t kSlotStride = kSlotBytes + 3 * size_t{64};
 
-// Where datagrams come, more come soon. A sink that waited for each would be woken by each, on the sender's time: with an
-// idle core of a virtual machine that takes longer than all the rest.
+// Where datagrams come, more come soon. A sink that waited for each would be woken by each, on the sender's time: with
+// an idle core of a virtual machine that takes longer than all the rest.
 constexpr int64_t kNap = 100'000;
 
 constexpr uint64_t kSignalTag = 0;

@@ -21,8 +21,8 @@ namespace culvert::daemon {
 // Thread safety: one thread makes and runs it; metrics() may be called by any.
 class ControlLoop final : public UapiHandler {
  public:
-  // `uapi_path` is as in UapiServer::open(). What is passed by reference outlives the loop. `device` has its workers already. SIGINT and SIGTERM are blocked in every
-  // thread: the loop reads them. Errors: EMFILE, ENFILE, ENOMEM.
+  // `uapi_path` is as in UapiServer::open(). What is passed by reference outlives the loop. `device` has its workers
+  // already. SIGINT and SIGTERM are blocked in every thread: the loop reads them. Errors: EMFILE, ENFILE, ENOMEM.
   static io::Result<std::unique_ptr<ControlLoop>> open(Device& device, const io::Wakeup& wakeup, int tun_fd,
                                                        io::Fd uapi_listener, const std::string& uapi_path);
   ~ControlLoop() override;

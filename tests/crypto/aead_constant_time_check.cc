@@ -1,10 +1,11 @@
 // Shows that an engine takes no branch and no address from secrets. To run under valgrind's memcheck: keys and texts
-// are marked undefined, and memcheck reports every branch and address that depends on them. Lengths, counters, pointers,
-// ciphertexts' whereabouts and verdicts are public.
+// are marked undefined, and memcheck reports every branch and address that depends on them. Lengths, counters,
+// pointers, ciphertexts' whereabouts and verdicts are public.
 //
-// One program per engine: CULVERT_CHECKED_ENGINE names it. valgrind 3.19 knows AVX2 but not AVX-512; that engine's source
-// is compiled against emulated intrinsics, so what is shown is that its source is constant in time. That the compiler
-// adds no branches to straight vector code is then an assumption; tests/crypto/check_disassembly.py looks at the object.
+// One program per engine: CULVERT_CHECKED_ENGINE names it. valgrind 3.19 knows AVX2 but not AVX-512; that engine's
+// source is compiled against emulated intrinsics, so what is shown is that its source is constant in time. That the
+// compiler adds no branches to straight vector code is then an assumption; tests/crypto/check_disassembly.py looks at
+// the object.
 //
 // With the argument `leak` it does what it must not, to show that the check works.
 #include <sodium.h>

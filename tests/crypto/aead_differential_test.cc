@@ -1,4 +1,5 @@
-// The engines against libsodium: random batches, and messages whose memory ends where the next page must not be touched.
+// The engines against libsodium: random batches, and messages whose memory ends where the next page must not be
+// touched.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -127,7 +128,7 @@ class AeadDifferential : public testing::TestWithParam<const Engine*> {
   std::mt19937_64 random_{20240607};
 };
 
-TEST_P(AeadDifferential, every_batch_size_seals_and_opens_like_libsodium) {
+TEST_P(AeadDifferential, EveryBatchSizeSealsAndOpensLikeLibsodium) {
   for (size_t count = 1; count <= 256; count += count < 40 ? 1 : 9) {
     Batch batch(random_, count, count % 3 == 0 ? 1500 : 200, count % 2 == 0 ? 64 : 1, count % 5 == 0);
     batch.seal_with(*GetParam());
@@ -137,7 +138,7 @@ TEST_P(AeadDifferential, every_batch_size_seals_and_opens_like_libsodium) {
   }
 }
 
-TEST_P(AeadDifferential, every_length_up_to_two_kilobytes_seals_and_opens_like_libsodium) {
+TEST_P(AeadDifferential, EveryLengthUpToTwoKilobytesSealsAndOpensLikeLibsodium) {
   for (uint32_t length = 0; length <= 2100; length += kEffort > 1 ? 1 : 3) {
     for (const size_t count : {size_t{1}, size_t{2}, size_t{5}}) {
       Batch batch(random_, count, 0, count, length % 2 == 0);
@@ -150,7 +151,7 @@ TEST_P(AeadDifferential, every_length_up_to_two_kilobytes_seals_and_opens_like_l
   }
 }
 
-TEST_P(AeadDifferential, batches_of_equal_lengths_seal_and_open_like_libsodium) {
+TEST_P(AeadDifferential, BatchesOfEqualLengthsSealAndOpenLikeLibsodium) {
   for (const size_t count : {size_t{3}, size_t{8}, size_t{11}, size_t{16}, size_t{33}, size_t{128}, size_t{130}}) {
     for (const uint32_t length :
          {0u, 1u, 15u, 16u, 17u, 48u, 63u, 64u, 65u, 112u, 128u, 256u, 576u, 1420u, 1536u, 1537u}) {
@@ -164,7 +165,7 @@ TEST_P(AeadDifferential, batches_of_equal_lengths_seal_and_open_like_libsodium) 
   }
 }
 
-TEST_P(AeadDifferential, random_batches_seal_and_open_like_libsodium) {
+TEST_P(AeadDifferential, RandomBatchesSealAndOpenLikeLibsodium) {
   for (int trial = 0; trial < 60 * kEffort; ++trial) {
     const uint32_t longest[] = {40, 200, 1500, 9000, 3000};
     const size_t count = 1 + random_() % 140;
@@ -176,7 +177,7 @@ TEST_P(AeadDifferential, random_batches_seal_and_open_like_libsodium) {
   }
 }
 
-TEST_P(AeadDifferential, the_longest_messages_seal_and_open_like_libsodium) {
+TEST_P(AeadDifferential, TheLongestMessagesSealAndOpenLikeLibsodium) {
   for (const uint32_t length : {65535u, 65534u, 65520u, 65473u}) {
     for (const size_t count : {size_t{1}, size_t{2}, size_t{9}}) {
       Batch batch(random_, count, length, 2, count == 2);
@@ -189,12 +190,12 @@ TEST_P(AeadDifferential, the_longest_messages_seal_and_open_like_libsodium) {
   }
 }
 
-TEST_P(AeadDifferential, an_empty_batch_does_nothing) {
+TEST_P(AeadDifferential, AnEmptyBatchDoesNothing) {
   GetParam()->seal(nullptr, 0);
   EXPECT_EQ(GetParam()->open(nullptr, 0), 0u);
 }
 
-TEST_P(AeadDifferential, messages_without_text_may_have_a_null_source_and_only_their_tag_is_written) {
+TEST_P(AeadDifferential, MessagesWithoutTextMayHaveANullSourceAndOnlyTheirTagIsWritten) {
   const Bytes key(kAeadKeyBytes, 9);
   Bytes tags(3 * kAeadTagBytes);
   SealMessage messages[3];
@@ -269,7 +270,7 @@ void run_against_guards(const Engine& engine, uint32_t length, size_t count, siz
   ASSERT_EQ(std::memcmp(text, texts.data() + guarded * slot, length), 0) << "length " << length;
 }
 
-TEST_P(AeadDifferential, nothing_beside_source_and_destination_is_touched) {
+TEST_P(AeadDifferential, NothingBesideSourceAndDestinationIsTouched) {
   for (const bool at_end : {false, true}) {
     for (uint32_t length = 0; length <= 330; ++length) {
       for (const size_t count : {size_t{1}, size_t{2}, size_t{9}}) {
@@ -285,7 +286,7 @@ TEST_P(AeadDifferential, nothing_beside_source_and_destination_is_touched) {
   }
 }
 
-TEST_P(AeadDifferential, messages_of_other_lengths_beside_one_at_the_guards_do_not_reach_over_it) {
+TEST_P(AeadDifferential, MessagesOfOtherLengthsBesideOneAtTheGuardsDoNotReachOverIt) {
   GuardedPages pages(3);
   for (int trial = 0; trial < 200 * kEffort; ++trial) {
     const bool at_end = trial % 2 == 0;

@@ -55,7 +55,7 @@ std::vector<Bytes> extreme_r() {
 
 class AeadPoly1305 : public testing::TestWithParam<const Engine*> {};
 
-TEST_P(AeadPoly1305, extreme_factors_over_blocks_of_all_ones_and_zeros_give_libsodiums_tags) {
+TEST_P(AeadPoly1305, ExtremeFactorsOverBlocksOfAllOnesAndZerosGiveLibsodiumsTags) {
   for (const uint8_t fill : {0xff, 0x00, 0xfb}) {
     std::vector<Input> inputs;
     for (const Bytes& r : extreme_r())
@@ -69,9 +69,9 @@ TEST_P(AeadPoly1305, extreme_factors_over_blocks_of_all_ones_and_zeros_give_libs
   }
 }
 
-// With r = 1 the accumulator is the sum of the blocks, so the last block brings it wherever we like: around multiples of
-// 2^128, of which the fourth is 2^130, and so around the prime 2^130 - 5.
-TEST_P(AeadPoly1305, accumulators_next_to_the_prime_reduce_exactly) {
+// With r = 1 the accumulator is the sum of the blocks, so the last block brings it wherever we like: around multiples
+// of 2^128, of which the fourth is 2^130, and so around the prime 2^130 - 5.
+TEST_P(AeadPoly1305, AccumulatorsNextToThePrimeReduceExactly) {
   std::mt19937_64 random{7};
   std::vector<Input> inputs;
   Bytes one(16);
@@ -96,7 +96,7 @@ TEST_P(AeadPoly1305, accumulators_next_to_the_prime_reduce_exactly) {
   }
 }
 
-TEST_P(AeadPoly1305, random_keys_and_blocks_give_libsodiums_tags) {
+TEST_P(AeadPoly1305, RandomKeysAndBlocksGiveLibsodiumsTags) {
   std::mt19937_64 random{8};
   std::vector<Input> inputs;
   for (int i = 0; i < 2000; ++i) {

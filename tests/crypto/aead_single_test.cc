@@ -18,7 +18,7 @@ using Bytes = std::vector<uint8_t>;
 using Key = Secret<kAeadKeyBytes>;
 
 // RFC 8439, appendix A.5, whose nonce 00000000 01..08 is the counter 0x0807060504030201.
-TEST(AeadSingle, opens_the_message_of_rfc_8439_appendix_a5) {
+TEST(AeadSingle, OpensTheMessageOfRfc8439AppendixA5) {
   const Key key(from_hex_exactly<32>("1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0"));
   const Bytes associated = from_hex("f33388860000000000004e91");
   const Bytes sealed = from_hex(
@@ -36,7 +36,7 @@ TEST(AeadSingle, opens_the_message_of_rfc_8439_appendix_a5) {
   EXPECT_EQ(to_hex(sealed_again), to_hex(sealed));
 }
 
-TEST(AeadSingle, refuses_whatever_was_changed_and_leaves_zeros) {
+TEST(AeadSingle, RefusesWhateverWasChangedAndLeavesZeros) {
   const Key key(std::array<uint8_t, 32>{1});
   const Bytes associated = counting_bytes(32);
   Bytes sealed(12 + kAeadTagBytes);
@@ -58,7 +58,7 @@ TEST(AeadSingle, refuses_whatever_was_changed_and_leaves_zeros) {
   EXPECT_TRUE(refused(key, 0, counting_bytes(15), associated, 0)) << "shorter than a tag";
 }
 
-TEST(AeadSingle, seals_nothing_to_a_tag_alone) {
+TEST(AeadSingle, SealsNothingToATagAlone) {
   const Key key(std::array<uint8_t, 32>{1});
   Bytes tag(kAeadTagBytes);
   seal_single(tag, key, 0, {}, counting_bytes(32));

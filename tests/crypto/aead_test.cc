@@ -15,7 +15,7 @@ using testing::HasSubstr;
 class AeadVectors : public testing::TestWithParam<const Engine*> {};
 
 // RFC 8439 appendix A.1: key streams of a zero key. Sealing zeros shows the stream from block 1 on.
-TEST_P(AeadVectors, the_key_stream_is_that_of_rfc_8439_appendix_a1) {
+TEST_P(AeadVectors, TheKeyStreamIsThatOfRfc8439AppendixA1) {
   const Bytes key(32);
   const Bytes zeros(64);
   Bytes sealed(64 + kAeadTagBytes);
@@ -65,7 +65,7 @@ constexpr Poly1305Vector kPoly1305Vectors[] = {
      "13000000000000000000000000000000"},
 };
 
-TEST_P(AeadVectors, poly1305_gives_the_tags_of_rfc_8439) {
+TEST_P(AeadVectors, Poly1305GivesTheTagsOfRfc8439) {
   for (int path = 0; path < GetParam()->poly1305_paths; ++path) {
     for (const Poly1305Vector& vector : kPoly1305Vectors) {
       const Bytes key = from_hex(vector.key);
@@ -80,12 +80,12 @@ TEST_P(AeadVectors, poly1305_gives_the_tags_of_rfc_8439) {
 
 CULVERT_ON_EVERY_ENGINE(AeadVectors);
 
-TEST(AeadEngines, the_portable_engine_is_always_there_and_last) {
+TEST(AeadEngines, ThePortableEngineIsAlwaysThereAndLast) {
   ASSERT_FALSE(engines().empty());
   EXPECT_STREQ(engines().back()->name, "portable");
 }
 
-TEST(AeadEngines, every_listed_engine_can_be_selected_and_is_then_used) {
+TEST(AeadEngines, EveryListedEngineCanBeSelectedAndIsThenUsed) {
   for (const Engine* engine : engines()) {
     EXPECT_EQ(select_engine(engine->name), "");
     EXPECT_STREQ(engine_name(), engine->name);
@@ -102,14 +102,14 @@ TEST(AeadEngines, every_listed_engine_can_be_selected_and_is_then_used) {
   }
 }
 
-TEST(AeadEngines, an_unknown_name_is_refused_in_words_and_changes_nothing) {
+TEST(AeadEngines, AnUnknownNameIsRefusedInWordsAndChangesNothing) {
   ASSERT_EQ(select_engine("portable"), "");
   EXPECT_THAT(select_engine("quantum"), HasSubstr("no AEAD engine called 'quantum'"));
   EXPECT_STREQ(engine_name(), "portable");
 }
 
 // The environment is read once per process, so these two run in processes of their own.
-TEST(AeadEnginesDeathTest, an_override_that_cannot_be_followed_is_reported_and_the_best_engine_is_used) {
+TEST(AeadEnginesDeathTest, AnOverrideThatCannotBeFollowedIsReportedAndTheBestEngineIsUsed) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   setenv("CULVERT_AEAD", "quantum", 1);
   EXPECT_EXIT(

@@ -33,11 +33,11 @@ constexpr HashCase kHashCases[] = {
     {"short key and short output", 16, 65, 16, "9018c671bb7e94a6d540a91765bbecad"},
 };
 
-TEST(Blake2s, gives_the_hash_of_rfc_7693_appendix_b) {
+TEST(Blake2s, GivesTheHashOfRfc7693AppendixB) {
   EXPECT_EQ(to_hex(blake2s({bytes_of("abc")})), "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
 }
 
-TEST(Blake2s, gives_known_hashes_whatever_the_lengths) {
+TEST(Blake2s, GivesKnownHashesWhateverTheLengths) {
   for (const HashCase& c : kHashCases) {
     SCOPED_TRACE(c.name);
     const auto key = counting_bytes(c.key_bytes);
@@ -48,7 +48,7 @@ TEST(Blake2s, gives_known_hashes_whatever_the_lengths) {
   }
 }
 
-TEST(Blake2s, hashes_parts_as_if_they_stood_behind_one_another) {
+TEST(Blake2s, HashesPartsAsIfTheyStoodBehindOneAnother) {
   const auto whole = counting_bytes(200);
   const std::span<const uint8_t> bytes(whole);
   for (size_t cut = 0; cut <= whole.size(); ++cut)
@@ -69,7 +69,7 @@ std::vector<uint8_t> self_test_sequence(size_t length, uint32_t seed) {
   return bytes;
 }
 
-TEST(Blake2s, passes_the_self_test_of_rfc_7693_appendix_e) {
+TEST(Blake2s, PassesTheSelfTestOfRfc7693AppendixE) {
   std::vector<uint8_t> all;
   for (const size_t output_bytes : {16, 20, 28, 32}) {
     for (const size_t input_bytes : {0, 3, 64, 65, 255, 1024}) {
@@ -92,7 +92,7 @@ struct HmacCase {
 };
 
 // From Python's hmac and hashlib.
-TEST(HmacBlake2s, gives_known_codes_whatever_the_key_length) {
+TEST(HmacBlake2s, GivesKnownCodesWhateverTheKeyLength) {
   const std::vector<uint8_t> abc = {'a', 'b', 'c'};
   const HmacCase cases[] = {
       {"empty key", 0, {}, "eaf4bb25938f4d20e72656bbbc7a9bf63c0c18537333c35bdb67db1402661acd"},
@@ -119,7 +119,7 @@ class Kdf : public testing::Test {
   Secret<32> a_, b_, c_;
 };
 
-TEST_F(Kdf, gives_as_many_outputs_as_asked_for) {
+TEST_F(Kdf, GivesAsManyOutputsAsAskedFor) {
   kdf1(chaining_key_.bytes(), bytes_of("input"), a_);
   EXPECT_EQ(to_hex(a_.bytes()), kKdf1);
   kdf2(chaining_key_.bytes(), bytes_of("input"), a_, b_);
@@ -131,7 +131,7 @@ TEST_F(Kdf, gives_as_many_outputs_as_asked_for) {
   EXPECT_EQ(to_hex(c_.bytes()), kKdf3);
 }
 
-TEST_F(Kdf, may_overwrite_the_chaining_key) {
+TEST_F(Kdf, MayOverwriteTheChainingKey) {
   kdf3(chaining_key_.bytes(), bytes_of("input"), chaining_key_, b_, c_);
   EXPECT_EQ(to_hex(chaining_key_.bytes()), kKdf1);
   EXPECT_EQ(to_hex(b_.bytes()), kKdf2);

@@ -31,7 +31,7 @@ constexpr MaskCase kMaskCases[] = {
     {"empty names between commas are ignored", ",,bmi2,", {true, false, true, true, true, true, true}, ""},
 };
 
-TEST(MaskCpuFeatures, hides_what_is_named_and_what_builds_on_it) {
+TEST(MaskCpuFeatures, HidesWhatIsNamedAndWhatBuildsOnIt) {
   for (const MaskCase& mask : kMaskCases) {
     std::string unknown;
     EXPECT_EQ(mask_cpu_features(kEverything, mask.mask, &unknown), mask.left) << mask.name;
@@ -39,11 +39,11 @@ TEST(MaskCpuFeatures, hides_what_is_named_and_what_builds_on_it) {
   }
 }
 
-TEST(MaskCpuFeatures, never_adds_a_feature) {
+TEST(MaskCpuFeatures, NeverAddsAFeature) {
   EXPECT_EQ(mask_cpu_features({}, "bmi2"), CpuFeatures{});
 }
 
-TEST(DetectCpuFeatures, agrees_with_the_compiler_runtime) {
+TEST(DetectCpuFeatures, AgreesWithTheCompilerRuntime) {
 #if defined(__x86_64__)
   const CpuFeatures features = detect_cpu_features();
   EXPECT_EQ(features.avx2, __builtin_cpu_supports("avx2") != 0);
@@ -55,7 +55,7 @@ TEST(DetectCpuFeatures, agrees_with_the_compiler_runtime) {
 #endif
 }
 
-TEST(DescribeCpuFeatures, lists_the_names) {
+TEST(DescribeCpuFeatures, ListsTheNames) {
   EXPECT_EQ(describe({}), "none");
   EXPECT_EQ(describe({.avx2 = true, .avx512f = true}), "avx2 avx512f");
 }

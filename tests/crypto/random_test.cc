@@ -8,7 +8,7 @@
 namespace culvert::crypto {
 namespace {
 
-TEST(Random, fills_ranges_that_differ) {
+TEST(Random, FillsRangesThatDiffer) {
   std::array<uint8_t, 32> a{};
   std::array<uint8_t, 32> b{};
   fill_random(a);
@@ -17,7 +17,7 @@ TEST(Random, fills_ranges_that_differ) {
   fill_random({});
 }
 
-TEST(Random, draws_every_value_below_the_bound_and_no_other) {
+TEST(Random, DrawsEveryValueBelowTheBoundAndNoOther) {
   std::set<uint32_t> seen;
   for (int i = 0; i < 1000; ++i) seen.insert(random_below(5));
   EXPECT_EQ(seen, (std::set<uint32_t>{0, 1, 2, 3, 4}));

@@ -18,7 +18,7 @@ constexpr std::array<uint8_t, 32> kBytes = {1, 2, 3};
 
 static_assert(!std::is_copy_constructible_v<Key> && !std::is_copy_assignable_v<Key>);
 
-TEST(Secret, is_zero_until_written) {
+TEST(Secret, IsZeroUntilWritten) {
   Key key;
   EXPECT_TRUE(key.is_zero());
   key.assign(kBytes);
@@ -26,7 +26,7 @@ TEST(Secret, is_zero_until_written) {
   EXPECT_TRUE(key == Key(kBytes));
 }
 
-TEST(Secret, is_wiped_when_moved_from) {
+TEST(Secret, IsWipedWhenMovedFrom) {
   Key key(kBytes);
   Key constructed(std::move(key));
   EXPECT_TRUE(key.is_zero());  // NOLINT(bugprone-use-after-move): that is the point
@@ -36,21 +36,21 @@ TEST(Secret, is_wiped_when_moved_from) {
   EXPECT_TRUE(assigned == Key(kBytes));
 }
 
-TEST(Secret, is_wiped_when_destroyed) {
+TEST(Secret, IsWipedWhenDestroyed) {
   alignas(Key) std::array<uint8_t, sizeof(Key)> storage;
   storage.fill(0xff);
   std::destroy_at(new (storage.data()) Key(kBytes));
   EXPECT_TRUE(is_zero_constant_time(storage));
 }
 
-TEST(Secret, survives_being_moved_to_itself) {
+TEST(Secret, SurvivesBeingMovedToItself) {
   Key key(kBytes);
   Key& same = key;
   key = std::move(same);
   EXPECT_TRUE(key == Key(kBytes));
 }
 
-TEST(Secret, clones_are_independent) {
+TEST(Secret, ClonesAreIndependent) {
   Key key(kBytes);
   const Key clone = key.clone();
   key.wipe();
@@ -58,7 +58,7 @@ TEST(Secret, clones_are_independent) {
   EXPECT_FALSE(clone == key);
 }
 
-TEST(EqualConstantTime, sees_a_difference_in_every_byte) {
+TEST(EqualConstantTime, SeesADifferenceInEveryByte) {
   EXPECT_TRUE(equal_constant_time(kBytes, kBytes));
   for (size_t i = 0; i < kBytes.size(); ++i) {
     auto other = kBytes;

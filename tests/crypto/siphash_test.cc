@@ -14,12 +14,12 @@ std::span<const uint8_t, 16> first_16(const std::vector<uint8_t>& bytes) {
 }
 
 // Aumasson and Bernstein, "SipHash: a fast short-input PRF", appendix A.
-TEST(SipHash, gives_the_hash_of_the_paper) {
+TEST(SipHash, GivesTheHashOfThePaper) {
   const auto key = counting_bytes(16);
   EXPECT_EQ(SipHash(first_16(key))(counting_bytes(15)), 0xa129ca6149be45e5U);
 }
 
-TEST(SipHash, draws_a_key_of_its_own) {
+TEST(SipHash, DrawsAKeyOfItsOwn) {
   const auto input = counting_bytes(9);
   const SipHash a;
   const SipHash copy = a;

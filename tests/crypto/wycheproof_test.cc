@@ -65,7 +65,7 @@ class WycheproofAead : public testing::TestWithParam<const Engine*> {};
 
 // Our nonces begin with four zero bytes and there is no associated data, so the vectors cannot go through seal(). But
 // they aim at Poly1305, and that can have all of it: block 0 for its key comes from libsodium.
-TEST_P(WycheproofAead, every_poly1305_path_gives_the_tags) {
+TEST_P(WycheproofAead, EveryPoly1305PathGivesTheTags) {
   CULVERT_LOAD_OR_SKIP(vectors, "chacha20_poly1305_test.json");
   int used = 0;
   for (const json& vector : vectors) {
@@ -93,7 +93,7 @@ TEST_P(WycheproofAead, every_poly1305_path_gives_the_tags) {
 }
 
 // And their keys, texts and counters with nonces like ours, one by one and as one batch, against libsodium.
-TEST_P(WycheproofAead, their_keys_and_texts_seal_like_libsodium_and_open_again) {
+TEST_P(WycheproofAead, TheirKeysAndTextsSealLikeLibsodiumAndOpenAgain) {
   CULVERT_LOAD_OR_SKIP(vectors, "chacha20_poly1305_test.json");
   std::vector<Bytes> keys, texts, sealed;
   std::vector<SealMessage> sealing;
@@ -127,7 +127,7 @@ TEST_P(WycheproofAead, their_keys_and_texts_seal_like_libsodium_and_open_again) 
 
 CULVERT_ON_EVERY_ENGINE(WycheproofAead);
 
-TEST(WycheproofX25519, shared_secrets_are_right_and_low_order_points_are_refused) {
+TEST(WycheproofX25519, SharedSecretsAreRightAndLowOrderPointsAreRefused) {
   CULVERT_LOAD_OR_SKIP(vectors, "x25519_test.json");
   for (const json& vector : vectors) {
     const Bytes private_key = bytes_of(vector, "private");
@@ -141,7 +141,7 @@ TEST(WycheproofX25519, shared_secrets_are_right_and_low_order_points_are_refused
   }
 }
 
-TEST(WycheproofXChaCha20Poly1305, valid_vectors_seal_and_open_and_invalid_ones_are_refused) {
+TEST(WycheproofXChaCha20Poly1305, ValidVectorsSealAndOpenAndInvalidOnesAreRefused) {
   CULVERT_LOAD_OR_SKIP(vectors, "xchacha20_poly1305_test.json");
   int used = 0;
   for (const json& vector : vectors) {

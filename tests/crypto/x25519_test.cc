@@ -44,7 +44,7 @@ constexpr SharedCase kSharedCases[] = {
      "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"},
 };
 
-TEST(X25519, gives_the_shared_secrets_of_rfc_7748) {
+TEST(X25519, GivesTheSharedSecretsOfRfc7748) {
   for (const SharedCase& c : kSharedCases) {
     SCOPED_TRACE(c.name);
     Secret<32> shared;
@@ -53,7 +53,7 @@ TEST(X25519, gives_the_shared_secrets_of_rfc_7748) {
   }
 }
 
-TEST(X25519, gives_the_public_keys_of_rfc_7748) {
+TEST(X25519, GivesThePublicKeysOfRfc7748) {
   Point public_key;
   x25519_public_key(public_key, secret("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"));
   EXPECT_EQ(to_hex(public_key), "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
@@ -61,7 +61,7 @@ TEST(X25519, gives_the_public_keys_of_rfc_7748) {
   EXPECT_EQ(to_hex(public_key), "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
 }
 
-TEST(X25519, gives_the_iterated_results_of_rfc_7748) {
+TEST(X25519, GivesTheIteratedResultsOfRfc7748) {
   Point u{9};
   Secret<32> k(u);
   for (int i = 1; i <= 1000; ++i) {
@@ -85,7 +85,7 @@ constexpr std::string_view kLowOrderPoints[] = {
     "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 };
 
-TEST(X25519, refuses_points_of_low_order_and_leaves_zeros) {
+TEST(X25519, RefusesPointsOfLowOrderAndLeavesZeros) {
   const auto private_key = generate_x25519_private_key();
   for (const std::string_view text : kLowOrderPoints) {
     for (const uint8_t top_bit : {0x00, 0x80}) {
@@ -99,7 +99,7 @@ TEST(X25519, refuses_points_of_low_order_and_leaves_zeros) {
   }
 }
 
-TEST(X25519, clamps_the_bits_that_the_rfc_fixes) {
+TEST(X25519, ClampsTheBitsThatTheRfcFixes) {
   Secret<32> ones = secret("ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff");
   clamp_x25519(ones);
   EXPECT_EQ(to_hex(ones.bytes()), "f8ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f");
@@ -108,7 +108,7 @@ TEST(X25519, clamps_the_bits_that_the_rfc_fixes) {
   EXPECT_EQ(to_hex(zeros.bytes()), "0000000000000000000000000000000000000000000000000000000000000040");
 }
 
-TEST(X25519, generates_private_keys_that_differ_and_are_clamped) {
+TEST(X25519, GeneratesPrivateKeysThatDifferAndAreClamped) {
   const auto a = generate_x25519_private_key();
   const auto b = generate_x25519_private_key();
   EXPECT_FALSE(a == b);
@@ -117,7 +117,7 @@ TEST(X25519, generates_private_keys_that_differ_and_are_clamped) {
   EXPECT_TRUE(a == clamped);
 }
 
-TEST(X25519, agrees_with_wycheproof) {
+TEST(X25519, AgreesWithWycheproof) {
   const auto check = [](const nlohmann::json&, const nlohmann::json& test) {
     const auto expected = test.at("shared").get<std::string>();
     Secret<32> shared;

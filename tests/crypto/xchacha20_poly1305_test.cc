@@ -34,7 +34,7 @@ constexpr std::string_view kSealed =
     "c6708c54c216cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff921f9664c"
     "97637da9768812f615c68b13b52ec0875924c1c7987947deafd8780acf49";
 
-TEST(XChaCha20Poly1305, seals_and_opens_the_message_of_the_draft) {
+TEST(XChaCha20Poly1305, SealsAndOpensTheMessageOfTheDraft) {
   const auto key = from_hex_exactly<kXAeadKeyBytes>(kKey);
   const auto nonce = from_hex_exactly<kXAeadNonceBytes>(kNonce);
   const auto associated = from_hex(kAssociated);
@@ -47,7 +47,7 @@ TEST(XChaCha20Poly1305, seals_and_opens_the_message_of_the_draft) {
   EXPECT_EQ(opened, plaintext);
 }
 
-TEST(XChaCha20Poly1305, refuses_whatever_was_changed_and_leaves_zeros) {
+TEST(XChaCha20Poly1305, RefusesWhateverWasChangedAndLeavesZeros) {
   const Key key{1};
   const Nonce nonce{2};
   const Bytes associated = counting_bytes(16);
@@ -69,7 +69,7 @@ TEST(XChaCha20Poly1305, refuses_whatever_was_changed_and_leaves_zeros) {
   EXPECT_TRUE(refused(key, nonce, counting_bytes(15), associated, 0)) << "shorter than a tag";
 }
 
-TEST(XChaCha20Poly1305, agrees_with_wycheproof) {
+TEST(XChaCha20Poly1305, AgreesWithWycheproof) {
   const auto check = [](const nlohmann::json& group, const nlohmann::json& test) {
     if (group.at("ivSize").get<size_t>() != 8 * kXAeadNonceBytes) return;  // not a nonce by its type
     const auto field = [&](const char* name) { return from_hex(test.at(name).get<std::string>()); };

@@ -67,7 +67,7 @@ struct LookupCase {
   std::vector<std::pair<std::string, char>> found;
 };
 
-TEST(AllowedIps, finds_the_longest_prefix) {
+TEST(AllowedIps, FindsTheLongestPrefix) {
   const std::vector<LookupCase> cases = {
       {"an empty table knows nobody", {}, {{"10.0.0.1", '-'}, {"::1", '-'}}},
       {"a single address", {{"10.0.0.1/32", 'a'}}, {{"10.0.0.1", 'a'}, {"10.0.0.0", '-'}, {"10.0.0.2", '-'}}},
@@ -107,7 +107,7 @@ TEST(AllowedIps, finds_the_longest_prefix) {
   }
 }
 
-TEST(AllowedIps, refuses_a_prefix_longer_than_the_address) {
+TEST(AllowedIps, RefusesAPrefixLongerThanTheAddress) {
   AllowedIps ips;
   EXPECT_FALSE(ips.insert(Prefix{.address = {}, .version = IpVersion::v4, .cidr = 33}, peer('a')));
   EXPECT_FALSE(ips.insert(Prefix{.address = {}, .version = IpVersion::v6, .cidr = 129}, peer('a')));
@@ -115,7 +115,7 @@ TEST(AllowedIps, refuses_a_prefix_longer_than_the_address) {
   EXPECT_EQ(ips.size(), 0u);
 }
 
-TEST(AllowedIps, lists_a_peers_prefixes_in_order_of_insertion) {
+TEST(AllowedIps, ListsAPeersPrefixesInOrderOfInsertion) {
   AllowedIps ips;
   for (const char* text : {"10.2.0.0/16", "fd00::/8", "10.1.0.0/16", "::/0", "10.0.0.0/8"})
     ips.insert(prefix(text), peer('a'));
@@ -130,14 +130,14 @@ TEST(AllowedIps, lists_a_peers_prefixes_in_order_of_insertion) {
   EXPECT_EQ(ips.size(), 6u);
 }
 
-TEST(AllowedIps, lists_prefixes_with_the_bits_behind_them_zero) {
+TEST(AllowedIps, ListsPrefixesWithTheBitsBehindThemZero) {
   AllowedIps ips;
   ips.insert(prefix("10.1.2.3/12"), peer('a'));
   ips.insert(prefix("2001:db8:ffff:ffff::1/35"), peer('a'));
   EXPECT_EQ(prefixes_of(ips, 'a'), prefix_list({"10.0.0.0/12", "2001:db8:e000::/35"}));
 }
 
-TEST(AllowedIps, removes_only_from_the_owner) {
+TEST(AllowedIps, RemovesOnlyFromTheOwner) {
   AllowedIps ips;
   ips.insert(prefix("10.0.0.0/8"), peer('a'));
   ips.insert(prefix("10.1.0.0/16"), peer('b'));
@@ -151,7 +151,7 @@ TEST(AllowedIps, removes_only_from_the_owner) {
   EXPECT_EQ(ips.size(), 1u);
 }
 
-TEST(AllowedIps, a_copy_stays_as_it_was) {
+TEST(AllowedIps, ACopyStaysAsItWas) {
   AllowedIps ips;
   ips.insert(prefix("10.0.0.0/8"), peer('a'));
   const AllowedIps snapshot = ips;
@@ -219,7 +219,7 @@ Prefix random_prefix(std::mt19937& random) {
   return p;
 }
 
-TEST(AllowedIps, agrees_with_a_linear_scan_on_random_changes) {
+TEST(AllowedIps, AgreesWithALinearScanOnRandomChanges) {
   for (uint32_t seed = 0; seed < 30; ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937 random(seed);
@@ -257,7 +257,7 @@ TEST(AllowedIps, agrees_with_a_linear_scan_on_random_changes) {
 }
 
 // As many as fill a UAPI reply of wg(8)'s biggest test: 130,560 in one peer.
-TEST(AllowedIps, many_prefixes_in_one_peer_are_small_and_quick) {
+TEST(AllowedIps, ManyPrefixesInOnePeerAreSmallAndQuick) {
   constexpr uint32_t kMany = 130'560;
   for (const bool v6 : {false, true}) {
     SCOPED_TRACE(v6 ? "v6" : "v4");

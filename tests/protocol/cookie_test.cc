@@ -58,7 +58,7 @@ class Cookies : public testing::Test {
   uint8_t next_ = 1;
 };
 
-TEST(Mac1Key, accepts_the_messages_of_a_separate_implementation) {
+TEST(Mac1Key, AcceptsTheMessagesOfASeparateImplementation) {
   const auto initiation = from_hex(vectors::kInitiation);
   const auto response = from_hex(vectors::kResponseWithPsk);
   EXPECT_TRUE(Mac1Key(public_key(vectors::kResponderPublic)).verify(initiation));
@@ -66,7 +66,7 @@ TEST(Mac1Key, accepts_the_messages_of_a_separate_implementation) {
   EXPECT_FALSE(Mac1Key(public_key(vectors::kInitiatorPublic)).verify(initiation));
 }
 
-TEST(Mac1Key, refuses_a_change_of_any_byte_that_mac1_covers) {
+TEST(Mac1Key, RefusesAChangeOfAnyByteThatMac1Covers) {
   const Mac1Key key(public_key(vectors::kResponderPublic));
   const auto initiation = from_hex(vectors::kInitiation);
   for (size_t i = 0; i < initiation.size(); ++i) {
@@ -76,13 +76,13 @@ TEST(Mac1Key, refuses_a_change_of_any_byte_that_mac1_covers) {
   }
 }
 
-TEST(Mac1Key, refuses_messages_without_room_for_macs) {
+TEST(Mac1Key, RefusesMessagesWithoutRoomForMacs) {
   const Mac1Key key(public_key(vectors::kResponderPublic));
   EXPECT_FALSE(key.verify({}));
   EXPECT_FALSE(key.verify(std::array<uint8_t, 31>{}));
 }
 
-TEST(Mac2, is_the_mac_under_the_cookie_as_a_separate_implementation_computes_it) {
+TEST(Mac2, IsTheMacUnderTheCookieAsASeparateImplementationComputesIt) {
   // A reply that carries the cookie of the vectors, so that the generator holds it.
   CookieGenerator generator(public_key(vectors::kResponderPublic));
   HandshakeInitiation first = initiation_numbered(1);
@@ -101,13 +101,13 @@ TEST(Mac2, is_the_mac_under_the_cookie_as_a_separate_implementation_computes_it)
   EXPECT_EQ(to_hex(message), vectors::kInitiation);
 }
 
-TEST_F(Cookies, a_sender_without_a_cookie_has_a_valid_mac1_alone) {
+TEST_F(Cookies, ASenderWithoutACookieHasAValidMac1Alone) {
   const HandshakeInitiation message = send(kStart);
   EXPECT_EQ(message.macs.mac2, Mac{});
   EXPECT_EQ(validate(message, kStart), MacVerdict::valid_mac_no_cookie);
 }
 
-TEST_F(Cookies, a_wrong_mac1_is_refused_whatever_mac2_is) {
+TEST_F(Cookies, AWrongMac1IsRefusedWhateverMac2Is) {
   exchange_cookie(kStart);
   HandshakeInitiation message = send(kStart);
   ASSERT_EQ(validate(message, kStart), MacVerdict::valid_mac_with_cookie);
@@ -115,7 +115,7 @@ TEST_F(Cookies, a_wrong_mac1_is_refused_whatever_mac2_is) {
   EXPECT_EQ(validate(message, kStart), MacVerdict::invalid_mac);
 }
 
-TEST_F(Cookies, a_sender_that_got_a_reply_proves_its_address) {
+TEST_F(Cookies, ASenderThatGotAReplyProvesItsAddress) {
   const HandshakeInitiation first = send(kStart);
   const CookieReply reply = reply_to(first, kStart);
   EXPECT_EQ(classify(wire_bytes(reply)), MessageKind::cookie_reply);
@@ -127,7 +127,7 @@ TEST_F(Cookies, a_sender_that_got_a_reply_proves_its_address) {
   EXPECT_EQ(validate(second, kStart + 5s), MacVerdict::valid_mac_no_cookie);
 }
 
-TEST_F(Cookies, a_cookie_is_good_for_one_address_and_port_only) {
+TEST_F(Cookies, ACookieIsGoodForOneAddressAndPortOnly) {
   exchange_cookie(kStart);
   const HandshakeInitiation message = send(kStart);
   for (size_t i = 0; i < kSource.size(); ++i) {
@@ -137,12 +137,12 @@ TEST_F(Cookies, a_cookie_is_good_for_one_address_and_port_only) {
   }
 }
 
-TEST_F(Cookies, nonces_of_replies_differ) {
+TEST_F(Cookies, NoncesOfRepliesDiffer) {
   const HandshakeInitiation message = send(kStart);
   EXPECT_NE(reply_to(message, kStart).nonce, reply_to(message, kStart).nonce);
 }
 
-TEST_F(Cookies, a_sender_stops_using_a_cookie_five_seconds_before_its_secret_ends) {
+TEST_F(Cookies, ASenderStopsUsingACookieFiveSecondsBeforeItsSecretEnds) {
   exchange_cookie(kStart);
   const auto last = kStart + kCookieRefreshTime - kCookieSecretLatency - 1ns;
   EXPECT_EQ(validate(send(last), last), MacVerdict::valid_mac_with_cookie);
@@ -150,7 +150,7 @@ TEST_F(Cookies, a_sender_stops_using_a_cookie_five_seconds_before_its_secret_end
   EXPECT_EQ(send(last - 1s).macs.mac2, Mac{}) << "gone is gone";
 }
 
-TEST_F(Cookies, the_secret_rotates_every_two_minutes) {
+TEST_F(Cookies, TheSecretRotatesEveryTwoMinutes) {
   exchange_cookie(kStart);
   const HandshakeInitiation message = send(kStart);
   EXPECT_EQ(validate(message, kStart + kCookieRefreshTime - 1ns), MacVerdict::valid_mac_with_cookie);
@@ -159,7 +159,7 @@ TEST_F(Cookies, the_secret_rotates_every_two_minutes) {
   EXPECT_EQ(validate(send(kStart + 200s), kStart + 200s), MacVerdict::valid_mac_with_cookie);
 }
 
-TEST_F(Cookies, a_reply_is_taken_once_and_only_by_the_message_it_answers) {
+TEST_F(Cookies, AReplyIsTakenOnceAndOnlyByTheMessageItAnswers) {
   const CookieReply to_first = reply_to(send(kStart), kStart);
   const CookieReply to_second = reply_to(send(kStart), kStart);
   EXPECT_FALSE(generator_.consume_cookie_reply(to_first, kStart)) << "a later message was sent";
@@ -167,11 +167,11 @@ TEST_F(Cookies, a_reply_is_taken_once_and_only_by_the_message_it_answers) {
   EXPECT_FALSE(generator_.consume_cookie_reply(to_second, kStart)) << "replayed";
 }
 
-TEST_F(Cookies, a_reply_before_anything_was_sent_is_refused) {
+TEST_F(Cookies, AReplyBeforeAnythingWasSentIsRefused) {
   EXPECT_FALSE(generator_.consume_cookie_reply(reply_to(initiation_numbered(1), kStart), kStart));
 }
 
-TEST_F(Cookies, a_forged_reply_is_refused_and_the_honest_one_still_taken) {
+TEST_F(Cookies, AForgedReplyIsRefusedAndTheHonestOneStillTaken) {
   const CookieReply honest = reply_to(send(kStart), kStart);
   CookieReply forged = honest;
   forged.encrypted_cookie[3] ^= 1;
@@ -182,7 +182,7 @@ TEST_F(Cookies, a_forged_reply_is_refused_and_the_honest_one_still_taken) {
   EXPECT_TRUE(generator_.consume_cookie_reply(honest, kStart));
 }
 
-TEST_F(Cookies, a_forged_reply_does_not_replace_a_cookie) {
+TEST_F(Cookies, AForgedReplyDoesNotReplaceACookie) {
   exchange_cookie(kStart);
   CookieReply forged = reply_to(send(kStart), kStart);
   forged.encrypted_cookie[0] ^= 1;
@@ -190,7 +190,7 @@ TEST_F(Cookies, a_forged_reply_does_not_replace_a_cookie) {
   EXPECT_EQ(validate(send(kStart), kStart), MacVerdict::valid_mac_with_cookie);
 }
 
-TEST_F(Cookies, a_reply_of_another_responder_is_refused) {
+TEST_F(Cookies, AReplyOfAnotherResponderIsRefused) {
   CookieChecker other(public_key(vectors::kInitiatorPublic));
   const HandshakeInitiation message = send(kStart);
   CookieReply reply;
@@ -198,7 +198,7 @@ TEST_F(Cookies, a_reply_of_another_responder_is_refused) {
   EXPECT_FALSE(generator_.consume_cookie_reply(reply, kStart));
 }
 
-TEST_F(Cookies, responses_carry_macs_as_initiations_do) {
+TEST_F(Cookies, ResponsesCarryMacsAsInitiationsDo) {
   HandshakeResponse response{};
   response.type = 2;
   generator_.add_macs(wire_bytes(response), kStart);

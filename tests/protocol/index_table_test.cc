@@ -25,7 +25,7 @@ IndexRandom from_seed(uint32_t seed) {
   return [engine = std::mt19937(seed)]() mutable { return static_cast<uint32_t>(engine()); };
 }
 
-TEST(IndexTable, handshake_becomes_keypair_and_goes) {
+TEST(IndexTable, HandshakeBecomesKeypairAndGoes) {
   IndexTable table;
   int peer = 0;
   const uint32_t index = table.insert_handshake(&peer, from_list({0xdeadbeef}));
@@ -48,7 +48,7 @@ TEST(IndexTable, handshake_becomes_keypair_and_goes) {
   EXPECT_EQ(table.find_peer(index), nullptr);
 }
 
-TEST(IndexTable, knows_no_index_but_those_inserted) {
+TEST(IndexTable, KnowsNoIndexButThoseInserted) {
   IndexTable table(16);
   int peer = 0;
   const uint32_t index = table.insert_handshake(&peer, from_list({5}));
@@ -63,14 +63,14 @@ TEST(IndexTable, knows_no_index_but_those_inserted) {
   EXPECT_EQ(table.find(index), keypair.get()) << "erasing an unknown index removes nothing";
 }
 
-TEST(IndexTable, draws_again_until_the_slot_is_free) {
+TEST(IndexTable, DrawsAgainUntilTheSlotIsFree) {
   IndexTable table(16);
   int peer = 0;
   EXPECT_EQ(table.insert_handshake(&peer, from_list({1})), 1u);
   EXPECT_EQ(table.insert_handshake(&peer, from_list({1, 65, 129, 2})), 2u);
 }
 
-TEST(IndexTable, load_stays_at_one_quarter) {
+TEST(IndexTable, LoadStaysAtOneQuarter) {
   IndexTable table(16);
   EXPECT_EQ(table.capacity(), 16u);
   int peer = 0;
@@ -82,7 +82,7 @@ TEST(IndexTable, load_stays_at_one_quarter) {
   EXPECT_TRUE(table.full());
 }
 
-TEST(IndexTable, growing_keeps_every_index) {
+TEST(IndexTable, GrowingKeepsEveryIndex) {
   const IndexRandom random = from_seed(2);
   auto table = std::make_unique<IndexTable>(4);
   std::map<uint32_t, std::unique_ptr<Keypair>> keypairs;
@@ -116,7 +116,7 @@ TEST(IndexTable, growing_keeps_every_index) {
   }
 }
 
-TEST(IndexTable, workers_look_up_while_the_control_thread_changes_it) {
+TEST(IndexTable, WorkersLookUpWhileTheControlThreadChangesIt) {
   IndexTable table(64);
   int peer = 0;
   const IndexRandom random = from_seed(4);

@@ -32,7 +32,7 @@ std::unique_ptr<Keypair> make_keypair(bool initiator, uint32_t index = 1, uint64
   return std::make_unique<Keypair>(std::move(parameters));
 }
 
-TEST(Keypair, keeps_what_it_was_made_of) {
+TEST(Keypair, KeepsWhatItWasMadeOf) {
   int owner = 0;
   KeypairParameters parameters;
   parameters.sending_key.data()[31] = 7;
@@ -52,7 +52,7 @@ TEST(Keypair, keeps_what_it_was_made_of) {
   EXPECT_EQ(keypair.owner(), &owner);
 }
 
-TEST(Keypair, reserves_counters_without_gap_or_overlap) {
+TEST(Keypair, ReservesCountersWithoutGapOrOverlap) {
   const auto keypair = make_keypair(true);
   uint64_t first = 99;
   ASSERT_TRUE(keypair->reserve(1, first));
@@ -64,7 +64,7 @@ TEST(Keypair, reserves_counters_without_gap_or_overlap) {
   EXPECT_EQ(keypair->sent(), 130u);
 }
 
-TEST(Keypair, reserves_all_of_a_batch_or_nothing_at_the_limit) {
+TEST(Keypair, ReservesAllOfABatchOrNothingAtTheLimit) {
   const auto keypair = make_keypair(true, 1, kRejectAfterMessages - 10);
   uint64_t first = 99;
   EXPECT_FALSE(keypair->reserve(11, first));
@@ -78,7 +78,7 @@ TEST(Keypair, reserves_all_of_a_batch_or_nothing_at_the_limit) {
   EXPECT_EQ(keypair->sent(), kRejectAfterMessages);
 }
 
-TEST(Keypair, racing_threads_never_pass_the_limit) {
+TEST(Keypair, RacingThreadsNeverPassTheLimit) {
   constexpr uint64_t kLeft = 10'000;
   const auto keypair = make_keypair(true, 1, kRejectAfterMessages - kLeft);
   std::atomic<uint64_t> reserved{0};
@@ -99,7 +99,7 @@ TEST(Keypair, racing_threads_never_pass_the_limit) {
   EXPECT_EQ(keypair->sent(), kRejectAfterMessages - kLeft + reserved.load());
 }
 
-TEST(Keypair, either_side_rekeys_after_too_many_messages) {
+TEST(Keypair, EitherSideRekeysAfterTooManyMessages) {
   for (const bool initiator : {true, false}) {
     const auto keypair = make_keypair(initiator, 1, kRekeyAfterMessages - 1);
     EXPECT_FALSE(keypair->wants_rekey_after_send(kBirth));
@@ -109,7 +109,7 @@ TEST(Keypair, either_side_rekeys_after_too_many_messages) {
   }
 }
 
-TEST(Keypair, racing_threads_share_the_counters_without_overlap) {
+TEST(Keypair, RacingThreadsShareTheCountersWithoutOverlap) {
   const auto keypair = make_keypair(true);
   constexpr int kThreads = 4, kBatches = 5000;
   std::vector<std::vector<std::pair<uint64_t, uint32_t>>> taken(kThreads);
@@ -135,7 +135,7 @@ TEST(Keypair, racing_threads_share_the_counters_without_overlap) {
   EXPECT_EQ(next, keypair->sent());
 }
 
-TEST(Keypair, racing_threads_admit_each_counter_once) {
+TEST(Keypair, RacingThreadsAdmitEachCounterOnce) {
   const auto keypair = make_keypair(true);
   constexpr uint64_t kCounters = 4096;
   std::atomic<uint64_t> admitted{0};
@@ -159,7 +159,7 @@ struct AgeCase {
   bool sending, receiving, rekey_after_send, rekey_on_receive;
 };
 
-TEST(Keypair, ages) {
+TEST(Keypair, Ages) {
   const std::vector<AgeCase> cases = {
       {"a new initiator's keypair is good for everything", true, seconds(0), true, true, false, false},
       {"it is not replaced early", true, seconds(119), true, true, false, false},
@@ -183,7 +183,7 @@ TEST(Keypair, ages) {
   }
 }
 
-TEST(Keypair, responder_sends_nothing_before_it_is_confirmed) {
+TEST(Keypair, ResponderSendsNothingBeforeItIsConfirmed) {
   const auto keypair = make_keypair(false);
   EXPECT_FALSE(keypair->usable_for_sending(kBirth));
   EXPECT_TRUE(keypair->usable_for_receiving(kBirth));
@@ -192,13 +192,13 @@ TEST(Keypair, responder_sends_nothing_before_it_is_confirmed) {
   EXPECT_TRUE(keypair->usable_for_sending(kBirth));
 }
 
-TEST(Keypair, initiator_is_born_confirmed) {
+TEST(Keypair, InitiatorIsBornConfirmed) {
   const auto keypair = make_keypair(true);
   EXPECT_TRUE(keypair->confirmed());
   EXPECT_FALSE(keypair->confirm());
 }
 
-TEST(Keypair, expired_for_sending_still_receives) {
+TEST(Keypair, ExpiredForSendingStillReceives) {
   const auto keypair = make_keypair(true);
   keypair->expire_sending();
   EXPECT_FALSE(keypair->usable_for_sending(kBirth));
@@ -250,7 +250,7 @@ std::set<uint32_t> apply(Keypairs& keypairs, int step) {
   return indices(keypairs.add(make_keypair(step > 0, static_cast<uint32_t>(std::abs(step)))));
 }
 
-TEST(Keypairs, transitions) {
+TEST(Keypairs, Transitions) {
   const std::vector<TransitionCase> cases = {
       {"the initiator's first keypair is current", {}, 1, {0, 1, 0}, {}},
       {"the responder's first keypair waits as next", {}, -1, {0, 0, 1}, {}},
@@ -273,7 +273,7 @@ TEST(Keypairs, transitions) {
   }
 }
 
-TEST(Keypairs, receiving_on_any_other_keypair_completes_nothing) {
+TEST(Keypairs, ReceivingOnAnyOtherKeypairCompletesNothing) {
   Keypairs keypairs;
   apply(keypairs, 1);
   apply(keypairs, -2);
@@ -285,7 +285,7 @@ TEST(Keypairs, receiving_on_any_other_keypair_completes_nothing) {
   EXPECT_EQ(places(keypairs), (Places{0, 1, 2}));
 }
 
-TEST(Keypairs, clearing_hands_back_all_of_them) {
+TEST(Keypairs, ClearingHandsBackAllOfThem) {
   Keypairs keypairs;
   apply(keypairs, 1);
   apply(keypairs, -2);
@@ -296,7 +296,7 @@ TEST(Keypairs, clearing_hands_back_all_of_them) {
   EXPECT_EQ(indices(keypairs.clear()), std::set<uint32_t>{});
 }
 
-TEST(Keypairs, expiring_spares_previous) {
+TEST(Keypairs, ExpiringSparesPrevious) {
   Keypairs keypairs;
   apply(keypairs, 1);
   apply(keypairs, -2);
@@ -308,7 +308,7 @@ TEST(Keypairs, expiring_spares_previous) {
   EXPECT_TRUE(keypairs.previous()->usable_for_sending(kBirth));
 }
 
-TEST(Keypairs, a_confirmed_next_is_sent_with_before_it_is_made_current) {
+TEST(Keypairs, AConfirmedNextIsSentWithBeforeItIsMadeCurrent) {
   Keypairs keypairs;
   EXPECT_EQ(keypairs.to_send_with(), nullptr);
   ASSERT_TRUE(keypairs.add(make_keypair(true, 1)).empty());
@@ -325,7 +325,7 @@ TEST(Keypairs, a_confirmed_next_is_sent_with_before_it_is_made_current) {
   EXPECT_EQ(keypairs.to_send_with(), nullptr);
 }
 
-TEST(Keypairs, every_keypair_is_in_one_place_or_was_handed_back_once) {
+TEST(Keypairs, EveryKeypairIsInOnePlaceOrWasHandedBackOnce) {
   for (uint32_t seed = 0; seed < 50; ++seed) {
     SCOPED_TRACE(seed);
     uint32_t state = seed * 2654435761u + 1;

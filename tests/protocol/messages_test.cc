@@ -16,7 +16,7 @@ namespace {
 using tests::counting_bytes;
 using tests::to_hex;
 
-TEST(LittleEndian, stands_on_the_wire_with_the_low_byte_first) {
+TEST(LittleEndian, StandsOnTheWireWithTheLowByteFirst) {
   const Le32 four = 0x01020304;
   const Le64 eight = 0x0102030405060708;
   EXPECT_EQ(to_hex(wire_bytes(four)), "04030201");
@@ -34,7 +34,7 @@ void fill(std::array<uint8_t, N>& field, uint8_t first) {
   std::copy(bytes.begin(), bytes.end(), field.begin());
 }
 
-TEST(Messages, an_initiation_has_its_golden_bytes) {
+TEST(Messages, AnInitiationHasItsGoldenBytes) {
   HandshakeInitiation message;
   message.type = 1;
   message.sender_index = 0xa1a2a3a4;
@@ -49,7 +49,7 @@ TEST(Messages, an_initiation_has_its_golden_bytes) {
   EXPECT_EQ(classify(wire_bytes(message)), MessageKind::handshake_initiation);
 }
 
-TEST(Messages, a_response_has_its_golden_bytes) {
+TEST(Messages, AResponseHasItsGoldenBytes) {
   HandshakeResponse message;
   message.type = 2;
   message.sender_index = 0xa1a2a3a4;
@@ -62,7 +62,7 @@ TEST(Messages, a_response_has_its_golden_bytes) {
   EXPECT_EQ(classify(wire_bytes(message)), MessageKind::handshake_response);
 }
 
-TEST(Messages, a_cookie_reply_has_its_golden_bytes) {
+TEST(Messages, ACookieReplyHasItsGoldenBytes) {
   CookieReply message;
   message.type = 3;
   message.receiver_index = 0xb1b2b3b4;
@@ -72,7 +72,7 @@ TEST(Messages, a_cookie_reply_has_its_golden_bytes) {
   EXPECT_EQ(classify(wire_bytes(message)), MessageKind::cookie_reply);
 }
 
-TEST(Messages, a_transport_header_has_its_golden_bytes) {
+TEST(Messages, ATransportHeaderHasItsGoldenBytes) {
   TransportHeader header;
   header.type = static_cast<uint32_t>(MessageType::transport_data);
   header.receiver_index = 0xb1b2b3b4;
@@ -80,7 +80,7 @@ TEST(Messages, a_transport_header_has_its_golden_bytes) {
   EXPECT_EQ(to_hex(wire_bytes(header)), "04000000b4b3b2b10807060504030201");
 }
 
-TEST(Messages, are_read_back_as_they_were_written) {
+TEST(Messages, AreReadBackAsTheyWereWritten) {
   const auto bytes = counting_bytes(sizeof(HandshakeResponse));
   const auto message = read_message<HandshakeResponse>(bytes);
   EXPECT_EQ(message.sender_index, 0x07060504U);
@@ -121,7 +121,7 @@ constexpr ClassifyCase kClassifyCases[] = {
     {"third reserved byte in use", {4, 0, 0, 0x80}, 64, MessageKind::unknown_type},
 };
 
-TEST(Classify, tells_messages_from_malformed_datagrams_by_type_and_length) {
+TEST(Classify, TellsMessagesFromMalformedDatagramsByTypeAndLength) {
   for (const ClassifyCase& c : kClassifyCases) {
     SCOPED_TRACE(c.name);
     // Of exactly that length, so that a sanitizer sees a read past the end.
@@ -157,11 +157,11 @@ constexpr PaddingCase kPaddingCases[] = {
     {"a tiny MTU", 5, 8, 8},
 };
 
-TEST(PaddedLength, follows_the_kernel) {
+TEST(PaddedLength, FollowsTheKernel) {
   for (const PaddingCase& c : kPaddingCases) EXPECT_EQ(padded_length(c.length, c.mtu), c.expected) << c.name;
 }
 
-TEST(PaddedLength, never_shrinks_and_never_adds_a_whole_block) {
+TEST(PaddedLength, NeverShrinksAndNeverAddsAWholeBlock) {
   for (size_t mtu = 0; mtu < 100; ++mtu) {
     for (size_t length = 0; length < 300; ++length) {
       const size_t padded = padded_length(length, mtu);
@@ -172,7 +172,7 @@ TEST(PaddedLength, never_shrinks_and_never_adds_a_whole_block) {
   }
 }
 
-TEST(Limits, are_those_of_the_paper) {
+TEST(Limits, AreThoseOfThePaper) {
   using std::chrono::milliseconds;
   using std::chrono::seconds;
   EXPECT_EQ(kRekeyAfterTime, seconds(120));

@@ -124,7 +124,7 @@ constexpr VectorCase kVectorCases[] = {
 
 class NoiseVectors : public Noise, public testing::WithParamInterface<VectorCase> {};
 
-TEST_P(NoiseVectors, both_roles_agree_with_a_separate_implementation) {
+TEST_P(NoiseVectors, BothRolesAgreeWithASeparateImplementation) {
   const VectorCase& c = GetParam();
   set_preshared_keys(secret(c.preshared_key), secret(c.preshared_key));
 
@@ -160,12 +160,12 @@ std::string case_name(const testing::TestParamInfo<VectorCase>& tested) {
 
 INSTANTIATE_TEST_SUITE_P(Noise, NoiseVectors, testing::ValuesIn(kVectorCases), case_name);
 
-TEST_F(Noise, a_handshake_ends_in_keys_that_both_ends_share) {
+TEST_F(Noise, AHandshakeEndsInKeysThatBothEndsShare) {
   EXPECT_TRUE(consume(exchange(1, kStart)));
   expect_a_common_session();
 }
 
-TEST_F(Noise, one_pair_of_ends_can_do_it_again_and_in_both_directions) {
+TEST_F(Noise, OnePairOfEndsCanDoItAgainAndInBothDirections) {
   EXPECT_TRUE(consume(exchange(1, kStart)));
   const auto first = initiator_.handshake.begin_session();
   ASSERT_TRUE(first);
@@ -176,7 +176,7 @@ TEST_F(Noise, one_pair_of_ends_can_do_it_again_and_in_both_directions) {
   expect_a_common_session();
 }
 
-TEST_F(Noise, the_states_follow_one_another) {
+TEST_F(Noise, TheStatesFollowOneAnother) {
   const auto initiators = [this] { return initiator_.handshake.state(); };
   const auto responders = [this] { return responder_.handshake.state(); };
   EXPECT_EQ(initiators(), HandshakeState::zeroed);
@@ -199,7 +199,7 @@ TEST_F(Noise, the_states_follow_one_another) {
   EXPECT_EQ(responder_.handshake.local_index(), std::nullopt);
 }
 
-TEST_F(Noise, calls_out_of_turn_are_refused) {
+TEST_F(Noise, CallsOutOfTurnAreRefused) {
   HandshakeResponse response;
   EXPECT_FALSE(responder_.handshake.create_response(1, response));
   EXPECT_FALSE(initiator_.handshake.begin_session());
@@ -217,11 +217,11 @@ TEST_F(Noise, calls_out_of_turn_are_refused) {
   EXPECT_FALSE(consume(response)) << "a response after the handshake";
 }
 
-TEST_F(Noise, ephemeral_keys_differ_from_handshake_to_handshake) {
+TEST_F(Noise, EphemeralKeysDifferFromHandshakeToHandshake) {
   EXPECT_NE(initiate(1).unencrypted_ephemeral, initiate(2).unencrypted_ephemeral);
 }
 
-TEST_F(Noise, any_changed_byte_of_an_initiation_is_noticed) {
+TEST_F(Noise, AnyChangedByteOfAnInitiationIsNoticed) {
   const HandshakeInitiation honest = initiate(1);
   constexpr size_t kBegin = offsetof(HandshakeInitiation, unencrypted_ephemeral);
   for (size_t i = kBegin; i < offsetof(HandshakeInitiation, macs); ++i) {
@@ -236,13 +236,13 @@ TEST_F(Noise, any_changed_byte_of_an_initiation_is_noticed) {
   EXPECT_EQ(consume(honest, kStart), InitiationVerdict::ok) << "forgeries neither count nor use up the time";
 }
 
-TEST_F(Noise, an_initiation_for_another_responder_is_not_opened) {
+TEST_F(Noise, AnInitiationForAnotherResponderIsNotOpened) {
   const StaticIdentity other(secret(vectors::kResponderEphemeral));
   EXPECT_FALSE(open_initiation(other, initiate(1)));
   EXPECT_FALSE(open_initiation(StaticIdentity(), initiate(1)));
 }
 
-TEST_F(Noise, an_initiation_of_another_peer_is_bad) {
+TEST_F(Noise, AnInitiationOfAnotherPeerIsBad) {
   End stranger(vectors::kInitiatorEphemeral, responder_.identity.public_key());
   HandshakeInitiation message;
   ASSERT_TRUE(stranger.handshake.create_initiation(stranger.identity, 1, stamp(1), message));
@@ -253,7 +253,7 @@ TEST_F(Noise, an_initiation_of_another_peer_is_bad) {
 }
 
 // Whoever knows the responder's public key can make the first half of an initiation in anybody's name.
-TEST_F(Noise, an_initiation_in_the_name_of_a_peer_is_bad_without_its_private_key) {
+TEST_F(Noise, AnInitiationInTheNameOfAPeerIsBadWithoutItsPrivateKey) {
   End impostor(vectors::kInitiatorEphemeral, responder_.identity.public_key());
   auto opened = open_initiation(responder_.identity, initiate(1));
   HandshakeInitiation forged;
@@ -265,7 +265,7 @@ TEST_F(Noise, an_initiation_in_the_name_of_a_peer_is_bad_without_its_private_key
   EXPECT_EQ(responder_.handshake.consume_initiation(*opened, kStart), InitiationVerdict::ok);
 }
 
-TEST_F(Noise, a_replayed_initiation_is_refused_and_leaves_the_handshake_pending) {
+TEST_F(Noise, AReplayedInitiationIsRefusedAndLeavesTheHandshakePending) {
   const HandshakeInitiation earlier = initiate(1);
   const HandshakeInitiation later = initiate(2);
   EXPECT_EQ(consume(later, kStart), InitiationVerdict::ok);
@@ -278,17 +278,17 @@ TEST_F(Noise, a_replayed_initiation_is_refused_and_leaves_the_handshake_pending)
   EXPECT_EQ(consume(later, kStart + 1h), InitiationVerdict::replayed) << "after clear() as well";
 }
 
-TEST_F(Noise, initiations_closer_than_20_ms_are_a_flood) {
+TEST_F(Noise, InitiationsCloserThan20MsAreAFlood) {
   EXPECT_EQ(consume(initiate(1), kStart), InitiationVerdict::ok);
   EXPECT_EQ(consume(initiate(2), kStart + 20ms - 1ns), InitiationVerdict::flood);
   EXPECT_EQ(consume(initiate(2), kStart + 20ms), InitiationVerdict::ok) << "the flood did not use up its time";
 }
 
-TEST_F(Noise, the_first_initiation_is_no_flood_whatever_the_time) {
+TEST_F(Noise, TheFirstInitiationIsNoFloodWhateverTheTime) {
   EXPECT_EQ(consume(initiate(1), Instant{}), InitiationVerdict::ok);
 }
 
-TEST_F(Noise, any_changed_byte_of_a_response_is_noticed_and_the_honest_one_still_works) {
+TEST_F(Noise, AnyChangedByteOfAResponseIsNoticedAndTheHonestOneStillWorks) {
   const HandshakeResponse honest = exchange(1, kStart);
   // The sender index is covered by mac1 alone.
   for (size_t i = offsetof(HandshakeResponse, receiver_index); i < offsetof(HandshakeResponse, macs); ++i) {
@@ -301,14 +301,14 @@ TEST_F(Noise, any_changed_byte_of_a_response_is_noticed_and_the_honest_one_still
   expect_a_common_session();
 }
 
-TEST_F(Noise, a_response_to_an_earlier_initiation_is_refused) {
+TEST_F(Noise, AResponseToAnEarlierInitiationIsRefused) {
   const HandshakeResponse to_first = exchange(1, kStart);
   const HandshakeResponse to_second = exchange(2, kStart + 1s);
   EXPECT_FALSE(consume(to_first));
   EXPECT_TRUE(consume(to_second));
 }
 
-TEST_F(Noise, preshared_keys_that_differ_fail_the_response) {
+TEST_F(Noise, PresharedKeysThatDifferFailTheResponse) {
   set_preshared_keys(secret(vectors::kPresharedKey), SymmetricKey());
   EXPECT_FALSE(consume(exchange(1, kStart))) << "only the initiator has one";
   set_preshared_keys(SymmetricKey(), secret(vectors::kPresharedKey));
@@ -327,7 +327,7 @@ constexpr std::string_view kLowOrderPoints[] = {
     "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 };
 
-TEST_F(Noise, a_peer_with_a_low_order_public_key_gets_no_handshake) {
+TEST_F(Noise, APeerWithALowOrderPublicKeyGetsNoHandshake) {
   for (const std::string_view point : kLowOrderPoints) {
     SCOPED_TRACE(point);
     Handshake handshake(PublicKey{from_hex_exactly<32>(point)});
@@ -342,7 +342,7 @@ TEST_F(Noise, a_peer_with_a_low_order_public_key_gets_no_handshake) {
   }
 }
 
-TEST_F(Noise, messages_with_low_order_ephemerals_are_refused) {
+TEST_F(Noise, MessagesWithLowOrderEphemeralsAreRefused) {
   for (const std::string_view point : kLowOrderPoints) {
     SCOPED_TRACE(point);
     HandshakeInitiation initiation = initiate(1);
@@ -356,7 +356,7 @@ TEST_F(Noise, messages_with_low_order_ephemerals_are_refused) {
   }
 }
 
-TEST_F(Noise, without_an_identity_nothing_can_be_created_or_consumed) {
+TEST_F(Noise, WithoutAnIdentityNothingCanBeCreatedOrConsumed) {
   const HandshakeInitiation initiation = initiate(1);
   EXPECT_FALSE(initiator_.handshake.precompute_static_static(StaticIdentity()));
   HandshakeInitiation message;
@@ -368,7 +368,7 @@ TEST_F(Noise, without_an_identity_nothing_can_be_created_or_consumed) {
   EXPECT_EQ(responder_.handshake.consume_initiation(*opened, kStart), InitiationVerdict::bad);
 }
 
-TEST_F(Noise, a_new_identity_drops_what_was_pending_and_works_from_then_on) {
+TEST_F(Noise, ANewIdentityDropsWhatWasPendingAndWorksFromThenOn) {
   const HandshakeResponse response = exchange(1, kStart);
   initiator_.identity = StaticIdentity(secret(vectors::kInitiatorEphemeral));
   EXPECT_TRUE(initiator_.handshake.precompute_static_static(initiator_.identity));
@@ -380,14 +380,14 @@ TEST_F(Noise, a_new_identity_drops_what_was_pending_and_works_from_then_on) {
   expect_a_common_session();
 }
 
-TEST_F(Noise, an_initiation_from_the_peer_replaces_our_own_pending_one) {
+TEST_F(Noise, AnInitiationFromThePeerReplacesOurOwnPendingOne) {
   HandshakeInitiation ours;
   ASSERT_TRUE(responder_.handshake.create_initiation(responder_.identity, 5, stamp(1), ours));
   EXPECT_TRUE(consume(exchange(1, kStart)));
   expect_a_common_session();
 }
 
-TEST_F(Noise, clear_drops_a_pending_handshake_and_keeps_the_keys) {
+TEST_F(Noise, ClearDropsAPendingHandshakeAndKeepsTheKeys) {
   const HandshakeResponse response = exchange(1, kStart);
   initiator_.handshake.clear();
   EXPECT_EQ(initiator_.handshake.local_index(), std::nullopt);

@@ -116,12 +116,12 @@ bool match(const Keypair& a, const Keypair& b) {
          a.local_index() == b.remote_index() && a.remote_index() == b.local_index();
 }
 
-TEST_F(PeerTest, ordinary_keys_are_usable) {
+TEST_F(PeerTest, OrdinaryKeysAreUsable) {
   EXPECT_TRUE(alice.usable);
   EXPECT_TRUE(bob.usable);
 }
 
-TEST_F(PeerTest, handshake_gives_both_sides_matching_keypairs) {
+TEST_F(PeerTest, HandshakeGivesBothSidesMatchingKeypairs) {
   const auto initiation = alice.initiate(kBegin);
   ASSERT_TRUE(initiation);
   EXPECT_TRUE(Mac1Key(bob.identity.public_key()).verify(wire_bytes(*initiation)));
@@ -153,7 +153,7 @@ TEST_F(PeerTest, handshake_gives_both_sides_matching_keypairs) {
   EXPECT_EQ(bob.indices.size(), 1u);
 }
 
-TEST_F(PeerTest, rekeying_keeps_two_generations) {
+TEST_F(PeerTest, RekeyingKeepsTwoGenerations) {
   for (int i = 0; i < 4; ++i) {
     shake_hands(alice, bob, kBegin + i * kRekeyAfterTime);
     alice.check_indices();
@@ -166,7 +166,7 @@ TEST_F(PeerTest, rekeying_keeps_two_generations) {
   EXPECT_TRUE(match(*alice.peer.current_keypair(), *bob.peer.current_keypair()));
 }
 
-TEST_F(PeerTest, initiations_are_throttled) {
+TEST_F(PeerTest, InitiationsAreThrottled) {
   EXPECT_TRUE(alice.initiate(kBegin));
   EXPECT_FALSE(alice.initiate(kBegin + seconds(4)));
   EXPECT_EQ(alice.indices.size(), 1u);
@@ -176,7 +176,7 @@ TEST_F(PeerTest, initiations_are_throttled) {
   EXPECT_EQ(alice.peer.timers().next_deadline(), kBegin + milliseconds(10'200));
 }
 
-TEST_F(PeerTest, response_to_a_replaced_initiation_is_not_found) {
+TEST_F(PeerTest, ResponseToAReplacedInitiationIsNotFound) {
   const auto first = alice.initiate(kBegin);
   const auto late_response = bob.respond(*first, kBegin);
   const auto second = alice.initiate(kBegin + seconds(6));
@@ -187,7 +187,7 @@ TEST_F(PeerTest, response_to_a_replaced_initiation_is_not_found) {
   EXPECT_TRUE(alice.complete(*response, kBegin + seconds(6)));
 }
 
-TEST_F(PeerTest, forged_response_changes_nothing) {
+TEST_F(PeerTest, ForgedResponseChangesNothing) {
   const auto initiation = alice.initiate(kBegin);
   auto response = bob.respond(*initiation, kBegin);
   HandshakeResponse forged = *response;
@@ -198,7 +198,7 @@ TEST_F(PeerTest, forged_response_changes_nothing) {
   EXPECT_FALSE(alice.complete(*response, kBegin)) << "and counts once";
 }
 
-TEST_F(PeerTest, replayed_initiation_changes_nothing) {
+TEST_F(PeerTest, ReplayedInitiationChangesNothing) {
   const auto initiation = alice.initiate(kBegin);
   ASSERT_TRUE(bob.respond(*initiation, kBegin));
   const Keypair* next = bob.peer.keypairs().next();
@@ -207,7 +207,7 @@ TEST_F(PeerTest, replayed_initiation_changes_nothing) {
   bob.check_indices();
 }
 
-TEST_F(PeerTest, preshared_keys_must_agree) {
+TEST_F(PeerTest, PresharedKeysMustAgree) {
   SymmetricKey key;
   key.data()[0] = 1;
   alice.peer.set_preshared_key(key);
@@ -220,7 +220,7 @@ TEST_F(PeerTest, preshared_keys_must_agree) {
   shake_hands(alice, bob, kBegin + seconds(6));
 }
 
-TEST_F(PeerTest, low_order_key_starts_no_handshake_and_is_not_asked_again_at_once) {
+TEST_F(PeerTest, LowOrderKeyStartsNoHandshakeAndIsNotAskedAgainAtOnce) {
   Side side(7, PublicKey{});
   EXPECT_FALSE(side.usable);
   EXPECT_FALSE(side.initiate(kBegin));
@@ -229,7 +229,7 @@ TEST_F(PeerTest, low_order_key_starts_no_handshake_and_is_not_asked_again_at_onc
   EXPECT_EQ(side.peer.timers().next_deadline(), std::nullopt) << "there is nothing to retry";
 }
 
-TEST_F(PeerTest, cookie_reply_puts_mac2_into_the_next_message) {
+TEST_F(PeerTest, CookieReplyPutsMac2IntoTheNextMessage) {
   CookieChecker checker(bob.identity.public_key());
   const std::vector<uint8_t> source = {192, 0, 2, 1, 0x12, 0x34};
   const auto first = alice.initiate(kBegin);
@@ -245,7 +245,7 @@ TEST_F(PeerTest, cookie_reply_puts_mac2_into_the_next_message) {
   EXPECT_EQ(checker.validate(wire_bytes(*second), source, kBegin + seconds(6)), MacVerdict::valid_mac_with_cookie);
 }
 
-TEST_F(PeerTest, new_identity_stops_sending_but_not_receiving) {
+TEST_F(PeerTest, NewIdentityStopsSendingButNotReceiving) {
   shake_hands(alice, bob, kBegin);
   Keypair* keypair = alice.peer.current_keypair();
   (void)alice.initiate(kBegin + seconds(6));
@@ -259,7 +259,7 @@ TEST_F(PeerTest, new_identity_stops_sending_but_not_receiving) {
   EXPECT_TRUE(alice.initiate(kBegin + seconds(6))) << "the throttle was lifted";
 }
 
-TEST_F(PeerTest, stopping_and_wiping_hand_back_everything) {
+TEST_F(PeerTest, StoppingAndWipingHandBackEverything) {
   shake_hands(alice, bob, kBegin);
   shake_hands(bob, alice, kBegin + seconds(10));
   (void)alice.initiate(kBegin + seconds(20));
@@ -276,7 +276,7 @@ TEST_F(PeerTest, stopping_and_wiping_hand_back_everything) {
   EXPECT_TRUE(bob.peer.last_handshake()) << "what wg(8) shows stays";
 }
 
-TEST_F(PeerTest, keys_are_wiped_when_the_timer_says_so) {
+TEST_F(PeerTest, KeysAreWipedWhenTheTimerSaysSo) {
   shake_hands(alice, bob, kBegin);
   bool wiped = false;
   while (const auto deadline = bob.peer.timers().next_deadline()) {
@@ -289,7 +289,7 @@ TEST_F(PeerTest, keys_are_wiped_when_the_timer_says_so) {
   EXPECT_TRUE(wiped);
 }
 
-TEST_F(PeerTest, both_initiating_at_once_still_leaves_a_common_keypair) {
+TEST_F(PeerTest, BothInitiatingAtOnceStillLeavesACommonKeypair) {
   const auto from_alice = alice.initiate(kBegin);
   const auto from_bob = bob.initiate(kBegin);
   const auto bobs_response = bob.respond(*from_alice, kBegin + milliseconds(20));
@@ -360,7 +360,7 @@ class SteadyTraffic {
 };
 
 // If data alone said when to try again, both would do so 5 s after they had answered each other, and so on for ever.
-TEST_F(PeerTest, handshakes_that_cross_under_traffic_do_not_cross_again_and_again) {
+TEST_F(PeerTest, HandshakesThatCrossUnderTrafficDoNotCrossAgainAndAgain) {
   for (const bool second_draws_jitter : {true, false}) {  // the kernel module and wireguard-go do not
     for (uint32_t seed = 0; seed < 20; ++seed) {
       SCOPED_TRACE(seed);
@@ -375,7 +375,7 @@ TEST_F(PeerTest, handshakes_that_cross_under_traffic_do_not_cross_again_and_agai
 
 // Messages get lost, delayed and doubled at random, both sides initiate, stop and change: whatever happens, the
 // index tables hold what the peers hold, and a quiet network brings them together again.
-TEST_F(PeerTest, random_handshakes_leave_no_stray_index_and_no_lost_keypair) {
+TEST_F(PeerTest, RandomHandshakesLeaveNoStrayIndexAndNoLostKeypair) {
   std::mt19937 random(5);
   Instant now = kBegin;
   std::deque<std::pair<Side*, HandshakeInitiation>> initiations;

@@ -37,7 +37,7 @@ int allowed_of(RateLimiter& limiter, const Address& address, Instant now, int at
   return allowed;
 }
 
-TEST(RateLimiter, allows_a_burst_of_five_and_then_twenty_a_second) {
+TEST(RateLimiter, AllowsABurstOfFiveAndThenTwentyASecond) {
   RateLimiter limiter;
   EXPECT_EQ(allowed_of(limiter, ipv4(1), kStart, 10), 5);
   EXPECT_EQ(allowed_of(limiter, ipv4(1), kStart + 49ms, 10), 0);
@@ -46,14 +46,14 @@ TEST(RateLimiter, allows_a_burst_of_five_and_then_twenty_a_second) {
   EXPECT_EQ(allowed_of(limiter, ipv4(1), kStart + 10s, 10), 5) << "the bucket holds no more than the burst";
 }
 
-TEST(RateLimiter, refuses_no_more_because_of_earlier_refusals) {
+TEST(RateLimiter, RefusesNoMoreBecauseOfEarlierRefusals) {
   RateLimiter limiter;
   int allowed = 0;
   for (auto now = kStart; now < kStart + 10s; now += 1ms) allowed += limiter.allow(ipv4(1), now);
   EXPECT_EQ(allowed, 5 + 10 * 20 - 1);
 }
 
-TEST(RateLimiter, counts_ipv4_by_address_and_ipv6_by_prefix_of_64_bits) {
+TEST(RateLimiter, CountsIpv4ByAddressAndIpv6ByPrefixOf64Bits) {
   RateLimiter limiter;
   EXPECT_EQ(allowed_of(limiter, ipv4(1), kStart, 6), 5);
   EXPECT_EQ(allowed_of(limiter, ipv4(2), kStart, 6), 5);
@@ -62,7 +62,7 @@ TEST(RateLimiter, counts_ipv4_by_address_and_ipv6_by_prefix_of_64_bits) {
   EXPECT_EQ(allowed_of(limiter, ipv6(2, 1), kStart, 6), 5);
 }
 
-TEST(RateLimiter, keeps_apart_families_whose_bytes_are_the_same) {
+TEST(RateLimiter, KeepsApartFamiliesWhoseBytesAreTheSame) {
   RateLimiter limiter;
   Address prefix_looks_like_ipv4(16);
   std::copy_n(ipv4(0x0a000001).begin(), 4, prefix_looks_like_ipv4.begin());
@@ -70,13 +70,13 @@ TEST(RateLimiter, keeps_apart_families_whose_bytes_are_the_same) {
   EXPECT_EQ(allowed_of(limiter, prefix_looks_like_ipv4, kStart, 6), 5);
 }
 
-TEST(RateLimiter, refuses_what_is_not_an_address) {
+TEST(RateLimiter, RefusesWhatIsNotAnAddress) {
   RateLimiter limiter;
   for (const size_t length : {0, 3, 5, 8, 15, 17}) EXPECT_FALSE(limiter.allow(Address(length), kStart)) << length;
   EXPECT_EQ(limiter.remembered_sources(), 0U);
 }
 
-TEST(RateLimiter, refuses_new_sources_when_full_and_serves_the_known_ones) {
+TEST(RateLimiter, RefusesNewSourcesWhenFullAndServesTheKnownOnes) {
   RateLimiter limiter(3);
   for (uint32_t i = 0; i < 3; ++i) EXPECT_TRUE(limiter.allow(ipv4(i), kStart));
   EXPECT_FALSE(limiter.allow(ipv4(3), kStart));
@@ -88,7 +88,7 @@ TEST(RateLimiter, refuses_new_sources_when_full_and_serves_the_known_ones) {
   EXPECT_EQ(limiter.remembered_sources(), 2U);
 }
 
-TEST(RateLimiter, forgets_idle_sources_when_asked) {
+TEST(RateLimiter, ForgetsIdleSourcesWhenAsked) {
   RateLimiter limiter;
   EXPECT_TRUE(limiter.allow(ipv4(1), kStart));
   limiter.forget_idle(kStart + kSourceMemory);
@@ -115,7 +115,7 @@ class Model {
   std::map<std::string, std::pair<Duration, Instant>> buckets_;
 };
 
-TEST(RateLimiter, agrees_with_a_model_that_never_forgets) {
+TEST(RateLimiter, AgreesWithAModelThatNeverForgets) {
   std::mt19937 random(20);
   RateLimiter limiter;
   Model model;

@@ -25,7 +25,7 @@ struct Case {
   std::vector<Step> steps;
 };
 
-TEST(ReplayWindow, admits_each_counter_of_the_window_once) {
+TEST(ReplayWindow, AdmitsEachCounterOfTheWindowOnce) {
   EXPECT_GE(kWindow, 8128u);
   const std::vector<Case> cases = {
       {"the first counter is admitted once", {{0, true}, {0, false}}},
@@ -66,7 +66,7 @@ class Model {
   std::set<uint64_t> seen_;
 };
 
-TEST(ReplayWindow, agrees_with_a_set_on_random_sequences) {
+TEST(ReplayWindow, AgreesWithASetOnRandomSequences) {
   for (uint32_t seed = 0; seed < 40; ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);

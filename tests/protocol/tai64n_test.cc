@@ -33,11 +33,11 @@ constexpr Tai64nCase kCases[] = {
     {"before 1970", at(-1ns), "40000000000000093b000000"},
 };
 
-TEST(Tai64n, is_big_endian_and_whitened) {
+TEST(Tai64n, IsBigEndianAndWhitened) {
   for (const Tai64nCase& c : kCases) EXPECT_EQ(to_hex(tai64n(c.time).bytes), c.expected) << c.name;
 }
 
-TEST(Tai64n, compares_as_time_does) {
+TEST(Tai64n, ComparesAsTimeDoes) {
   EXPECT_LT(tai64n(at(255s)), tai64n(at(256s)));
   EXPECT_LT(tai64n(at(65535s + 999ms)), tai64n(at(65536s)));
   EXPECT_LT(tai64n(at(1s)), tai64n(at(1s + 20ms)));
@@ -46,7 +46,7 @@ TEST(Tai64n, compares_as_time_does) {
 }
 
 // Or an honest initiator would be taken for a replay.
-TEST(Tai64n, differs_for_initiations_that_the_flood_limit_allows) {
+TEST(Tai64n, DiffersForInitiationsThatTheFloodLimitAllows) {
   for (auto time = at(1700000000s); time < at(1700000002s); time += 1ms)
     ASSERT_LT(tai64n(time), tai64n(time + 20ms)) << to_hex(tai64n(time).bytes);
 }

@@ -211,7 +211,7 @@ void check(const std::vector<Case>& cases) {
   }
 }
 
-TEST(Timers, retransmit_handshake) {
+TEST(Timers, RetransmitHandshake) {
   check({
       {"nothing happens by itself", {}, 1000, {}},
       {"a wanted handshake starts at once and is retried after 5 s and jitter",
@@ -271,7 +271,7 @@ TEST(Timers, retransmit_handshake) {
   });
 }
 
-TEST(Timers, gives_up_after_twenty_initiations) {
+TEST(Timers, GivesUpAfterTwentyInitiations) {
   std::vector<Action> expected = {{0, "initiation"}};
   for (int i = 1; i < 20; ++i) expected.push_back({i * 5.1, "clear_source initiation"});
   expected.push_back({20 * 5.1, "give_up"});
@@ -289,7 +289,7 @@ TEST(Timers, gives_up_after_twenty_initiations) {
   EXPECT_EQ(simulation.timers().handshake_attempts(), 1u) << "new work counts attempts from the start";
 }
 
-TEST(Timers, new_handshake) {
+TEST(Timers, NewHandshake) {
   check({
       {"data without an answer starts a handshake after 15 s and jitter",
        {{1, Event::data_sent}, {16.2, Event::response_received}},
@@ -320,7 +320,7 @@ TEST(Timers, new_handshake) {
   });
 }
 
-TEST(Timers, send_keepalive) {
+TEST(Timers, SendKeepalive) {
   check({
       {"data is acknowledged after 10 s", {{1, Event::data_received}}, 100, {{11, "keepalive"}}},
       {"a keepalive is not acknowledged", {{1, Event::keepalive_received}}, 100, {}},
@@ -349,7 +349,7 @@ TEST(Timers, send_keepalive) {
   });
 }
 
-TEST(Timers, zero_key_material) {
+TEST(Timers, ZeroKeyMaterial) {
   check({
       {"keys are wiped 540 s after the last one was derived", {{1, Event::initiation_received}}, 2000, {{541, "wipe"}}},
       {"a new keypair puts it off",
@@ -359,7 +359,7 @@ TEST(Timers, zero_key_material) {
   });
 }
 
-TEST(Timers, persistent_keepalive) {
+TEST(Timers, PersistentKeepalive) {
   check({
       {"switching it on sends one at once and every 25 s from then",
        {{1, Event::persistent_on}},
@@ -388,7 +388,7 @@ TEST(Timers, persistent_keepalive) {
   EXPECT_TRUE(timers.start());
 }
 
-TEST(Timers, lastminute_handshake) {
+TEST(Timers, LastminuteHandshake) {
   check({
       {"it is sent once for each keypair",
        {{1, Event::want_lastminute_handshake},
@@ -414,7 +414,7 @@ TEST(Timers, lastminute_handshake) {
   EXPECT_FALSE(timers.advance(at(20), kJitter).send_initiation);
 }
 
-TEST(Timers, nothing_is_due_while_the_interface_is_down) {
+TEST(Timers, NothingIsDueWhileTheInterfaceIsDown) {
   Simulation simulation;
   for (Event event : {Event::up, Event::persistent_on, Event::want_handshake, Event::data_sent, Event::data_received,
                       Event::initiation_received, Event::down})
@@ -431,7 +431,7 @@ TEST(Timers, nothing_is_due_while_the_interface_is_down) {
 
 // --- wake-ups ---
 
-TEST(Timers, steady_traffic_wakes_nobody) {
+TEST(Timers, SteadyTrafficWakesNobody) {
   Simulation simulation;
   simulation.happen(Event::up);
   constexpr int kSeconds = 100;
@@ -444,7 +444,7 @@ TEST(Timers, steady_traffic_wakes_nobody) {
   EXPECT_TRUE(simulation.log().empty());
 }
 
-TEST(Timers, silence_after_traffic_costs_few_looks_and_then_none) {
+TEST(Timers, SilenceAfterTrafficCostsFewLooksAndThenNone) {
   Simulation simulation;
   simulation.happen(Event::up);
   simulation.happen(Event::data_sent);
@@ -458,7 +458,7 @@ TEST(Timers, silence_after_traffic_costs_few_looks_and_then_none) {
   EXPECT_TRUE(simulation.timers().next_deadline()) << "the first packet after silence wakes the control thread";
 }
 
-TEST(Timers, a_persistent_keepalive_alone_costs_one_look_each) {
+TEST(Timers, APersistentKeepaliveAloneCostsOneLookEach) {
   Simulation simulation;
   simulation.happen(Event::up);
   simulation.happen(Event::persistent_on);
@@ -609,7 +609,7 @@ class EagerTimers {
   std::vector<Simulation::Entry> log_;
 };
 
-TEST(Timers, lazy_timers_do_what_eager_ones_do) {
+TEST(Timers, LazyTimersDoWhatEagerOnesDo) {
   constexpr Event kEvents[] = {Event::data_sent,
                                Event::data_received,
                                Event::data_sent,
@@ -665,7 +665,7 @@ void dawdle(uint32_t steps) {
 }
 
 // A worker sets a mark in the very moment in which the control thread decides to sleep.
-TEST(TimerMarks, no_wake_up_is_lost_between_worker_and_control_thread) {
+TEST(TimerMarks, NoWakeUpIsLostBetweenWorkerAndControlThread) {
   constexpr int kRounds = 50'000;
   Timers timers;
   (void)timers.start();

@@ -28,7 +28,7 @@ class ChecksumEngines : public testing::TestWithParam<ChecksumEngine> {
   }
 };
 
-TEST_P(ChecksumEngines, sum_like_one_word_at_a_time_at_every_length_and_alignment) {
+TEST_P(ChecksumEngines, SumLikeOneWordAtATimeAtEveryLengthAndAlignment) {
   std::mt19937 random(1);
   Bytes bytes(2300);
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
@@ -41,7 +41,7 @@ TEST_P(ChecksumEngines, sum_like_one_word_at_a_time_at_every_length_and_alignmen
   }
 }
 
-TEST_P(ChecksumEngines, copy_exactly_the_bytes_asked_for_and_sum_them) {
+TEST_P(ChecksumEngines, CopyExactlyTheBytesAskedForAndSumThem) {
   std::mt19937 random(2);
   Bytes source(2300);
   for (uint8_t& byte : source) byte = static_cast<uint8_t>(random());
@@ -57,12 +57,12 @@ TEST_P(ChecksumEngines, copy_exactly_the_bytes_asked_for_and_sum_them) {
   }
 }
 
-TEST_P(ChecksumEngines, carry_out_of_65536_bytes_of_ones) {
+TEST_P(ChecksumEngines, CarryOutOf65536BytesOfOnes) {
   const Bytes bytes(65536, 0xff);
   EXPECT_EQ(checksum_fold(GetParam().add(bytes.data(), bytes.size())), 0xffff);
 }
 
-TEST_P(ChecksumEngines, return_sums_that_can_be_added_many_times) {
+TEST_P(ChecksumEngines, ReturnSumsThatCanBeAddedManyTimes) {
   const Bytes bytes(65536, 0xff);
   EXPECT_LT(GetParam().add(bytes.data(), bytes.size()), uint64_t{1} << 34);
 }
@@ -70,19 +70,19 @@ TEST_P(ChecksumEngines, return_sums_that_can_be_added_many_times) {
 INSTANTIATE_TEST_SUITE_P(, ChecksumEngines, testing::ValuesIn(checksum_engines().begin(), checksum_engines().end()),
                          [](const auto& it) { return test::identifier(it.param.name); });
 
-TEST(Checksum, of_rfc_1071s_example_is_ddf2) {
+TEST(Checksum, OfRfc1071sExampleIsDdf2) {
   const Bytes bytes = {0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7};
   EXPECT_EQ(in_network_order(checksum_add(bytes.data(), bytes.size())), 0xddf2u);
 }
 
-TEST(Checksum, pieces_of_even_length_add_up) {
+TEST(Checksum, PiecesOfEvenLengthAddUp) {
   Bytes bytes(999);
   std::iota(bytes.begin(), bytes.end(), uint8_t{3});
   const uint64_t sum = checksum_add(bytes.data(), 20) + checksum_add(bytes.data() + 20, 979);
   EXPECT_EQ(checksum_fold(sum), checksum_fold(checksum_add(bytes.data(), 999)));
 }
 
-TEST(Checksum, folding_keeps_the_value_modulo_65535) {
+TEST(Checksum, FoldingKeepsTheValueModulo65535) {
   for (const uint64_t sum : {uint64_t{0}, uint64_t{0xffff}, uint64_t{0x10000}, uint64_t{0xfffffffff}, ~uint64_t{0}})
     EXPECT_EQ(checksum_fold(sum) % 65535, sum % 65535) << sum;
 }

@@ -93,7 +93,7 @@ class Joining : public testing::TestWithParam<Family> {
   }
 };
 
-TEST_P(Joining, makes_one_superpacket_of_a_train_and_cutting_gives_the_train_back) {
+TEST_P(Joining, MakesOneSuperpacketOfATrainAndCuttingGivesTheTrainBack) {
   std::vector<Bytes> packets = train(spec(), 40, 17);
   const std::vector<Bytes> original = packets;
   const std::vector<Written> written = coalesce(packets);
@@ -109,7 +109,7 @@ TEST_P(Joining, makes_one_superpacket_of_a_train_and_cutting_gives_the_train_bac
   EXPECT_EQ(split(written[0]), original);
 }
 
-TEST_P(Joining, leaves_the_pseudo_header_sum_for_whoever_finishes_the_checksum) {
+TEST_P(Joining, LeavesThePseudoHeaderSumForWhoeverFinishesTheChecksum) {
   std::vector<Bytes> packets = train(spec(), 3);
   std::vector<Written> written = coalesce(packets);
   ASSERT_EQ(written.size(), 1u);
@@ -125,7 +125,7 @@ TEST_P(Joining, leaves_the_pseudo_header_sum_for_whoever_finishes_the_checksum) 
   EXPECT_TRUE(test::checksums_are_right(whole));
 }
 
-TEST_P(Joining, does_not_touch_a_packet_that_stays_alone) {
+TEST_P(Joining, DoesNotTouchAPacketThatStaysAlone) {
   std::vector<Bytes> packets = train(spec(), 1);
   const std::vector<Bytes> original = packets;
   const std::vector<Written> written = coalesce(packets);
@@ -135,7 +135,7 @@ TEST_P(Joining, does_not_touch_a_packet_that_stays_alone) {
   EXPECT_EQ(written[0].offload.gso, GsoType::none);
 }
 
-TEST_P(Joining, needs_the_offload_of_its_family) {
+TEST_P(Joining, NeedsTheOffloadOfItsFamily) {
   const Family family = GetParam();
   io::InnerOffloads others = kAll;
   (family.tcp ? (family.v6 ? others.tcp6 : others.tcp4) : (family.v6 ? others.udp6 : others.udp4)) = false;
@@ -146,7 +146,7 @@ TEST_P(Joining, needs_the_offload_of_its_family) {
   EXPECT_EQ(coalesce(packets, no_checksum).size(), 4u);
 }
 
-TEST_P(Joining, joins_two_flows_that_alternate) {
+TEST_P(Joining, JoinsTwoFlowsThatAlternate) {
   std::vector<Bytes> packets;
   PacketSpec other = spec();
   other.source_port++;
@@ -162,7 +162,7 @@ TEST_P(Joining, joins_two_flows_that_alternate) {
   EXPECT_EQ(split(written[1]), b);
 }
 
-TEST_P(Joining, stops_before_65535_bytes) {
+TEST_P(Joining, StopsBefore65535Bytes) {
   PacketSpec big = spec();
   big.payload_bytes = 9000;
   std::vector<Bytes> packets = train(big, 16);
@@ -228,7 +228,7 @@ const Misfit kMisfits[] = {
 
 class NotJoining : public testing::TestWithParam<Misfit> {};
 
-TEST_P(NotJoining, keeps_both_packets_as_they_are) {
+TEST_P(NotJoining, KeepsBothPacketsAsTheyAre) {
   PacketSpec spec;
   spec.v6 = GetParam().v6;
   spec.tcp = GetParam().tcp;
@@ -249,7 +249,7 @@ TEST_P(NotJoining, keeps_both_packets_as_they_are) {
 INSTANTIATE_TEST_SUITE_P(, NotJoining, testing::ValuesIn(kMisfits),
                          [](const auto& it) { return test::identifier(it.param.name); });
 
-TEST(Coalescing, ends_a_superpacket_with_psh) {
+TEST(Coalescing, EndsASuperpacketWithPsh) {
   PacketSpec spec;
   std::vector<Bytes> packets = train(spec, 2);
   spec.sequence += 200;
@@ -268,7 +268,7 @@ TEST(Coalescing, ends_a_superpacket_with_psh) {
   EXPECT_EQ(written[1].bytes, original[3]);
 }
 
-TEST(Coalescing, ends_a_superpacket_with_a_shorter_packet) {
+TEST(Coalescing, EndsASuperpacketWithAShorterPacket) {
   PacketSpec spec;
   std::vector<Bytes> packets = train(spec, 3, 40);
   spec.sequence += 260;
@@ -277,7 +277,7 @@ TEST(Coalescing, ends_a_superpacket_with_a_shorter_packet) {
   EXPECT_EQ(coalesce(packets).size(), 2u);
 }
 
-TEST(Coalescing, joins_ids_of_zero_under_dont_fragment) {
+TEST(Coalescing, JoinsIdsOfZeroUnderDontFragment) {
   for (const bool tcp : {false, true}) {
     PacketSpec spec;
     spec.tcp = tcp;
@@ -299,7 +299,7 @@ TEST(Coalescing, joins_ids_of_zero_under_dont_fragment) {
   }
 }
 
-TEST(Coalescing, does_not_join_ids_of_zero_that_may_be_fragmented) {
+TEST(Coalescing, DoesNotJoinIdsOfZeroThatMayBeFragmented) {
   PacketSpec spec;
   spec.dont_fragment = false;
   std::vector<Bytes> packets = {make_packet(spec)};
@@ -308,7 +308,7 @@ TEST(Coalescing, does_not_join_ids_of_zero_that_may_be_fragmented) {
   EXPECT_EQ(coalesce(packets).size(), 2u);
 }
 
-TEST(Coalescing, does_not_join_udp_without_checksum) {
+TEST(Coalescing, DoesNotJoinUdpWithoutChecksum) {
   PacketSpec spec;
   spec.tcp = false;
   std::vector<Bytes> packets = train(spec, 3);
@@ -316,7 +316,7 @@ TEST(Coalescing, does_not_join_udp_without_checksum) {
   EXPECT_EQ(coalesce(packets).size(), 3u);
 }
 
-TEST(Coalescing, joins_no_more_than_64_datagrams) {
+TEST(Coalescing, JoinsNoMoreThan64Datagrams) {
   PacketSpec spec;
   spec.tcp = false;
   std::vector<Bytes> packets = train(spec, 130);
@@ -326,7 +326,7 @@ TEST(Coalescing, joins_no_more_than_64_datagrams) {
   EXPECT_EQ(written[2].packets, 2u);
 }
 
-TEST(Coalescing, lets_nothing_of_a_flow_overtake_its_pure_ack) {
+TEST(Coalescing, LetsNothingOfAFlowOvertakeItsPureAck) {
   PacketSpec spec;
   std::vector<Bytes> packets = train(spec, 4);
   PacketSpec ack = spec;
@@ -340,7 +340,7 @@ TEST(Coalescing, lets_nothing_of_a_flow_overtake_its_pure_ack) {
   EXPECT_EQ(written[2].packets, 2u);
 }
 
-TEST(Coalescing, lets_nothing_overtake_a_packet_whose_header_is_cut_short) {
+TEST(Coalescing, LetsNothingOvertakeAPacketWhoseHeaderIsCutShort) {
   for (const bool tcp : {false, true}) {
     PacketSpec spec;
     spec.tcp = tcp;
@@ -353,7 +353,7 @@ TEST(Coalescing, lets_nothing_overtake_a_packet_whose_header_is_cut_short) {
   }
 }
 
-TEST(Coalescing, lets_no_datagram_overtake_a_fragment) {
+TEST(Coalescing, LetsNoDatagramOvertakeAFragment) {
   PacketSpec spec;
   spec.tcp = false;
   std::vector<Bytes> packets = train(spec, 4);
@@ -363,7 +363,7 @@ TEST(Coalescing, lets_no_datagram_overtake_a_fragment) {
   EXPECT_EQ(coalesce(packets).size(), 3u);
 }
 
-TEST(Coalescing, does_not_end_tcp_flows_for_a_fragment_of_udp) {
+TEST(Coalescing, DoesNotEndTcpFlowsForAFragmentOfUdp) {
   PacketSpec spec;
   std::vector<Bytes> packets = train(spec, 4);
   spec.tcp = false;
@@ -373,7 +373,7 @@ TEST(Coalescing, does_not_end_tcp_flows_for_a_fragment_of_udp) {
   EXPECT_EQ(coalesce(packets).size(), 2u);
 }
 
-TEST(Coalescing, starts_over_after_clear) {
+TEST(Coalescing, StartsOverAfterClear) {
   std::vector<Bytes> packets = train(PacketSpec{}, 3);
   Coalescer coalescer;
   for (int round = 0; round < 3; ++round) {
@@ -385,7 +385,7 @@ TEST(Coalescing, starts_over_after_clear) {
   }
 }
 
-TEST(Coalescing, passes_512_packets_of_512_flows) {
+TEST(Coalescing, Passes512PacketsOf512Flows) {
   std::vector<Bytes> packets;
   PacketSpec spec;
   for (size_t i = 0; i < Coalescer::kMaxPackets; ++i) {
@@ -399,7 +399,7 @@ TEST(Coalescing, passes_512_packets_of_512_flows) {
 }
 
 // Random mixes of flows with everything that can go wrong on the way.
-TEST(Coalescing, of_random_traffic_split_gives_every_flow_back_in_order) {
+TEST(Coalescing, OfRandomTrafficSplitGivesEveryFlowBackInOrder) {
   std::mt19937 random(7);
   const auto one_in = [&random](unsigned n) { return random() % n == 0; };
   size_t joined = 0;

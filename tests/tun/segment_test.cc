@@ -64,7 +64,7 @@ PacketSpec with_ip_options(PacketSpec spec, Bytes options) {
 
 class Cutting : public testing::TestWithParam<Cut> {};
 
-TEST_P(Cutting, gives_the_same_as_the_slow_version) {
+TEST_P(Cutting, GivesTheSameAsTheSlowVersion) {
   const Cut& param = GetParam();
   Bytes bytes = make_packet(param.spec);
   const size_t ip = (param.spec.v6 ? 40 : 20) + param.spec.ip_options.size();
@@ -103,7 +103,7 @@ const Cut kCuts[] = {
 INSTANTIATE_TEST_SUITE_P(, Cutting, testing::ValuesIn(kCuts),
                          [](const auto& it) { return test::identifier(it.param.name); });
 
-TEST(CuttingV6, repeats_extension_headers_that_every_packet_may_carry) {
+TEST(CuttingV6, RepeatsExtensionHeadersThatEveryPacketMayCarry) {
   PacketSpec spec = spec_of(true, true, 3000);
   spec.first_extension = 0;  // hop-by-hop
   spec.ip_options = {60, 0, 1, 4, 0, 0, 0, 0, 6, 1, 1, 4, 0, 0, 0, 0, 1, 6, 0, 0, 0, 0, 0, 0};
@@ -119,7 +119,7 @@ TEST(CuttingV6, repeats_extension_headers_that_every_packet_may_carry) {
   }
 }
 
-TEST(CuttingUdp, turns_a_checksum_of_zero_into_its_other_form) {
+TEST(CuttingUdp, TurnsAChecksumOfZeroIntoItsOtherForm) {
   PacketSpec spec = spec_of(false, false, 4);
   Bytes bytes = make_packet(spec);
   // The last payload word makes the sum all ones.
@@ -131,7 +131,7 @@ TEST(CuttingUdp, turns_a_checksum_of_zero_into_its_other_form) {
   EXPECT_EQ(test::get16(cut(plan)[0], 26), 0xffffu);
 }
 
-TEST(PlainPackets, pass_as_they_are_without_needs_checksum) {
+TEST(PlainPackets, PassAsTheyAreWithoutNeedsChecksum) {
   Bytes bytes = make_packet(spec_of(false, true, 99));
   test::put16(bytes, 36, 0xdead);  // nobody asked for the checksum
   io::Superpacket packet = superpacket(bytes, GsoType::none, 0);
@@ -141,7 +141,7 @@ TEST(PlainPackets, pass_as_they_are_without_needs_checksum) {
   EXPECT_EQ(cut(plan), std::vector<Bytes>{bytes});
 }
 
-TEST(PlainPackets, get_their_checksum_where_the_virtio_header_says) {
+TEST(PlainPackets, GetTheirChecksumWhereTheVirtioHeaderSays) {
   for (const bool v6 : {false, true}) {
     for (const bool tcp : {false, true}) {
       for (const size_t payload : {0, 1, 77, 1200}) {
@@ -163,7 +163,7 @@ TEST(PlainPackets, get_their_checksum_where_the_virtio_header_says) {
   }
 }
 
-TEST(PlainPackets, lose_what_lies_behind_their_total_length) {
+TEST(PlainPackets, LoseWhatLiesBehindTheirTotalLength) {
   const Bytes packet_bytes = make_packet(spec_of(false, true, 99));
   Bytes bytes = packet_bytes;
   bytes.resize(bytes.size() + 6, 0xee);
@@ -244,7 +244,7 @@ const Refusal kRefusals[] = {
 
 class Refusing : public testing::TestWithParam<Refusal> {};
 
-TEST_P(Refusing, says_why_and_plans_no_segment) {
+TEST_P(Refusing, SaysWhyAndPlansNoSegment) {
   PacketSpec spec = spec_of(false, true, 3000);
   Bytes bytes = make_packet(spec);
   io::Superpacket packet = superpacket(bytes, GsoType::tcp, 1000);
@@ -257,7 +257,7 @@ TEST_P(Refusing, says_why_and_plans_no_segment) {
 INSTANTIATE_TEST_SUITE_P(, Refusing, testing::ValuesIn(kRefusals),
                          [](const auto& it) { return test::identifier(it.param.name); });
 
-TEST(RefusingV6, a_routing_header_that_is_not_used_up) {
+TEST(RefusingV6, ARoutingHeaderThatIsNotUsedUp) {
   PacketSpec spec = spec_of(true, true, 3000);
   spec.first_extension = 43;
   spec.ip_options = {6, 0, 0, 1, 0, 0, 0, 0};
@@ -266,7 +266,7 @@ TEST(RefusingV6, a_routing_header_that_is_not_used_up) {
   EXPECT_EQ(plan.plan(superpacket(bytes, GsoType::tcp, 1000)), SegmentError::wrong_protocol);
 }
 
-TEST(RefusingV6, a_fragment_header) {
+TEST(RefusingV6, AFragmentHeader) {
   PacketSpec spec = spec_of(true, true, 3000);
   spec.first_extension = 44;
   spec.ip_options = {6, 0, 0, 0, 0, 0, 0, 1};
@@ -275,7 +275,7 @@ TEST(RefusingV6, a_fragment_header) {
   EXPECT_EQ(plan.plan(superpacket(bytes, GsoType::tcp, 1000)), SegmentError::wrong_protocol);
 }
 
-TEST(RefusingV6, extension_headers_that_run_behind_the_end) {
+TEST(RefusingV6, ExtensionHeadersThatRunBehindTheEnd) {
   PacketSpec spec = spec_of(true, true, 100);
   spec.first_extension = 60;
   spec.ip_options = {60, 255, 1, 4, 0, 0, 0, 0};
@@ -284,7 +284,7 @@ TEST(RefusingV6, extension_headers_that_run_behind_the_end) {
   EXPECT_EQ(plan.plan(superpacket(bytes, GsoType::tcp, 50)), SegmentError::short_header);
 }
 
-TEST(RefusingV6, a_packet_of_more_than_65535_bytes) {
+TEST(RefusingV6, APacketOfMoreThan65535Bytes) {
   Bytes bytes(65575);
   bytes[0] = 0x60;
   test::put16(bytes, 4, 65535);

@@ -139,14 +139,14 @@ std::vector<Bytes> cut(const io::Superpacket& packet) {
   return segments;
 }
 
-TEST_P(TunDeviceTest, has_the_name_asked_for_and_a_virtio_header) {
+TEST_P(TunDeviceTest, HasTheNameAskedForAndAVirtioHeader) {
   const auto device = make();
   ASSERT_TRUE(device);
   EXPECT_EQ(device->name(), name);
   EXPECT_TRUE(device->queue(0).has_vnet_header());
 }
 
-TEST_P(TunDeviceTest, has_a_long_transmit_queue) {
+TEST_P(TunDeviceTest, HasALongTransmitQueue) {
   const auto device = make();
   ASSERT_TRUE(device);
   ifreq request{};
@@ -159,14 +159,14 @@ TEST_P(TunDeviceTest, has_a_long_transmit_queue) {
   EXPECT_GE(length, 1000);
 }
 
-TEST_P(TunDeviceTest, lets_the_kernel_number_a_name) {
+TEST_P(TunDeviceTest, LetsTheKernelNumberAName) {
   name = "ttn%d";
   const auto device = make();
   ASSERT_TRUE(device);
   EXPECT_THAT(device->name(), testing::MatchesRegex("ttn[0-9]+"));
 }
 
-TEST_P(TunDeviceTest, probes_offloads_and_finds_those_of_tcp) {
+TEST_P(TunDeviceTest, ProbesOffloadsAndFindsThoseOfTcp) {
   const auto device = make();
   ASSERT_TRUE(device);
   const io::InnerOffloads offloads = device->queue(0).offloads();
@@ -176,7 +176,7 @@ TEST_P(TunDeviceTest, probes_offloads_and_finds_those_of_tcp) {
   EXPECT_EQ(offloads.udp4, offloads.udp6);
 }
 
-TEST_P(TunDeviceTest, leaves_out_what_is_switched_off) {
+TEST_P(TunDeviceTest, LeavesOutWhatIsSwitchedOff) {
   const bool has_uso = make()->queue(0).offloads().udp4;
   TunOptions options;
   options.uso = false;
@@ -200,7 +200,7 @@ TEST_P(TunDeviceTest, leaves_out_what_is_switched_off) {
   EXPECT_FALSE(device->queue(0).offloads().checksum);
 }
 
-TEST_P(TunDeviceTest, sets_and_reads_the_mtu) {
+TEST_P(TunDeviceTest, SetsAndReadsTheMtu) {
   const auto device = make();
   ASSERT_TRUE(device);
   ASSERT_TRUE(device->set_mtu(1420));
@@ -210,7 +210,7 @@ TEST_P(TunDeviceTest, sets_and_reads_the_mtu) {
   EXPECT_EQ(device->set_mtu(7).error().number, EINVAL);
 }
 
-TEST_P(TunDeviceTest, knows_the_namespace_it_is_in) {
+TEST_P(TunDeviceTest, KnowsTheNamespaceItIsIn) {
   const auto device = make();
   ASSERT_TRUE(device);
   const io::Result<io::Fd> found = device->device_namespace_fd();
@@ -222,7 +222,7 @@ TEST_P(TunDeviceTest, knows_the_namespace_it_is_in) {
   EXPECT_EQ(a.st_ino, b.st_ino);
 }
 
-TEST_P(TunDeviceTest, opens_as_many_queues_as_asked) {
+TEST_P(TunDeviceTest, OpensAsManyQueuesAsAsked) {
   TunOptions options;
   options.queues = 3;
   const auto device = make(options);
@@ -230,7 +230,7 @@ TEST_P(TunDeviceTest, opens_as_many_queues_as_asked) {
   EXPECT_EQ(device->queue_count(), 3u);
 }
 
-TEST_P(TunDeviceTest, says_what_was_wrong) {
+TEST_P(TunDeviceTest, SaysWhatWasWrong) {
   EXPECT_EQ(TunDevice::create("", {}).error().number, EINVAL);
   EXPECT_EQ(TunDevice::create("a-name-too-long-for-linux", {}).error().number, EINVAL);
   TunOptions options;
@@ -242,7 +242,7 @@ TEST_P(TunDeviceTest, says_what_was_wrong) {
   EXPECT_THAT(second.error().text(), testing::HasSubstr(name));
 }
 
-TEST_P(TunDeviceTest, adopts_a_descriptor_with_or_without_virtio_header) {
+TEST_P(TunDeviceTest, AdoptsADescriptorWithOrWithoutVirtioHeader) {
   for (const int flags : {IFF_TUN | IFF_NO_PI, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR}) {
     io::Fd fd(::open("/dev/net/tun", O_RDWR));
     ifreq request{};
@@ -262,7 +262,7 @@ TEST_P(TunDeviceTest, adopts_a_descriptor_with_or_without_virtio_header) {
   }
 }
 
-TEST_P(TunDeviceTest, adopts_nothing_but_attached_tun_descriptors) {
+TEST_P(TunDeviceTest, AdoptsNothingButAttachedTunDescriptors) {
   EXPECT_EQ(TunDevice::adopt(io::Fd(::open("/dev/null", O_RDWR)), {}).error().number, EBADFD);
   EXPECT_EQ(TunDevice::adopt(io::Fd(::open("/dev/net/tun", O_RDWR)), {}).error().number, EBADFD);
   io::Fd fd(::open("/dev/net/tun", O_RDWR));
@@ -272,7 +272,7 @@ TEST_P(TunDeviceTest, adopts_nothing_but_attached_tun_descriptors) {
   EXPECT_EQ(TunDevice::adopt(std::move(fd), {}).error().number, EINVAL);
 }
 
-TEST_P(TunDeviceTest, drops_and_counts_writes_while_it_is_down) {
+TEST_P(TunDeviceTest, DropsAndCountsWritesWhileItIsDown) {
   const auto device = make();
   ASSERT_TRUE(device);
   Bytes bytes = test::make_packet(test::PacketSpec{});
@@ -305,7 +305,7 @@ void delete_device(const std::string& name) {
   ASSERT_EQ(answer.outcome.error, 0);
 }
 
-TEST_P(TunDeviceTest, says_that_it_is_gone_once_somebody_deleted_it) {
+TEST_P(TunDeviceTest, SaysThatItIsGoneOnceSomebodyDeletedIt) {
   const auto device = make();
   ASSERT_TRUE(device);
   TunQueue& queue = device->queue(0);
@@ -325,7 +325,7 @@ TEST_P(TunDeviceTest, says_that_it_is_gone_once_somebody_deleted_it) {
   EXPECT_FALSE(device->mtu());
 }
 
-TEST_P(TunDeviceTest, reads_a_udp_superpacket_or_its_segments_with_right_checksums) {
+TEST_P(TunDeviceTest, ReadsAUdpSuperpacketOrItsSegmentsWithRightChecksums) {
   const auto device = make();
   ASSERT_TRUE(device);
   ASSERT_TRUE(device->set_mtu(1420));
@@ -413,7 +413,7 @@ class TcpPeer {
   test::PacketSpec spec_;
 };
 
-TEST_P(TunDeviceTest, carries_tcp_superpackets_both_ways) {
+TEST_P(TunDeviceTest, CarriesTcpSuperpacketsBothWays) {
   const auto device = make();
   ASSERT_TRUE(device);
   ASSERT_TRUE(device->set_mtu(1420));
@@ -501,7 +501,7 @@ void deliver_datagrams(TunQueue& queue, const sockaddr* at, socklen_t at_bytes, 
   }
 }
 
-TEST_P(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v4) {
+TEST_P(TunDeviceTest, DeliversACoalescedTrainOfDatagramsOverV4) {
   const auto device = make();
   ASSERT_TRUE(device);
   bring_up(name, "10.77.3.1");
@@ -509,7 +509,7 @@ TEST_P(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v4) {
   deliver_datagrams(device->queue(0), reinterpret_cast<const sockaddr*>(&at), sizeof at, false);
 }
 
-TEST_P(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v6) {
+TEST_P(TunDeviceTest, DeliversACoalescedTrainOfDatagramsOverV6) {
   const auto device = make();
   ASSERT_TRUE(device);
   bring_up(name, "10.77.4.1");
@@ -521,7 +521,7 @@ TEST_P(TunDeviceTest, delivers_a_coalesced_train_of_datagrams_over_v6) {
   deliver_datagrams(device->queue(0), reinterpret_cast<const sockaddr*>(&at), sizeof at, true);
 }
 
-TEST(KernelRelease, decides_whether_udp_superpackets_are_written) {
+TEST(KernelRelease, DecidesWhetherUdpSuperpacketsAreWritten) {
   const std::map<std::string, bool> releases = {
       {"6.1.0-18-amd64", false}, {"6.2.0", false},     {"6.6.25", false}, {"6.6.26-1", true}, {"6.7.12", false},
       {"6.8.4-generic", false},  {"6.8.5", true},      {"6.8.12", true},  {"6.12-rc1", true}, {"6.18.44-fc", true},

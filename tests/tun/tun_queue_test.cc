@@ -134,7 +134,7 @@ class TunQueueTest : public testing::TestWithParam<io::Engine> {
   size_t count = 0;
 };
 
-TEST_P(TunQueueTest, reads_what_is_there_with_what_the_virtio_header_says) {
+TEST_P(TunQueueTest, ReadsWhatIsThereWithWhatTheVirtioHeaderSays) {
   const Bytes packet = make_packet(PacketSpec{});
   fake.reads.push_back({0, with_header({1, 1, 40, 0, 100, 0, 20, 0, 16, 0}, packet)});
   fake.reads.push_back({EINTR, {}});
@@ -160,7 +160,7 @@ TEST_P(TunQueueTest, reads_what_is_there_with_what_the_virtio_header_says) {
     std::fill_n(packets[i].bytes + packets[i].length, io::InnerQueue::kReadTailroom, uint8_t{0});
 }
 
-TEST_P(TunQueueTest, reads_plain_packets_where_there_is_no_virtio_header) {
+TEST_P(TunQueueTest, ReadsPlainPacketsWhereThereIsNoVirtioHeader) {
   const Bytes packet = make_packet(PacketSpec{});
   fake.reads.push_back({0, packet});
   ASSERT_EQ(read(plain), ReadOutcome::ok);
@@ -168,7 +168,7 @@ TEST_P(TunQueueTest, reads_plain_packets_where_there_is_no_virtio_header) {
   EXPECT_EQ(Bytes(packets[0].bytes, packets[0].bytes + packets[0].length), packet);
 }
 
-TEST_P(TunQueueTest, leaves_tailroom_behind_the_largest_packet) {
+TEST_P(TunQueueTest, LeavesTailroomBehindTheLargestPacket) {
   for (int i = 0; i < 3; ++i) fake.reads.push_back({0, with_header({0}, Bytes(65535, 0x45))});
   ASSERT_EQ(read(queue), ReadOutcome::ok);
   ASSERT_EQ(count, 3u);
@@ -179,7 +179,7 @@ TEST_P(TunQueueTest, leaves_tailroom_behind_the_largest_packet) {
   EXPECT_EQ(packets[1].bytes[0], 0x45);
 }
 
-TEST_P(TunQueueTest, refuses_and_counts_what_is_no_packet) {
+TEST_P(TunQueueTest, RefusesAndCountsWhatIsNoPacket) {
   fake.reads.push_back({0, with_header({0}, {})});
   fake.reads.push_back({0, {1, 2, 3}});
   fake.reads.push_back({0, with_header({0, 3}, Bytes(100, 0x45))});     // UFO
@@ -191,14 +191,14 @@ TEST_P(TunQueueTest, refuses_and_counts_what_is_no_packet) {
   EXPECT_EQ(queue.counters().read_refused, 5u);
 }
 
-TEST_P(TunQueueTest, returns_although_only_refused_packets_keep_coming) {
+TEST_P(TunQueueTest, ReturnsAlthoughOnlyRefusedPacketsKeepComing) {
   for (int i = 0; i < 1000; ++i) fake.reads.push_back({0, {}});
   ASSERT_EQ(read(queue), ReadOutcome::ok);
   EXPECT_EQ(count, 0u);
   EXPECT_GT(fake.reads.size(), 900u);
 }
 
-TEST_P(TunQueueTest, stops_at_the_callers_room_its_slots_or_256_KiB) {
+TEST_P(TunQueueTest, StopsAtTheCallersRoomItsSlotsOr256KiB) {
   for (int i = 0; i < 100; ++i) fake.reads.push_back({0, with_header({0}, Bytes(100, 0x45))});
   read(queue);
   EXPECT_EQ(count, TunQueue::kReadSlots);
@@ -212,7 +212,7 @@ TEST_P(TunQueueTest, stops_at_the_callers_room_its_slots_or_256_KiB) {
   EXPECT_EQ(count, 5u);
 }
 
-TEST_P(TunQueueTest, tells_down_from_gone_and_from_nothing_there) {
+TEST_P(TunQueueTest, TellsDownFromGoneAndFromNothingThere) {
   fake.reads.push_back({EIO, {}});
   EXPECT_EQ(read(queue), ReadOutcome::down);
   fake.reads.push_back({EBADFD, {}});
@@ -221,14 +221,14 @@ TEST_P(TunQueueTest, tells_down_from_gone_and_from_nothing_there) {
   EXPECT_EQ(count, 0u);
 }
 
-TEST_P(TunQueueTest, hands_over_what_it_read_before_the_device_went) {
+TEST_P(TunQueueTest, HandsOverWhatItReadBeforeTheDeviceWent) {
   fake.reads.push_back({0, with_header({0}, Bytes(100, 0x45))});
   fake.reads.push_back({EBADFD, {}});
   EXPECT_EQ(read(queue), ReadOutcome::ok);
   EXPECT_EQ(count, 1u);
 }
 
-TEST_P(TunQueueTest, writes_a_superpacket_in_one_call) {
+TEST_P(TunQueueTest, WritesASuperpacketInOneCall) {
   Train train;
   EXPECT_EQ(queue.write_batch(train.coalescer.finish()), 1u);
   ASSERT_EQ(fake.writes.size(), 1u);
@@ -238,7 +238,7 @@ TEST_P(TunQueueTest, writes_a_superpacket_in_one_call) {
   EXPECT_EQ(queue.counters().written_bytes, 540u);
 }
 
-TEST_P(TunQueueTest, ends_an_offload_that_is_refused_and_writes_segments_instead) {
+TEST_P(TunQueueTest, EndsAnOffloadThatIsRefusedAndWritesSegmentsInstead) {
   fake.refuses_superpackets = true;
   for (int round = 0; round < 3; ++round) {
     fake.writes.clear();
@@ -257,7 +257,7 @@ TEST_P(TunQueueTest, ends_an_offload_that_is_refused_and_writes_segments_instead
   EXPECT_EQ(queue.counters().write_dropped, 0u);
 }
 
-TEST_P(TunQueueTest, finishes_checksums_itself_once_they_are_refused) {
+TEST_P(TunQueueTest, FinishesChecksumsItselfOnceTheyAreRefused) {
   fake.refuses_checksums = true;
   Bytes packet = make_packet(PacketSpec{});
   const Bytes finished = packet;
@@ -275,7 +275,7 @@ TEST_P(TunQueueTest, finishes_checksums_itself_once_they_are_refused) {
   EXPECT_FALSE(queue.offloads().checksum);
 }
 
-TEST_P(TunQueueTest, without_virtio_header_offers_nothing_and_writes_segments) {
+TEST_P(TunQueueTest, WithoutVirtioHeaderOffersNothingAndWritesSegments) {
   EXPECT_FALSE(plain.offloads().tcp4);
   EXPECT_FALSE(plain.offloads().checksum);
   Train train(false);
@@ -283,7 +283,7 @@ TEST_P(TunQueueTest, without_virtio_header_offers_nothing_and_writes_segments) {
   EXPECT_EQ(fake.writes, train.original);
 }
 
-TEST_P(TunQueueTest, drops_a_packet_that_is_refused_and_goes_on) {
+TEST_P(TunQueueTest, DropsAPacketThatIsRefusedAndGoesOn) {
   Train train(true, 1);
   const auto one = train.coalescer.finish()[0];
   const io::GatheredPacket three[] = {one, one, one};
@@ -296,7 +296,7 @@ TEST_P(TunQueueTest, drops_a_packet_that_is_refused_and_goes_on) {
   EXPECT_TRUE(queue.offloads().tcp4);
 }
 
-TEST_P(TunQueueTest, gives_a_batch_up_when_the_interface_is_down_or_gone) {
+TEST_P(TunQueueTest, GivesABatchUpWhenTheInterfaceIsDownOrGone) {
   Train train(true, 1);
   const auto one = train.coalescer.finish()[0];
   const io::GatheredPacket three[] = {one, one, one};
@@ -310,7 +310,7 @@ TEST_P(TunQueueTest, gives_a_batch_up_when_the_interface_is_down_or_gone) {
   EXPECT_EQ(queue.counters().write_down, 4u);
 }
 
-TEST_P(TunQueueTest, waits_for_room_once_a_batch) {
+TEST_P(TunQueueTest, WaitsForRoomOnceABatch) {
   Train train(true, 1);
   const auto one = train.coalescer.finish()[0];
   const io::GatheredPacket three[] = {one, one, one};
@@ -324,7 +324,7 @@ TEST_P(TunQueueTest, waits_for_room_once_a_batch) {
   EXPECT_EQ(queue.counters().write_full, 3u);
 }
 
-TEST_P(TunQueueTest, drops_packets_that_cannot_be_written) {
+TEST_P(TunQueueTest, DropsPacketsThatCannotBeWritten) {
   std::vector<iovec> parts(1024);
   Bytes packet = make_packet(PacketSpec{});
   parts[0] = {packet.data(), packet.size()};
@@ -339,7 +339,7 @@ TEST_P(TunQueueTest, drops_packets_that_cannot_be_written) {
   EXPECT_EQ(queue.counters().write_dropped, 4u);
 }
 
-TEST_P(TunQueueTest, writes_many_packets_in_order_whatever_is_refused_between) {
+TEST_P(TunQueueTest, WritesManyPacketsInOrderWhateverIsRefusedBetween) {
   fake.refuses_superpackets = true;
   std::vector<Bytes> expected;
   std::vector<Train> trains(40);
@@ -364,7 +364,7 @@ TEST_P(TunQueueTest, writes_many_packets_in_order_whatever_is_refused_between) {
   EXPECT_EQ(queue.counters().segmented_writes, 6u);
 }
 
-TEST_P(TunQueueTest, drops_segments_that_are_refused_and_writes_the_others) {
+TEST_P(TunQueueTest, DropsSegmentsThatAreRefusedAndWritesTheOthers) {
   fake.refuses_superpackets = true;
   fake.write_errors = {0, 0, EINVAL, ENOMEM, 0};
   Train first, train;

@@ -1,7 +1,7 @@
 // Stands in for the compiler's <immintrin.h>: the AVX-512 intrinsics that the AVX-512 engine uses, in portable vectors.
-// Tools that do not know AVX-512 (valgrind 3.19) can watch the engine's source run this way, and so can CPUs without it.
-// No function here branches on a vector's content. Masks of loads and stores are different: an engine must not derive
-// them from secrets, so here they do branch, and memcheck complains if they do.
+// Tools that do not know AVX-512 (valgrind 3.19) can watch the engine's source run this way, and so can CPUs without
+// it. No function here branches on a vector's content. Masks of loads and stores are different: an engine must not
+// derive them from secrets, so here they do branch, and memcheck complains if they do.
 #pragma once
 
 #include <cstddef>
