@@ -10,7 +10,7 @@
 #include "bench/inner_traffic.h"
 #include "bench/main.h"
 #include "bench/report.h"
-#include "tun/checksum_engine.h"
+#include "src/packet/checksum_engine.h"
 
 namespace culvert::bench {
 namespace {
@@ -35,7 +35,7 @@ void run_all(benchmark::State& state, const PacketMix& mix, One one) {
          iterations * std::accumulate(mix.bytes.begin(), mix.bytes.end(), 0.0));
 }
 
-void add(benchmark::State& state, const PacketMix& mix, const tun::ChecksumEngine& engine) {
+void add(benchmark::State& state, const PacketMix& mix, const packet::ChecksumEngine& engine) {
   run_all(
       state, mix,
       [&engine](uint8_t*, const uint8_t* source, size_t length) {
@@ -43,7 +43,7 @@ void add(benchmark::State& state, const PacketMix& mix, const tun::ChecksumEngin
       });
 }
 
-void copy(benchmark::State& state, const PacketMix& mix, const tun::ChecksumEngine& engine) {
+void copy(benchmark::State& state, const PacketMix& mix, const packet::ChecksumEngine& engine) {
   run_all(
       state, mix,
       [&engine](uint8_t* destination, const uint8_t* source, size_t length) {
@@ -73,7 +73,7 @@ void add_benchmark(const std::string& name, Run run) {
 }  // namespace
 
 void register_benchmarks() {
-  for (const tun::ChecksumEngine& engine : tun::checksum_engines()) {
+  for (const packet::ChecksumEngine& engine : packet::checksum_engines()) {
     if (!engine.runs_here()) continue;
     add_benchmark(
         std::string("add/") + engine.name,

@@ -9,7 +9,7 @@
 #include "bench/inner_traffic.h"
 #include "bench/main.h"
 #include "bench/report.h"
-#include "tun/coalesce.h"
+#include "src/packet/coalesce.h"
 
 namespace culvert::bench {
 namespace {
@@ -89,7 +89,7 @@ class Batch {
 void coalesce(benchmark::State& state, const Traffic& traffic) {
   constexpr io::InnerOffloads kAll{true, true, true, true, true};
   Batch batch(traffic);
-  tun::Coalescer coalescer;
+  packet::Coalescer coalescer;
   size_t written = 0;
   for (auto _ : state) {
     batch.restore();

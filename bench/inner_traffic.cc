@@ -8,7 +8,7 @@
 
 #include <cstring>
 
-#include "tun/checksum.h"
+#include "src/packet/checksum.h"
 
 namespace culvert::bench {
 namespace {
@@ -45,7 +45,7 @@ void write_v4(Bytes& bytes, const InnerPacket& packet) {
   header.saddr = htonl(0x0a000001);
   header.daddr = htonl(0x0a000002);
   std::memcpy(bytes.data(), &header, sizeof header);
-  header.check = static_cast<uint16_t>(~tun::checksum_fold(tun::checksum_add(bytes.data(), sizeof header)));
+  header.check = static_cast<uint16_t>(~packet::checksum_fold(packet::checksum_add(bytes.data(), sizeof header)));
   std::memcpy(bytes.data(), &header, sizeof header);
 }
 
@@ -86,7 +86,7 @@ void write_transport(Bytes& bytes, const InnerPacket& packet) {
 uint64_t pseudo_header_sum(const Bytes& bytes, Kind kind) {
   const size_t addresses_at = is_v6(kind) ? offsetof(ip6_hdr, ip6_src) : offsetof(iphdr, saddr);
   const size_t addresses_end = ip_header_bytes(kind);
-  return tun::checksum_add(bytes.data() + addresses_at, addresses_end - addresses_at) + htons(protocol_of(kind)) +
+  return packet::checksum_add(bytes.data() + addresses_at, addresses_end - addresses_at) + htons(protocol_of(kind)) +
          htons(static_cast<uint16_t>(bytes.size() - addresses_end));
 }
 
@@ -128,7 +128,7 @@ Bytes make_superpacket(const InnerPacket& packet) {
   else
     write_v4(bytes, packet);
   write_transport(bytes, packet);
-  put_checksum(bytes, packet.kind, tun::checksum_fold(pseudo_header_sum(bytes, packet.kind)));
+  put_checksum(bytes, packet.kind, packet::checksum_fold(pseudo_header_sum(bytes, packet.kind)));
   return bytes;
 }
 
@@ -136,8 +136,8 @@ Bytes make_packet(const InnerPacket& packet) {
   Bytes bytes = make_superpacket(packet);
   // The field holds the sum of the pseudo header, so that summing over it finishes the checksum.
   const size_t start = ip_header_bytes(packet.kind);
-  const uint64_t sum = tun::checksum_add(bytes.data() + start, bytes.size() - start);
-  put_checksum(bytes, packet.kind, static_cast<uint16_t>(~tun::checksum_fold(sum)));
+  const uint64_t sum = packet::checksum_add(bytes.data() + start, bytes.size() - start);
+  put_checksum(bytes, packet.kind, static_cast<uint16_t>(~packet::checksum_fold(sum)));
   return bytes;
 }
 

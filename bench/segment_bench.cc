@@ -9,7 +9,7 @@
 #include "bench/inner_traffic.h"
 #include "bench/main.h"
 #include "bench/report.h"
-#include "tun/segment.h"
+#include "src/packet/segment.h"
 
 namespace culvert::bench {
 namespace {
@@ -63,8 +63,8 @@ void segment(benchmark::State& state, const Traffic& traffic) {
   uint64_t bytes = 0;
   for (auto _ : state) {
     workload.advance();
-    tun::SegmentPlan plan;
-    if (plan.plan(workload.superpacket()) != tun::SegmentError::none || plan.count() != traffic.segments) {
+    packet::SegmentPlan plan;
+    if (plan.plan(workload.superpacket()) != packet::SegmentError::none || plan.count() != traffic.segments) {
       state.SkipWithError("the superpacket was refused");
       break;
     }

@@ -1,6 +1,6 @@
 #include "io/udp_queue.h"
 
-#include "io/ring_transfer.h"
+#include "io/uring/ring_transfer.h"
 
 namespace culvert::io {
 

@@ -15,8 +15,8 @@
 #include <charconv>
 #include <climits>
 
-#include "io/ring_transfer.h"
-#include "tun/ip_header.h"
+#include "io/uring/ring_transfer.h"
+#include "src/packet/ip_header.h"
 #include "tun/vnet_header.h"
 
 namespace culvert::tun {
@@ -72,29 +72,29 @@ io::InnerOffloads agree_on_offloads(int fd, bool vnet_header, const TunOptions& 
 // refuses superpackets says EINVAL.
 bool takes_superpacket(int fd, io::GsoType gso) {
   const bool tcp = gso == io::GsoType::tcp;
-  const uint32_t transport_header = tcp ? kTcpHeaderBytes : kUdpHeaderBytes;
-  std::array<uint8_t, kVnetHeaderBytes + kIpv4HeaderBytes + kTcpHeaderBytes + 16> bytes{};
-  const uint32_t packet_length = kIpv4HeaderBytes + transport_header + 16;
+  const uint32_t transport_header = tcp ? packet::kTcpHeaderBytes : packet::kUdpHeaderBytes;
+  std::array<uint8_t, kVnetHeaderBytes + packet::kIpv4HeaderBytes + packet::kTcpHeaderBytes + 16> bytes{};
+  const uint32_t packet_length = packet::kIpv4HeaderBytes + transport_header + 16;
   io::Offload offload;
   offload.gso = gso;
   offload.needs_checksum = true;
-  offload.header_length = static_cast<uint16_t>(kIpv4HeaderBytes + transport_header);
+  offload.header_length = static_cast<uint16_t>(packet::kIpv4HeaderBytes + transport_header);
   offload.gso_size = 8;
-  offload.checksum_start = kIpv4HeaderBytes;
-  offload.checksum_offset = static_cast<uint16_t>(tcp ? kTcpChecksum : kUdpChecksum);
+  offload.checksum_start = packet::kIpv4HeaderBytes;
+  offload.checksum_offset = static_cast<uint16_t>(tcp ? packet::kTcpChecksum : packet::kUdpChecksum);
   encode_vnet_header(offload, false, bytes.data());
   uint8_t* const ip = bytes.data() + kVnetHeaderBytes;
   ip[0] = 0x45;
-  store_be16(ip + kIpv4TotalLength, packet_length);
-  ip[kIpv4Ttl] = 1;
-  ip[kIpv4Protocol] = tcp ? IPPROTO_TCP : IPPROTO_UDP;
-  store_be32(ip + kIpv4Source, 0xffffffff);
-  uint8_t* const transport = ip + kIpv4HeaderBytes;
+  packet::store_be16(ip + packet::kIpv4TotalLength, packet_length);
+  ip[packet::kIpv4Ttl] = 1;
+  ip[packet::kIpv4Protocol] = tcp ? IPPROTO_TCP : IPPROTO_UDP;
+  packet::store_be32(ip + packet::kIpv4Source, 0xffffffff);
+  uint8_t* const transport = ip + packet::kIpv4HeaderBytes;
   if (tcp) {
-    transport[kTcpDataOffset] = 0x50;
-    transport[kTcpFlags] = kTcpAckFlag;
+    transport[packet::kTcpDataOffset] = 0x50;
+    transport[packet::kTcpFlags] = packet::kTcpAckFlag;
   } else {
-    store_be16(transport + kUdpLength, packet_length - kIpv4HeaderBytes);
+    packet::store_be16(transport + packet::kUdpLength, packet_length - packet::kIpv4HeaderBytes);
   }
   return ::write(fd, bytes.data(), kVnetHeaderBytes + packet_length) >= 0 || errno != EINVAL;
 }

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "tun/segment.h"
+#include "src/packet/segment.h"
 #include "tun/vnet_header.h"
 
 namespace culvert::tun {
@@ -271,8 +271,8 @@ TunQueue::WriteOutcome TunQueue::write_segments(const io::GatheredPacket& packet
     std::memcpy(whole.bytes + whole.length, part.iov_base, part.iov_len);
     whole.length += static_cast<uint32_t>(part.iov_len);
   }
-  SegmentPlan plan;
-  if (plan.plan(whole) != SegmentError::none) return WriteOutcome::dropped;
+  packet::SegmentPlan plan;
+  if (plan.plan(whole) != packet::SegmentError::none) return WriteOutcome::dropped;
   count_up(kSegmentedWrites);
   WriteOutcome worst = WriteOutcome::taken;
   for (uint32_t first = 0; first < plan.count();) {

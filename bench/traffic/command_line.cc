@@ -4,7 +4,7 @@
 
 #include "bench/traffic/datagram.h"
 #include "bench/traffic/sockets.h"
-#include "src/daemon/encoding.h"
+#include "src/device/encoding.h"
 
 namespace culvert::traffic {
 namespace {
@@ -49,7 +49,7 @@ SenderOptions sender_of(const Words& words) {
 
 HandshakeOptions handshakes_of(const Words& words) {
   HandshakeOptions options = words.handshakes;
-  const auto key = daemon::key_from_base64(words.server_key);
+  const auto key = device::key_from_base64(words.server_key);
   if (!key) {
     throw Refusal("--key-of-server '" + words.server_key +
                   "' is no public key; take what `wg show IFNAME public-key` prints");
@@ -57,7 +57,7 @@ HandshakeOptions handshakes_of(const Words& words) {
   options.server.bytes = *key;
   options.seconds = words.seconds;
   if (!words.sources.empty()) {
-    options.sources = daemon::parse_prefix(words.sources, daemon::PrefixLength::required);
+    options.sources = device::parse_prefix(words.sources, device::PrefixLength::required);
     if (!options.sources)
       throw Refusal("--sources '" + words.sources + "' is no prefix; give one such as 10.71.0.0/16");
   }

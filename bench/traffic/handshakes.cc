@@ -13,7 +13,7 @@
 #include "bench/traffic/clock.h"
 #include "bench/traffic/initiator.h"
 #include "bench/traffic/sockets.h"
-#include "src/daemon/encoding.h"
+#include "src/device/encoding.h"
 
 namespace culvert::traffic {
 namespace {
@@ -22,7 +22,7 @@ namespace {
 io::Status write_peers(const std::string& path, const std::vector<Initiator>& initiators) {
   std::ofstream file(path);
   for (size_t i = 0; i < initiators.size(); ++i) {
-    file << "[Peer]\nPublicKey = " << daemon::to_base64(initiators[i].identity().public_key().bytes)
+    file << "[Peer]\nPublicKey = " << device::to_base64(initiators[i].identity().public_key().bytes)
          << "\nAllowedIPs = 10.90." << i / 256 << '.' << i % 256 << "/32\n\n";
   }
   file.close();

@@ -8,7 +8,7 @@
 #include <csignal>
 
 #include "crypto/secret.h"
-#include "src/daemon/log.h"
+#include "src/log.h"
 #include "src/pipeline/clock.h"
 
 namespace culvert::daemon {
@@ -28,7 +28,7 @@ io::Result<io::Fd> open_signals() {
 
 }  // namespace
 
-io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(Device& device, const io::Wakeup& wakeup, int tun_fd,
+io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(device::Device& device, const io::Wakeup& wakeup, int tun_fd,
                                                            io::Fd uapi_listener, const std::string& uapi_path) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
@@ -36,13 +36,13 @@ io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(Device& device, const
   if (!timer) return timer.error();
   auto signals = open_signals();
   if (!signals) return signals.error();
-  auto link = LinkMonitor::open(tun_fd);
+  auto link = host::LinkMonitor::open(tun_fd);
   if (!link) return link.error();
-  auto routes = RouteMonitor::open();
+  auto routes = host::RouteMonitor::open();
   if (!routes) return routes.error();
   std::unique_ptr<ControlLoop> loop(new ControlLoop(device, wakeup, std::move(*poller), std::move(*timer),
                                                     std::move(*signals), std::move(*link), std::move(*routes)));
-  auto uapi = UapiServer::open(std::move(uapi_listener), *loop, uapi_path);
+  auto uapi = uapi::Server::open(std::move(uapi_listener), *loop, uapi_path);
   if (!uapi) return uapi.error();
   loop->uapi_ = std::move(*uapi);
   if (const io::Status watched = loop->watch_all(); !watched) return watched.error();
@@ -64,7 +64,7 @@ io::Status ControlLoop::watch_all() {
 }
 
 void ControlLoop::run() {
-  turn([this](Device&) {
+  turn([this](device::Device&) {
     follow_link();
     return 0;
   });
@@ -117,8 +117,8 @@ void ControlLoop::handle(const io::PollEvent& event) {
 }
 
 void ControlLoop::read_link_events() {
-  for (const LinkEvent event : link_->read_events())
-    if (event == LinkEvent::gone) stop_ = true;
+  for (const host::LinkEvent event : link_->read_events())
+    if (event == host::LinkEvent::gone) stop_ = true;
   if (!stop_) follow_link();
 }
 
@@ -151,10 +151,10 @@ std::string ControlLoop::metrics() const {
 }
 
 std::string ControlLoop::get() {
-  DeviceState state = device_.state();
-  std::string text = print_get(state);
+  device::DeviceState state = device_.state();
+  std::string text = uapi::print_get(state);
   crypto::wipe(state.private_key);
-  for (PeerState& peer : state.peers) crypto::wipe(peer.preshared_key);
+  for (device::PeerState& peer : state.peers) crypto::wipe(peer.preshared_key);
   return text;
 }
 

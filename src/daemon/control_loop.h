@@ -10,20 +10,20 @@
 #include "io/result.h"
 #include "io/timer_fd.h"
 #include "io/wakeup.h"
-#include "src/daemon/device.h"
-#include "src/daemon/link_monitor.h"
-#include "src/daemon/route_monitor.h"
-#include "src/daemon/uapi_conversation.h"
-#include "src/daemon/uapi_server.h"
+#include "src/device/device.h"
+#include "src/host/link_monitor.h"
+#include "src/host/route_monitor.h"
+#include "src/uapi/conversation.h"
+#include "src/uapi/server.h"
 
 namespace culvert::daemon {
 
 // Thread safety: one thread makes and runs it; metrics() may be called by any.
-class ControlLoop final : public UapiHandler {
+class ControlLoop final : public uapi::Handler {
  public:
-  // `uapi_path` is as in UapiServer::open(). What is passed by reference outlives the loop. `device` has its workers
+  // `uapi_path` is as in Server::open(). What is passed by reference outlives the loop. `device` has its workers
   // already. SIGINT and SIGTERM are blocked in every thread: the loop reads them. Errors: EMFILE, ENFILE, ENOMEM.
-  static io::Result<std::unique_ptr<ControlLoop>> open(Device& device, const io::Wakeup& wakeup, int tun_fd,
+  static io::Result<std::unique_ptr<ControlLoop>> open(device::Device& device, const io::Wakeup& wakeup, int tun_fd,
                                                        io::Fd uapi_listener, const std::string& uapi_path);
   ~ControlLoop() override;
 
@@ -42,14 +42,14 @@ class ControlLoop final : public UapiHandler {
 
   std::string metrics() const;
 
-  // UapiHandler.
+  // Handler.
   std::string get() override;
-  UapiTarget& target() override { return device_; }
+  device::Configurable& target() override { return device_; }
   void on_error(const std::string& text) override;
 
  private:
-  ControlLoop(Device& device, const io::Wakeup& wakeup, io::Poller poller, io::TimerFd timer, io::Fd signals,
-              std::unique_ptr<LinkMonitor> link, RouteMonitor routes)
+  ControlLoop(device::Device& device, const io::Wakeup& wakeup, io::Poller poller, io::TimerFd timer, io::Fd signals,
+              std::unique_ptr<host::LinkMonitor> link, host::RouteMonitor routes)
       : device_(device),
         wakeup_(wakeup),
         poller_(std::move(poller)),
@@ -66,14 +66,14 @@ class ControlLoop final : public UapiHandler {
   void begin_turn();
   void end_turn();
 
-  Device& device_;
+  device::Device& device_;
   const io::Wakeup& wakeup_;
   io::Poller poller_;
   io::TimerFd timer_;
   io::Fd signals_;
-  std::unique_ptr<LinkMonitor> link_;
-  RouteMonitor routes_;
-  std::unique_ptr<UapiServer> uapi_;
+  std::unique_ptr<host::LinkMonitor> link_;
+  host::RouteMonitor routes_;
+  std::unique_ptr<uapi::Server> uapi_;
   std::optional<protocol::Instant> armed_;  // what timer_ waits for
   bool stop_ = false;
 

@@ -5,7 +5,7 @@
 #include <climits>
 #include <string_view>
 
-#include "src/daemon/encoding.h"
+#include "src/device/encoding.h"
 
 namespace culvert::daemon {
 namespace {
@@ -23,7 +23,7 @@ class Reader {
   std::optional<int> descriptor(const char* name) {
     const std::string_view value = text(name);
     if (value.empty()) return std::nullopt;
-    const auto number = parse_decimal(value, INT_MAX);
+    const auto number = device::parse_decimal(value, INT_MAX);
     if (!number) {
       fail(name, value, "an open file descriptor's number, or unset it");
       return std::nullopt;

@@ -10,7 +10,7 @@
 #include "io/endpoint.h"
 #include "io/engine.h"
 #include "io/result.h"
-#include "src/daemon/log.h"
+#include "src/log.h"
 
 namespace culvert::daemon {
 

@@ -9,18 +9,18 @@
 
 #include "crypto/aead_engine.h"
 #include "io/fd.h"
-#include "io/ring.h"
+#include "io/uring/ring.h"
 #include "io/wakeup.h"
+#include "src/config/config.h"
 #include "src/daemon/command_line.h"
-#include "src/daemon/config.h"
 #include "src/daemon/control_loop.h"
 #include "src/daemon/daemonize.h"
-#include "src/daemon/device.h"
 #include "src/daemon/environment.h"
-#include "src/daemon/link_setup.h"
-#include "src/daemon/log.h"
 #include "src/daemon/metrics_server.h"
-#include "src/daemon/uapi_socket.h"
+#include "src/device/device.h"
+#include "src/host/link_setup.h"
+#include "src/log.h"
+#include "src/uapi/socket.h"
 #include "tun/tun_device.h"
 
 namespace culvert::daemon {
@@ -54,11 +54,11 @@ io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, co
 }
 
 // The interface settings of --config. Link changes reach the device as anybody's would.
-io::Status set_up_link(const std::string& name, const Config& config) {
+io::Status set_up_link(const std::string& name, const config::Config& config) {
   if (config.mtu)
-    if (io::Status set = set_link_mtu(name, *config.mtu); !set) return set;
-  if (io::Status set = add_link_addresses(name, config.addresses); !set) return set;
-  return set_link_up(name);
+    if (io::Status set = host::set_link_mtu(name, *config.mtu); !set) return set;
+  if (io::Status set = host::add_link_addresses(name, config.addresses); !set) return set;
+  return host::set_link_up(name);
 }
 
 void log_start(const tun::TunDevice& tun) {
@@ -74,7 +74,7 @@ int fail(Readiness& readiness, const std::string& what) {
   return kExitSetupFailed;
 }
 
-int serve(const CommandLine& command_line, const Environment& environment, const std::optional<Config>& config,
+int serve(const CommandLine& command_line, const Environment& environment, const std::optional<config::Config>& config,
           Readiness readiness) {
   block_signals();
   auto tun = open_tun(command_line.interface_name, environment);
@@ -86,23 +86,25 @@ int serve(const CommandLine& command_line, const Environment& environment, const
     if (const auto ring = io::Ring::open(); !ring)
       return fail(readiness, "Failed to have CULVERT_UDP_ENGINE=io_uring: " + ring.error().text());
 
-  auto listener = environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : open_uapi_socket(name);
+  auto listener = environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : uapi::open_uapi_socket(name);
   if (!listener) return fail(readiness, "Failed to open the UAPI socket: " + listener.error().text());
   auto wakeup = io::Wakeup::open();
   if (!wakeup) return fail(readiness, wakeup.error().text());
 
-  Device device({name, environment.gso, environment.gro, environment.udp_engine, (*tun)->queue(0).engine()}, *wakeup);
+  device::Device device({name, environment.gso, environment.gro, environment.udp_engine, (*tun)->queue(0).engine()},
+                        *wakeup);
   device.set_mtu(kDefaultMtu);
   std::vector<io::InnerQueue*> queues;
   for (size_t i = 0; i < (*tun)->queue_count(); ++i) queues.push_back(&(*tun)->queue(i));
   if (const io::Status started = device.start_workers(queues); !started)
     return fail(readiness, "Failed to start the workers: " + started.error().text());
   auto loop = ControlLoop::open(device, *wakeup, (*tun)->queue(0).poll_fd(), std::move(*listener),
-                                environment.uapi_fd ? "" : uapi_socket_file(name));
+                                environment.uapi_fd ? "" : uapi::uapi_socket_file(name));
   if (!loop) return fail(readiness, "Failed to start the control loop: " + loop.error().text());
 
   if (config) {
-    const io::Status applied = (*loop)->turn([&](Device& target) { return apply_config(*config, target); });
+    const io::Status applied =
+        (*loop)->turn([&](device::Device& target) { return config::apply_config(*config, target); });
     if (!applied) return fail(readiness, "Failed to apply the configuration: " + applied.error().text());
     if (const io::Status set = set_up_link(name, *config); !set)
       return fail(readiness, "Failed to set up the interface: " + set.error().text());
@@ -133,9 +135,9 @@ int run(const CommandLine& command_line) {
     return kExitUsage;
   }
 
-  std::optional<Config> config;
+  std::optional<config::Config> config;
   if (!command_line.config_path.empty()) {
-    ConfigOutcome loaded = load_config(command_line.config_path);
+    config::ConfigOutcome loaded = config::load_config(command_line.config_path);
     for (const std::string& error : loaded.errors) std::fprintf(stderr, "%s\n", error.c_str());
     if (!loaded) return kExitUsage;
     config = std::move(loaded.config);

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/packet/ecn.h"
 #include "src/pipeline/attention.h"
-#include "src/pipeline/ecn.h"
 #include "src/protocol/messages.h"
 
 namespace culvert::pipeline {
@@ -12,7 +12,7 @@ namespace {
 
 // Messages opened and coalesced together. More would leave the cache before they are written.
 constexpr size_t kOpenBatch = 256;
-static_assert(kOpenBatch <= tun::Coalescer::kMaxPackets);
+static_assert(kOpenBatch <= packet::Coalescer::kMaxPackets);
 
 // The length that the IP header claims; 0 when there is no whole IP packet in `bytes`. What
 // follows it is padding.
@@ -186,7 +186,7 @@ void Inbound::deliver(const crypto::OpenMessage& message, const PeerPath& path, 
     stats_.drop(DropReason::source_not_allowed);
     return;
   }
-  decapsulate_ecn(outer_traffic_class, packet);
+  packet::decapsulate_ecn(outer_traffic_class, packet);
   coalescer_.add(packet, length, offloads);
 }
 

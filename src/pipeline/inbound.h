@@ -18,11 +18,11 @@
 #include "crypto/aead.h"
 #include "io/inner_queue.h"
 #include "io/outer_queue.h"
+#include "src/packet/coalesce.h"
 #include "src/pipeline/mailbox.h"
 #include "src/pipeline/peer_path.h"
 #include "src/pipeline/published.h"
 #include "src/pipeline/stats.h"
-#include "tun/coalesce.h"
 
 namespace culvert::pipeline {
 
@@ -60,7 +60,7 @@ class Inbound {
   std::array<io::IncomingTrain, kBatchTrains> trains_;
   std::vector<crypto::OpenMessage> to_open_;
   std::vector<Pending> pending_;  // pending_[i] belongs to to_open_[i]
-  tun::Coalescer coalescer_;
+  packet::Coalescer coalescer_;
   const protocol::AllowedIps* allowed_ips_ = nullptr;  // of this batch
   const protocol::IndexTable* index_table_ = nullptr;  // of this batch
   const protocol::Mac1Key* mac1_key_ = nullptr;        // of this batch

@@ -6,8 +6,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "src/packet/ecn.h"
 #include "src/pipeline/attention.h"
-#include "src/pipeline/ecn.h"
 #include "src/protocol/messages.h"
 
 namespace culvert::pipeline {
@@ -100,7 +100,7 @@ void Outbound::plan_packet(const io::Superpacket& packet, PeerPath& path, protoc
   routed.packet = &packet;
   routed.path = &path;
   routed.keypair = &keypair;
-  if (routed.plan.plan(packet) == tun::SegmentError::none) return;
+  if (routed.plan.plan(packet) == packet::SegmentError::none) return;
   stats_.drop(DropReason::malformed_offload);
   routed_.pop_back();
 }
@@ -169,7 +169,7 @@ protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpac
 
 void Outbound::answer_unreachable(const io::Superpacket& packet, io::InnerQueue& inner) {
   if (unreachable_budget_ == 0) return;
-  const size_t length = make_unreachable({packet.bytes, packet.length}, unreachable_);
+  const size_t length = packet::make_unreachable({packet.bytes, packet.length}, unreachable_);
   if (length == 0) return;
   --unreachable_budget_;
   const iovec part = {unreachable_.data(), length};
@@ -211,7 +211,7 @@ void Outbound::emit_run(std::span<const Routed> run, io::OuterQueue& outer, prot
 
 void Outbound::emit_segments(const Routed& routed, uint64_t counter, io::OuterQueue& outer) {
   const io::Endpoint& to = endpoint_of(*routed.path);
-  const uint8_t outer_class = encapsulate_ecn(routed.packet->bytes);
+  const uint8_t outer_class = packet::encapsulate_ecn(routed.packet->bytes);
   for (uint32_t i = 0; i < routed.plan.count(); ++i, ++counter) {
     const size_t length = routed.plan.length(i);
     const size_t padded = protocol::padded_length(length, mtu_);

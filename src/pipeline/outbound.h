@@ -18,14 +18,14 @@
 #include "crypto/aead.h"
 #include "io/inner_queue.h"
 #include "io/outer_queue.h"
+#include "src/packet/segment.h"
+#include "src/packet/unreachable.h"
 #include "src/pipeline/mailbox.h"
 #include "src/pipeline/peer_path.h"
 #include "src/pipeline/published.h"
 #include "src/pipeline/staging.h"
 #include "src/pipeline/stats.h"
 #include "src/pipeline/train_builder.h"
-#include "src/pipeline/unreachable.h"
-#include "tun/segment.h"
 
 namespace culvert::pipeline {
 
@@ -52,7 +52,7 @@ class Outbound {
     const io::Superpacket* packet = nullptr;
     PeerPath* path = nullptr;
     protocol::Keypair* keypair = nullptr;
-    tun::SegmentPlan plan;
+    packet::SegmentPlan plan;
   };
 
   void process(std::span<const io::Superpacket> packets, io::InnerQueue& inner, io::OuterQueue& outer,
@@ -90,7 +90,7 @@ class Outbound {
   static constexpr uint32_t kUnreachablePerSecond = 1000, kUnreachableBurst = 50;
   uint32_t unreachable_budget_ = kUnreachableBurst;
   protocol::Instant unreachable_refilled_{};
-  std::array<uint8_t, kMaxUnreachableBytes> unreachable_;
+  std::array<uint8_t, packet::kMaxUnreachableBytes> unreachable_;
 };
 
 }  // namespace culvert::pipeline

@@ -1,23 +1,23 @@
 // Joining what a hostile peer sends: cutting gives every flow back, in order, with right checksums.
 // Input: a program of two-byte steps that builds packets of up to eight flows. The first byte picks the flow
 // (3 bits) and what is odd about this packet (5 bits), the second says how odd.
-#include "tun/coalesce.h"
+#include "src/packet/coalesce.h"
 
 #include <cstdlib>
 #include <map>
 
-#include "tests/tun/packets.h"
-#include "tun/segment.h"
+#include "src/packet/segment.h"
+#include "tests/packet/packets.h"
 
 namespace {
 
 using culvert::io::GatheredPacket;
-using culvert::tun::Coalescer;
-using culvert::tun::SegmentError;
-using culvert::tun::SegmentPlan;
-using culvert::tun::test::Bytes;
-using culvert::tun::test::PacketSpec;
-namespace test = culvert::tun::test;
+using culvert::packet::Coalescer;
+using culvert::packet::SegmentError;
+using culvert::packet::SegmentPlan;
+using culvert::packet::test::Bytes;
+using culvert::packet::test::PacketSpec;
+namespace test = culvert::packet::test;
 
 void require(bool holds) {
   if (!holds) std::abort();

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "src/daemon/config.h"
-#include "tests/daemon/fake_device.h"
+#include "src/config/config.h"
+#include "tests/fake_device.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   using namespace culvert;
@@ -13,14 +13,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     if (host.size() % 2 == 0 && io::parse_endpoint("192.0.2.1:" + port, endpoint)) return endpoint;
     return io::Error{0, "no such name"};
   };
-  const daemon::ConfigOutcome outcome =
-      daemon::parse_config(std::string_view(reinterpret_cast<const char*>(bytes), size), "file", resolve);
+  const config::ConfigOutcome outcome =
+      config::parse_config(std::string_view(reinterpret_cast<const char*>(bytes), size), "file", resolve);
   for (const std::string& error : outcome.errors)
     if (!error.starts_with("file:")) std::abort();
-  if (outcome.errors.size() > daemon::kMaxConfigErrors) std::abort();
+  if (outcome.errors.size() > config::kMaxConfigErrors) std::abort();
   if (outcome) {
-    daemon::FakeDevice device;
-    if (!daemon::apply_config(outcome.config, device) || device.publications != 1) std::abort();
+    test::FakeDevice device;
+    if (!config::apply_config(outcome.config, device) || device.publications != 1) std::abort();
   }
   return 0;
 }

@@ -1,19 +1,19 @@
 // Cutting a hostile superpacket: what is refused plans nothing; what is accepted gives whole, valid packets.
 // Input: nine bytes of offload (type, GSO size, checksum start and offset, length of the hint), then the packet.
-#include "tun/segment.h"
+#include "src/packet/segment.h"
 
 #include <cstdlib>
 
-#include "tests/tun/packets.h"
+#include "tests/packet/packets.h"
 
 namespace {
 
 using culvert::io::GsoType;
 using culvert::io::Superpacket;
-using culvert::tun::SegmentError;
-using culvert::tun::SegmentPlan;
-using culvert::tun::test::Bytes;
-namespace test = culvert::tun::test;
+using culvert::packet::SegmentError;
+using culvert::packet::SegmentPlan;
+using culvert::packet::test::Bytes;
+namespace test = culvert::packet::test;
 
 void require(bool holds) {
   if (!holds) std::abort();

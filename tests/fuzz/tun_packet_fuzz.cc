@@ -6,17 +6,17 @@
 #include <span>
 #include <vector>
 
-#include "tun/coalesce.h"
-#include "tun/segment.h"
+#include "src/packet/coalesce.h"
+#include "src/packet/segment.h"
 #include "tun/tun_queue.h"
 
 namespace {
 
 using culvert::io::InnerOffloads;
 using culvert::io::Superpacket;
-using culvert::tun::Coalescer;
-using culvert::tun::SegmentError;
-using culvert::tun::SegmentPlan;
+using culvert::packet::Coalescer;
+using culvert::packet::SegmentError;
+using culvert::packet::SegmentPlan;
 using culvert::tun::TunQueue;
 using culvert::tun::TunSyscalls;
 

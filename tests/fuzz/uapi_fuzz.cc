@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "tests/daemon/fake_device.h"
+#include "tests/fake_device.h"
 
 namespace culvert::daemon {
 namespace {
@@ -26,8 +26,8 @@ std::string settable(const std::string& text) {
   return lines;
 }
 
-void converse(FakeDevice& device, const std::string& text, size_t piece_bytes) {
-  UapiConversation conversation(device);
+void converse(test::FakeDevice& device, const std::string& text, size_t piece_bytes) {
+  Conversation conversation(device);
   std::string input;
   for (size_t at = 0; at < text.size() && !conversation.is_over(); at += piece_bytes) {
     input += text.substr(at, piece_bytes);
@@ -50,13 +50,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   using namespace culvert::daemon;
   if (size == 0) return 0;
   const std::string text(reinterpret_cast<const char*>(bytes) + 1, size - 1);
-  FakeDevice in_pieces;
+  test::FakeDevice in_pieces;
   converse(in_pieces, text, size_t{bytes[0]} + 1);
-  FakeDevice at_once;
+  test::FakeDevice at_once;
   converse(at_once, text, text.size() + 1);
   require(print_get(in_pieces.state) == print_get(at_once.state));
 
-  FakeDevice again;
+  test::FakeDevice again;
   converse(again, "set=1\n" + settable(print_get(at_once.state)) + "\n", 4096);
   require(again.errors.empty());
   require(print_get(again.state) == print_get(at_once.state));

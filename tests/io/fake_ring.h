@@ -5,7 +5,7 @@
 #include <functional>
 #include <numeric>
 
-#include "io/ring.h"
+#include "io/uring/ring.h"
 
 namespace culvert::io {
 

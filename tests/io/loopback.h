@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "io/ring_transfer.h"
 #include "io/udp_queue.h"
+#include "io/uring/ring_transfer.h"
 #include "tests/io/outgoing.h"
 
 namespace culvert::io {

@@ -9,9 +9,9 @@
 #include <random>
 #include <vector>
 
-#include "io/ring_transfer.h"
 #include "io/udp_message.h"
 #include "io/udp_queue.h"
+#include "io/uring/ring_transfer.h"
 #include "tests/io/fake_ring.h"
 #include "tests/io/outgoing.h"
 

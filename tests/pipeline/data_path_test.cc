@@ -1,7 +1,7 @@
 // Outbound and Inbound back to back: what goes in on one end comes out on the other.
 #include <gtest/gtest.h>
 
-#include "src/pipeline/ecn.h"
+#include "src/packet/ecn.h"
 #include "src/protocol/messages.h"
 #include "tests/pipeline/ends.h"
 
@@ -100,7 +100,7 @@ const Case kCases[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(Cases, DataPathCases, testing::ValuesIn(kCases),
-                         [](const auto& given) { return tun::test::identifier(given.param.name); });
+                         [](const auto& given) { return packet::test::identifier(given.param.name); });
 
 TEST(DataPath, CoalescesWhatItHadCut) {
   Tunnel tunnel;
@@ -208,13 +208,13 @@ TEST(DataPath, PadsToSixteenBytesButNotPastTheMtu) {
 TEST(DataPath, CopiesEcnOutAndCombinesItIn) {
   for (const bool v6 : {false, true}) {
     PacketSpec spec = spec_of(v6, true, 100);
-    spec.tos = 0xb8 | kEcnCapable0;
+    spec.tos = 0xb8 | packet::kEcnCapable0;
     Tunnel tunnel;
     test::Train train = tunnel.seal({superpacket(spec)});
-    EXPECT_EQ(train.traffic_class, kEcnCapable0);
-    train.traffic_class = 0x20 | kEcnCongestion;
+    EXPECT_EQ(train.traffic_class, packet::kEcnCapable0);
+    train.traffic_class = 0x20 | packet::kEcnCongestion;
     tunnel.right.receive(train);
-    spec.tos = 0xb8 | kEcnCongestion;
+    spec.tos = 0xb8 | packet::kEcnCongestion;
     EXPECT_EQ(tunnel.right.inner.take_packets(), std::vector<Bytes>{make_packet(spec)});
   }
 }
@@ -235,13 +235,13 @@ TEST(DataPath, CarriesAnythingInTheOrderOfItsFlows) {
     const InnerPacket packet = superpacket(spec, static_cast<uint16_t>(500 + random() % 860));
     tunnel.left.inner.to_read.push_back(packet);
     for (Bytes& segment : test::segments_of(packet))
-      expected[tun::test::flow_of(segment)].push_back(std::move(segment));
+      expected[packet::test::flow_of(segment)].push_back(std::move(segment));
   }
   tunnel.left.send();
   test::carry(tunnel.left, tunnel.right);
   tunnel.right.receive();
   for (Bytes& packet : tunnel.right.inner.take_packets())
-    arrived[tun::test::flow_of(packet)].push_back(std::move(packet));
+    arrived[packet::test::flow_of(packet)].push_back(std::move(packet));
   for (auto& [flow, packets] : expected)
     EXPECT_TRUE(arrived[flow] == packets) << arrived[flow].size() << " of " << packets.size();
   EXPECT_TRUE(test::drops_of(tunnel.left).empty());

@@ -20,14 +20,14 @@
 #include "io/outer_queue.h"
 #include "src/pipeline/inbound.h"
 #include "src/pipeline/outbound.h"
+#include "tests/packet/packets.h"
 #include "tests/pipeline/peers.h"
-#include "tests/tun/packets.h"
 
 namespace culvert::pipeline::test {
 
-using tun::test::Bytes;
-using tun::test::make_packet;
-using tun::test::PacketSpec;
+using packet::test::Bytes;
+using packet::test::make_packet;
+using packet::test::PacketSpec;
 
 inline constexpr protocol::Instant kStart{std::chrono::hours(1)};
 
@@ -39,15 +39,15 @@ struct InnerPacket {
 // What TSO and USO would make of it: the packets that a host would see.
 inline std::vector<Bytes> segments_of(const InnerPacket& packet) {
   if (packet.offload.gso == io::GsoType::none) return {packet.bytes};
-  return tun::test::naive_segments(packet.bytes, packet.offload.gso == io::GsoType::tcp,
-                                   tun::test::ip_header_bytes(packet.bytes), packet.offload.gso_size);
+  return packet::test::naive_segments(packet.bytes, packet.offload.gso == io::GsoType::tcp,
+                                      packet::test::ip_header_bytes(packet.bytes), packet.offload.gso_size);
 }
 
 // A superpacket of the inner side, to be cut after every `gso_size` payload bytes; 0: a packet as it is.
 inline InnerPacket superpacket(const PacketSpec& spec, uint16_t gso_size = 0) {
   InnerPacket packet{make_packet(spec), {}};
   if (gso_size == 0 || spec.payload_bytes <= gso_size) return packet;
-  const auto ip = static_cast<uint16_t>(tun::test::ip_header_bytes(packet.bytes));
+  const auto ip = static_cast<uint16_t>(packet::test::ip_header_bytes(packet.bytes));
   packet.offload.gso = spec.tcp ? io::GsoType::tcp : io::GsoType::udp;
   packet.offload.needs_checksum = true;
   packet.offload.gso_size = gso_size;
@@ -196,7 +196,7 @@ struct End {
     return *peers.back();
   }
 
-  // The v4 and v6 addresses of `host` in tests/tun/packets.h, source and destination, belong to the peer.
+  // The v4 and v6 addresses of `host` in tests/packet/packets.h, source and destination, belong to the peer.
   void allow(TestPeer& peer, uint8_t host) {
     using protocol::IpVersion;
     allowed_ips.insert({{10, 0, 0, host}, IpVersion::v4, 32}, &peer.path);

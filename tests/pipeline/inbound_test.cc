@@ -104,7 +104,7 @@ TEST_P(InboundBadDatagrams, IsDroppedAndItsNeighboursArrive) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, InboundBadDatagrams, testing::ValuesIn(kBadDatagrams),
-                         [](const auto& given) { return tun::test::identifier(given.param.name); });
+                         [](const auto& given) { return packet::test::identifier(given.param.name); });
 
 TEST_F(InboundTest, CountsATrainWithoutBytes) {
   right.receive(Train{{}, 0, left.at, 0});
@@ -272,7 +272,7 @@ TEST_P(InboundBadInner, IsDroppedButProvesThatThePeerLives) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, InboundBadInner, testing::ValuesIn(kBadInner),
-                         [](const auto& given) { return tun::test::identifier(given.param.name); });
+                         [](const auto& given) { return packet::test::identifier(given.param.name); });
 
 TEST_F(InboundTest, CutsOffPaddingOfAnyLength) {
   const Bytes packet = packets(1)[0].bytes;

@@ -90,7 +90,7 @@ TEST_P(OutboundBadPackets, IsDroppedAndItsNeighboursGo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, OutboundBadPackets, testing::ValuesIn(kBadPackets),
-                         [](const auto& given) { return tun::test::identifier(given.param.name); });
+                         [](const auto& given) { return packet::test::identifier(given.param.name); });
 
 TEST(Outbound, AnswersAPacketForNobodyByIcmp) {
   for (const bool v6 : {false, true}) {
@@ -100,8 +100,8 @@ TEST(Outbound, AnswersAPacketForNobodyByIcmp) {
     EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::no_peer, 1}}));
     EXPECT_EQ(tunnel.left.stats.unreachable_sent.get(), 1u);
     ASSERT_EQ(tunnel.left.inner.written.size(), 1u);
-    std::array<uint8_t, kMaxUnreachableBytes> answer;
-    const size_t length = make_unreachable(packet.bytes, answer);
+    std::array<uint8_t, packet::kMaxUnreachableBytes> answer;
+    const size_t length = packet::make_unreachable(packet.bytes, answer);
     EXPECT_EQ(tunnel.left.inner.written[0].bytes, Bytes(answer.begin(), answer.begin() + static_cast<long>(length)));
   }
 }

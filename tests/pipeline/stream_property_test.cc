@@ -387,7 +387,7 @@ void Case::compare(Spoke& spoke, const std::vector<Spoke::Expected>& expected) {
     bool counted_from_zero = false, has_id = false;
     for (const Bytes& packet : packets) {
       if (packet[0] >> 4 == 4 &&
-          tun::test::naive_checksum(std::span(packet).first(tun::test::ip_header_bytes(packet))) != 0xffff)
+          packet::test::naive_checksum(std::span(packet).first(packet::test::ip_header_bytes(packet))) != 0xffff)
         return fail("the checksum of an IP header is wrong: " + hex(packet));
       auto found = numbers.find(content_of(packet));
       // Ids that stay at zero under "don't fragment" may come back counted (tun/coalesce.h).
@@ -400,7 +400,7 @@ void Case::compare(Spoke& spoke, const std::vector<Spoke::Expected>& expected) {
       const size_t flow = expected[number].flow;
       if (last_of_flow[flow] > number) return fail("overtaken in " + flows_[flow].second->text() + ": " + hex(packet));
       last_of_flow[flow] = number;
-      has_id |= tun::test::get16(expected[number].packet, 4) != 0;
+      has_id |= packet::test::get16(expected[number].packet, 4) != 0;
       ++arrived;
     }
     if (counted_from_zero && has_id) return fail("ids of zero were joined with others: " + hex(written.bytes));
@@ -522,7 +522,7 @@ TEST(StreamProperty, EveryGsoSizeIsCutAndJoinedRight) {
         InnerPacket packet = test::superpacket(spec, gso_size);
         const std::vector<Bytes> expected = test::segments_of(packet);
         const size_t ip = v6 ? 40 : 20;
-        tun::test::put16(packet.bytes, ip + (tcp ? 16 : 6), test::pseudo_header_sum(packet.bytes, ip, tcp));
+        packet::test::put16(packet.bytes, ip + (tcp ? 16 : 6), test::pseudo_header_sum(packet.bytes, ip, tcp));
         tunnel.left.send(std::move(packet));
         test::carry(tunnel.left, tunnel.right);
         tunnel.right.receive();

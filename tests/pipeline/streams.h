@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/packet/packets.h"
 #include "tests/pipeline/fake_kernel.h"
-#include "tests/tun/packets.h"
 
 namespace culvert::pipeline::test {
 
@@ -21,20 +21,20 @@ inline unsigned pseudo_header_sum(const Bytes& packet, size_t at, bool tcp) {
   const bool v6 = packet[0] >> 4 == 6;
   const auto addresses = std::span(packet).subspan(v6 ? 8 : 12, v6 ? 32 : 8);
   const size_t length = packet.size() - at;
-  return tun::test::naive_checksum(Bytes{static_cast<uint8_t>(length >> 8), static_cast<uint8_t>(length)},
-                                   tun::test::naive_checksum(addresses, tcp ? 6 : 17));
+  return packet::test::naive_checksum(Bytes{static_cast<uint8_t>(length >> 8), static_cast<uint8_t>(length)},
+                                      packet::test::naive_checksum(addresses, tcp ? 6 : 17));
 }
 
 inline void finish_ip_header(Bytes& packet) {
-  using tun::test::put16;
+  using packet::test::put16;
   if (packet[0] >> 4 == 6) {
     put16(packet, 4, static_cast<unsigned>(packet.size() - 40));
     return;
   }
   put16(packet, 2, static_cast<unsigned>(packet.size()));
   put16(packet, 10, 0);
-  const size_t header = tun::test::ip_header_bytes(packet);
-  put16(packet, 10, 0xffff - tun::test::naive_checksum(std::span(packet).first(header)));
+  const size_t header = packet::test::ip_header_bytes(packet);
+  put16(packet, 10, 0xffff - packet::test::naive_checksum(std::span(packet).first(header)));
 }
 
 // One flow between two hosts. TCP and UDP flows send data, superpackets, acks and every oddity that a host may send;
@@ -144,7 +144,7 @@ class Flow {
       give(whole, out);
     } else if (gso_size == 0 && pick(1)) {
       whole[ip + 12] = static_cast<uint8_t>(random_());  // a header of any length
-      tun::test::finish_checksums(whole, ip, true);
+      packet::test::finish_checksums(whole, ip, true);
       give(whole, out);
     } else {
       offer(whole, gso_size, gives, out);
@@ -176,10 +176,10 @@ class Flow {
     if (what >= 36 && what < 42 && spec_.ip_options.empty()) {
       cut_into_fragments(whole, out);
     } else if (what >= 42 && what < 46 && !spec_.v6) {
-      tun::test::put16(whole, ip + 6, 0);  // no checksum
+      packet::test::put16(whole, ip + 6, 0);  // no checksum
       give(whole, out);
     } else if (what == 46) {
-      tun::test::put16(whole, ip + 4, static_cast<unsigned>(random_()));  // a wrong length
+      packet::test::put16(whole, ip + 4, static_cast<unsigned>(random_()));  // a wrong length
       give(whole, out);
     } else {
       offer(whole, gso_size, gives, out);
@@ -228,7 +228,7 @@ class Flow {
   void offer(const Bytes& whole, size_t gso_size, const io::InnerOffloads& gives, std::vector<Given>& out) {
     const size_t ip = ip_bytes();
     std::vector<Bytes> expected = {whole};
-    if (gso_size != 0) expected = tun::test::naive_segments(whole, spec_.tcp, ip, gso_size);
+    if (gso_size != 0) expected = packet::test::naive_segments(whole, spec_.tcp, ip, gso_size);
     count_ids(expected.size());
     const bool gives_superpackets =
         spec_.tcp ? (spec_.v6 ? gives.tcp6 : gives.tcp4) : (spec_.v6 ? gives.udp6 : gives.udp4);
@@ -236,7 +236,7 @@ class Flow {
       for (const Bytes& segment : expected) {
         give(segment, out);
         // Finishing turns a zero into its other form, also where TCP would not need it.
-        if (gives.checksum && pick(80) && tun::test::get16(segment, ip + (spec_.tcp ? 16 : 6)) != 0)
+        if (gives.checksum && pick(80) && packet::test::get16(segment, ip + (spec_.tcp ? 16 : 6)) != 0)
           leave_checksum_open(out.back().packet, ip);
       }
       return;
@@ -255,7 +255,8 @@ class Flow {
     packet.offload.needs_checksum = true;
     packet.offload.checksum_start = static_cast<uint16_t>(ip);
     packet.offload.checksum_offset = spec_.tcp ? 16 : 6;
-    tun::test::put16(packet.bytes, ip + packet.offload.checksum_offset, pseudo_header_sum(packet.bytes, ip, spec_.tcp));
+    packet::test::put16(packet.bytes, ip + packet.offload.checksum_offset,
+                        pseudo_header_sum(packet.bytes, ip, spec_.tcp));
   }
 
   void cut_into_fragments(const Bytes& whole, std::vector<Given>& out) {
@@ -270,10 +271,10 @@ class Flow {
       if (spec_.v6) {
         fragment[6] = 44;
         fragment.insert(fragment.end(), {17, 0, 0, 0, 0, 0, 0, 0});
-        tun::test::put16(fragment, 42, static_cast<unsigned>(at) | more);
-        tun::test::put32(fragment, 44, identification);
+        packet::test::put16(fragment, 42, static_cast<unsigned>(at) | more);
+        packet::test::put32(fragment, 44, identification);
       } else {
-        tun::test::put16(fragment, 6, static_cast<unsigned>(at / 8) | more << 13);
+        packet::test::put16(fragment, 6, static_cast<unsigned>(at / 8) | more << 13);
       }
       fragment.insert(fragment.end(), whole.begin() + static_cast<long>(header + at),
                       whole.begin() + static_cast<long>(header + end));
@@ -292,14 +293,14 @@ class Flow {
 // Cuts what was written to the far TUN device as the kernel does, after checking what the kernel relies on. Empty,
 // with `wrong` set, if that does not hold.
 inline std::vector<Bytes> cut_as_written(const InnerPacket& packet, std::string& wrong) {
-  using tun::test::get16;
+  using packet::test::get16;
   const Bytes& bytes = packet.bytes;
   const io::Offload& offload = packet.offload;
   const bool v6 = bytes[0] >> 4 == 6;
-  const size_t ip = tun::test::ip_header_bytes(bytes);
+  const size_t ip = packet::test::ip_header_bytes(bytes);
   if (bytes.size() < ip || (v6 ? 40 + get16(bytes, 4) : get16(bytes, 2)) != bytes.size())
     wrong = "the length in an IP header is wrong";
-  else if (!v6 && tun::test::naive_checksum(std::span(bytes).first(ip)) != 0xffff)
+  else if (!v6 && packet::test::naive_checksum(std::span(bytes).first(ip)) != 0xffff)
     wrong = "the checksum of an IP header is wrong";
   if (offload.gso == io::GsoType::none && !offload.needs_checksum) return {bytes};
   const bool tcp = bytes[v6 ? 6 : 9] == 6;
@@ -319,7 +320,7 @@ inline std::vector<Bytes> cut_as_written(const InnerPacket& packet, std::string&
   else if (!tcp && (bytes.size() - header + offload.gso_size - 1) / offload.gso_size > 64)
     wrong = "more than 64 datagrams were joined";
   if (!wrong.empty()) return {};
-  return tun::test::naive_segments(bytes, tcp, ip, offload.gso_size);
+  return packet::test::naive_segments(bytes, tcp, ip, offload.gso_size);
 }
 
 }  // namespace culvert::pipeline::test

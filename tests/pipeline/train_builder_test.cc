@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/packet/packets.h"
 #include "tests/pipeline/peers.h"
-#include "tests/tun/packets.h"
 
 namespace culvert::pipeline {
 namespace {
@@ -99,7 +99,7 @@ const Case kCases[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(Cases, TrainBuilderCases, testing::ValuesIn(kCases),
-                         [](const auto& given) { return tun::test::identifier(given.param.name); });
+                         [](const auto& given) { return packet::test::identifier(given.param.name); });
 
 TEST(TrainBuilder, SaysWhenItsArenaIsFullAndStartsAgain) {
   TestPeer peer(0, "192.0.2.1:1");

@@ -16,7 +16,7 @@
 #include "bench/traffic/clock.h"
 #include "bench/traffic/sockets.h"
 #include "io/udp_message.h"
-#include "src/daemon/encoding.h"
+#include "src/device/encoding.h"
 #include "tests/traffic/program.h"
 #include "tests/traffic/responder.h"
 
@@ -49,7 +49,7 @@ class Server {
     size_t count = 0;
     for (std::string line; std::getline(file, line);) {
       if (line.rfind("PublicKey = ", 0) != 0) continue;
-      const auto key = daemon::key_from_base64(line.substr(12));
+      const auto key = device::key_from_base64(line.substr(12));
       count += key && responder.add_peer({*key});
     }
     return count;
@@ -115,7 +115,7 @@ TEST(Handshakes, AreAnsweredAndCounted) {
                                           "--seconds",
                                           "0.5",
                                           "--key-of-server",
-                                          daemon::to_base64(server.responder.public_key().bytes)};
+                                          device::to_base64(server.responder.public_key().bytes)};
     if (*c.sources != 0) arguments.insert(arguments.end(), {"--sources", c.sources});
     Program player(arguments);
     ASSERT_EQ(player.line(), "ready") << c.name;

@@ -5,7 +5,7 @@
 #include <set>
 #include <string>
 
-#include "src/daemon/encoding.h"
+#include "src/device/encoding.h"
 
 namespace culvert::traffic {
 namespace {
@@ -32,7 +32,7 @@ TEST(SourceAddresses, AreInTheirPrefix) {
       {"fd71::5/128", 9, "[fd71::5]:0"},           {"fd00::/32", 65535, "[fd00:0:1::1]:0"},
   };
   for (const Case& c : cases) {
-    const auto prefix = daemon::parse_prefix(c.prefix, daemon::PrefixLength::required);
+    const auto prefix = device::parse_prefix(c.prefix, device::PrefixLength::required);
     ASSERT_TRUE(prefix) << c.prefix;
     EXPECT_EQ(text(source_address(*prefix, c.number)), c.address) << c.prefix << ' ' << c.number;
   }
@@ -41,7 +41,7 @@ TEST(SourceAddresses, AreInTheirPrefix) {
 TEST(SourceAddresses, AreAllDifferent) {
   for (const char* prefix : {"10.71.0.0/16", "fd71::/48", "fd71:0:0:5::/64"}) {
     std::set<std::string> seen;
-    const auto parsed = daemon::parse_prefix(prefix, daemon::PrefixLength::required);
+    const auto parsed = device::parse_prefix(prefix, device::PrefixLength::required);
     for (uint32_t number = 0; number < 10'000; ++number) seen.insert(text(source_address(*parsed, number)));
     EXPECT_EQ(seen.size(), 10'000U) << prefix;
   }

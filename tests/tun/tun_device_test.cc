@@ -19,16 +19,16 @@
 #include <cstring>
 #include <map>
 
-#include "io/ring.h"
-#include "tests/tun/packets.h"
-#include "tun/coalesce.h"
-#include "tun/segment.h"
+#include "io/uring/ring.h"
+#include "src/packet/coalesce.h"
+#include "src/packet/segment.h"
+#include "tests/packet/packets.h"
 
 namespace culvert::tun {
 namespace {
 
 using io::GsoType;
-using test::Bytes;
+using packet::test::Bytes;
 
 void write_file(const char* path, const std::string& text) {
   const io::Fd fd(::open(path, O_WRONLY | O_CLOEXEC));
@@ -129,8 +129,8 @@ class TunDeviceTest : public testing::TestWithParam<io::Engine> {
 };
 
 std::vector<Bytes> cut(const io::Superpacket& packet) {
-  SegmentPlan plan;
-  EXPECT_EQ(plan.plan(packet), SegmentError::none);
+  packet::SegmentPlan plan;
+  EXPECT_EQ(plan.plan(packet), packet::SegmentError::none);
   std::vector<Bytes> segments(plan.count());
   for (uint32_t i = 0; i < plan.count(); ++i) {
     segments[i].resize(plan.length(i));
@@ -275,7 +275,7 @@ TEST_P(TunDeviceTest, AdoptsNothingButAttachedTunDescriptors) {
 TEST_P(TunDeviceTest, DropsAndCountsWritesWhileItIsDown) {
   const auto device = make();
   ASSERT_TRUE(device);
-  Bytes bytes = test::make_packet(test::PacketSpec{});
+  Bytes bytes = packet::test::make_packet(packet::test::PacketSpec{});
   const iovec part{bytes.data(), bytes.size()};
   io::GatheredPacket packet;
   packet.parts = {&part, 1};
@@ -315,7 +315,7 @@ TEST_P(TunDeviceTest, SaysThatItIsGoneOnceSomebodyDeletedIt) {
   size_t count = 0;
   packets.resize(1);
   EXPECT_EQ(queue.read_batch(packets, count), io::ReadOutcome::gone);
-  Bytes bytes = test::make_packet(test::PacketSpec{});
+  Bytes bytes = packet::test::make_packet(packet::test::PacketSpec{});
   const iovec part{bytes.data(), bytes.size()};
   io::GatheredPacket packet;
   packet.parts = {&part, 1};
@@ -344,7 +344,7 @@ TEST_P(TunDeviceTest, ReadsAUdpSuperpacketOrItsSegmentsWithRightChecksums) {
     ASSERT_TRUE(packet);
     packets_read++;
     for (const Bytes& one : cut(*packet)) {
-      EXPECT_TRUE(test::checksums_are_right(one));
+      EXPECT_TRUE(packet::test::checksums_are_right(one));
       EXPECT_LE(one.size(), 1028u);
       bytes += one.size() - 28;
     }
@@ -365,10 +365,10 @@ class TcpPeer {
   // Answers a SYN of the kernel's socket.
   void accept(const io::Superpacket& syn) {
     const std::span<const uint8_t> bytes(syn.bytes, syn.length);
-    spec_.source_port = static_cast<uint16_t>(test::get16(bytes, 22));
-    spec_.destination_port = static_cast<uint16_t>(test::get16(bytes, 20));
+    spec_.source_port = static_cast<uint16_t>(packet::test::get16(bytes, 22));
+    spec_.destination_port = static_cast<uint16_t>(packet::test::get16(bytes, 20));
     spec_.sequence = 1000;
-    spec_.ack = test::get32(bytes, 24) + 1;
+    spec_.ack = packet::test::get32(bytes, 24) + 1;
     spec_.flags = 0x12;
     spec_.window = 65535;
     spec_.payload_bytes = 0;
@@ -394,15 +394,15 @@ class TcpPeer {
  private:
   // From 10.77.2.2 to 10.77.2.1.
   Bytes packet() const {
-    Bytes bytes = test::make_packet(spec_);
-    test::put32(bytes, 12, 0x0a4d0202);
-    test::put32(bytes, 16, 0x0a4d0201);
-    test::finish_checksums(bytes, 20, true);
+    Bytes bytes = packet::test::make_packet(spec_);
+    packet::test::put32(bytes, 12, 0x0a4d0202);
+    packet::test::put32(bytes, 16, 0x0a4d0201);
+    packet::test::finish_checksums(bytes, 20, true);
     return bytes;
   }
 
   size_t send(std::vector<Bytes> train) {
-    Coalescer coalescer;
+    packet::Coalescer coalescer;
     for (Bytes& one : train) coalescer.add(one.data(), static_cast<uint32_t>(one.size()), queue_.offloads());
     const auto gathered = coalescer.finish();
     EXPECT_EQ(queue_.write_batch(gathered), gathered.size());
@@ -410,7 +410,7 @@ class TcpPeer {
   }
 
   TunQueue& queue_;
-  test::PacketSpec spec_;
+  packet::test::PacketSpec spec_;
 };
 
 TEST_P(TunDeviceTest, CarriesTcpSuperpacketsBothWays) {
@@ -439,7 +439,7 @@ TEST_P(TunDeviceTest, CarriesTcpSuperpacketsBothWays) {
   const std::vector<Bytes> segments = cut(*super);
   EXPECT_GT(segments.size(), 3u);
   for (const Bytes& segment : segments) {
-    EXPECT_TRUE(test::checksums_are_right(segment));
+    EXPECT_TRUE(packet::test::checksums_are_right(segment));
     EXPECT_LE(segment.size(), 1420u);
   }
 
@@ -469,25 +469,25 @@ void deliver_datagrams(TunQueue& queue, const sockaddr* at, socklen_t at_bytes, 
     bound = ::bind(fd.get(), at, at_bytes);
   }
   ASSERT_EQ(bound, 0) << std::strerror(errno);
-  test::PacketSpec spec;
+  packet::test::PacketSpec spec;
   spec.tcp = false;
   spec.v6 = v6;
   spec.destination_port = 4000;
   std::vector<Bytes> train;
   for (int i = 0; i < 64; ++i) {
     spec.payload_bytes = i == 63 ? 30 : 500;
-    Bytes& packet = train.emplace_back(test::make_packet(spec));
+    Bytes& packet = train.emplace_back(packet::test::make_packet(spec));
     if (v6) {
       packet[23] = 2;
       packet[39] = 1;
     } else {
-      test::put32(packet, 12, 0x0a4d0302);
-      test::put32(packet, 16, 0x0a4d0301);
+      packet::test::put32(packet, 12, 0x0a4d0302);
+      packet::test::put32(packet, 16, 0x0a4d0301);
     }
-    test::finish_checksums(packet, v6 ? 40 : 20, false);
+    packet::test::finish_checksums(packet, v6 ? 40 : 20, false);
     spec.id++;
   }
-  Coalescer coalescer;
+  packet::Coalescer coalescer;
   for (Bytes& one : train) coalescer.add(one.data(), static_cast<uint32_t>(one.size()), queue.offloads());
   const auto gathered = coalescer.finish();
   EXPECT_EQ(gathered.size(), queue.offloads().udp4 ? 1u : 64u);

@@ -6,19 +6,19 @@
 #include <cerrno>
 #include <deque>
 
-#include "io/ring_transfer.h"
+#include "io/uring/ring_transfer.h"
+#include "src/packet/coalesce.h"
 #include "tests/io/fake_ring.h"
-#include "tests/tun/packets.h"
-#include "tun/coalesce.h"
+#include "tests/packet/packets.h"
 
 namespace culvert::tun {
 namespace {
 
 using io::GsoType;
 using io::ReadOutcome;
-using test::Bytes;
-using test::make_packet;
-using test::PacketSpec;
+using packet::test::Bytes;
+using packet::test::make_packet;
+using packet::test::PacketSpec;
 
 constexpr io::InnerOffloads kAll = {true, true, true, true, true};
 
@@ -101,7 +101,7 @@ struct Train {
     for (Bytes& packet : packets) coalescer.add(packet.data(), static_cast<uint32_t>(packet.size()), kAll);
   }
   std::vector<Bytes> packets, original;
-  Coalescer coalescer;
+  packet::Coalescer coalescer;
 };
 
 // The same device behind a ring.
@@ -261,8 +261,8 @@ TEST_P(TunQueueTest, FinishesChecksumsItselfOnceTheyAreRefused) {
   fake.refuses_checksums = true;
   Bytes packet = make_packet(PacketSpec{});
   const Bytes finished = packet;
-  unsigned pseudo = test::naive_checksum(std::span(packet).subspan(12, 8), 6 + 120);
-  test::put16(packet, 36, pseudo);
+  unsigned pseudo = packet::test::naive_checksum(std::span(packet).subspan(12, 8), 6 + 120);
+  packet::test::put16(packet, 36, pseudo);
   const iovec part{packet.data(), packet.size()};
   io::GatheredPacket gathered;
   gathered.parts = {&part, 1};

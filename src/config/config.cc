@@ -1,0 +1,342 @@
+#include "src/config/config.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netdb.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <memory>
+
+#include "crypto/secret.h"
+#include "io/fd.h"
+#include "io/udp_message.h"
+
+namespace culvert::config {
+namespace {
+
+constexpr uint32_t kSmallestMtu = 68;  // what Linux asks of a device that speaks IPv4
+constexpr uint32_t kLargestMtu = 65535;
+constexpr size_t kReadBytes = 65536;
+constexpr size_t kMaxFileBytes = size_t{64} << 20;
+
+constexpr std::array<std::string_view, 7> kWgQuickKeys = {"DNS",     "Table",    "PreUp",     "PostUp",
+                                                          "PreDown", "PostDown", "SaveConfig"};
+
+std::string_view trim(std::string_view text) {
+  constexpr std::string_view kSpaces = " \t\r\n\v\f";
+  const size_t first = text.find_first_not_of(kSpaces);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
+}
+
+bool same_word(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
+
+// Reads the lines of one file into a ConfigOutcome.
+class Parser {
+ public:
+  Parser(const std::string& file_name, const ResolveEndpoint& resolve) : file_name_(file_name), resolve_(resolve) {}
+
+  ConfigOutcome parse(std::string_view text);
+
+ private:
+  enum class Section : uint8_t { none, interface, peer, unknown };
+
+  void parse_line(std::string_view line);
+  void open_section(std::string_view name);
+  void close_section();
+  void parse_interface_key(std::string_view key, std::string_view value);
+  void parse_peer_key(std::string_view key, std::string_view value);
+
+  void parse_key_value(std::string_view key, std::string_view value, device::Key& out);
+  void parse_mark(std::string_view value);
+  void parse_addresses(std::string_view value);
+  void parse_allowed_ips(std::string_view value);
+  void parse_endpoint(std::string_view value);
+  void parse_keepalive(std::string_view value);
+
+  template <typename... Args>
+  void fail(fmt::format_string<Args...> format, Args&&... args) {
+    fail_at(line_number_, fmt::format(format, std::forward<Args>(args)...));
+  }
+  void fail_at(size_t line, const std::string& text) {
+    if (outcome_.errors.size() < kMaxConfigErrors)
+      outcome_.errors.push_back(fmt::format("{}:{}: {}", file_name_, line, text));
+  }
+
+  const std::string& file_name_;
+  const ResolveEndpoint& resolve_;
+  ConfigOutcome outcome_;
+  Section section_ = Section::none;
+  size_t line_number_ = 0;
+  size_t section_line_ = 0;
+  bool has_public_key_ = false;
+};
+
+ConfigOutcome Parser::parse(std::string_view text) {
+  while (!text.empty()) {
+    ++line_number_;
+    const size_t newline = text.find('\n');
+    const std::string_view line = text.substr(0, newline);
+    text.remove_prefix(newline == std::string_view::npos ? text.size() : newline + 1);
+    parse_line(trim(line.substr(0, line.find('#'))));
+  }
+  close_section();
+  return std::move(outcome_);
+}
+
+void Parser::parse_line(std::string_view line) {
+  if (line.empty()) return;
+  if (line.front() == '[') {
+    open_section(line);
+    return;
+  }
+  const size_t equals = line.find('=');
+  if (equals == std::string_view::npos) {
+    fail("the line has no '='; write 'Key = value', and start comments with '#'");
+    return;
+  }
+  const std::string_view key = trim(line.substr(0, equals));
+  const std::string_view value = trim(line.substr(equals + 1));
+  switch (section_) {
+    case Section::none:
+      fail("'{}' stands before any section; start with [Interface]", key);
+      break;
+    case Section::interface:
+      parse_interface_key(key, value);
+      break;
+    case Section::peer:
+      parse_peer_key(key, value);
+      break;
+    case Section::unknown:
+      break;  // its head was the error
+  }
+}
+
+void Parser::open_section(std::string_view name) {
+  close_section();
+  section_line_ = line_number_;
+  if (same_word(name, "[Interface]")) {
+    section_ = Section::interface;
+  } else if (same_word(name, "[Peer]")) {
+    section_ = Section::peer;
+    has_public_key_ = false;
+    outcome_.config.peers.emplace_back();
+  } else {
+    section_ = Section::unknown;
+    fail("there is no section {}; use [Interface] and [Peer]", name);
+  }
+}
+
+void Parser::close_section() {
+  if (section_ == Section::peer && !has_public_key_)
+    fail_at(section_line_, "this [Peer] has no PublicKey; add the line 'PublicKey = ...' with the peer's key");
+}
+
+void Parser::parse_interface_key(std::string_view key, std::string_view value) {
+  Config& config = outcome_.config;
+  if (same_word(key, "PrivateKey")) {
+    parse_key_value(key, value, config.private_key);
+  } else if (same_word(key, "ListenPort")) {
+    if (const auto port = device::parse_decimal(value, UINT16_MAX))
+      config.listen_port = static_cast<uint16_t>(*port);
+    else
+      fail("ListenPort '{}' is no port; use 0 (any) to 65535", value);
+  } else if (same_word(key, "FwMark")) {
+    parse_mark(value);
+  } else if (same_word(key, "Address")) {
+    parse_addresses(value);
+  } else if (same_word(key, "MTU")) {
+    const auto mtu = device::parse_decimal(value, kLargestMtu);
+    if (mtu && *mtu >= kSmallestMtu)
+      config.mtu = static_cast<uint32_t>(*mtu);
+    else
+      fail("MTU '{}' is none; use {} to {} bytes (1420 fits a path of 1500)", value, kSmallestMtu, kLargestMtu);
+  } else if (std::any_of(kWgQuickKeys.begin(), kWgQuickKeys.end(),
+                         [key](std::string_view word) { return same_word(key, word); })) {
+    fail(
+        "{} is for wg-quick(8), not for culvert; remove the line, or use `wg-quick up` with "
+        "WG_QUICK_USERSPACE_IMPLEMENTATION=culvert",
+        key);
+  } else {
+    fail("'{}' is no key of [Interface]; use PrivateKey, ListenPort, FwMark, Address, MTU", key);
+  }
+}
+
+void Parser::parse_peer_key(std::string_view key, std::string_view value) {
+  ConfigPeer& peer = outcome_.config.peers.back();
+  if (same_word(key, "PublicKey")) {
+    has_public_key_ = true;
+    parse_key_value(key, value, peer.public_key);
+  } else if (same_word(key, "PresharedKey")) {
+    parse_key_value(key, value, peer.preshared_key);
+  } else if (same_word(key, "AllowedIPs")) {
+    parse_allowed_ips(value);
+  } else if (same_word(key, "Endpoint")) {
+    parse_endpoint(value);
+  } else if (same_word(key, "PersistentKeepalive")) {
+    parse_keepalive(value);
+  } else {
+    fail("'{}' is no key of [Peer]; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive", key);
+  }
+}
+
+// Never quotes the value: it may be a private key with a slip of the pen.
+void Parser::parse_key_value(std::string_view key, std::string_view value, device::Key& out) {
+  if (auto parsed = device::key_from_base64(value)) {
+    out = *parsed;
+    crypto::wipe(*parsed);
+  } else {
+    fail("{} is no key; a key is 44 characters of base64, as `wg genkey` prints it", key);
+  }
+}
+
+void Parser::parse_mark(std::string_view value) {
+  if (same_word(value, "off")) {
+    outcome_.config.fwmark = 0;
+    return;
+  }
+  const bool hex = value.size() > 2 && value.starts_with("0x");
+  const std::string_view digits = hex ? value.substr(2) : value;
+  uint32_t mark = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), mark, hex ? 16 : 10);
+  if (error != std::errc() || end != digits.data() + digits.size()) {
+    fail("FwMark '{}' is no mark; use off, 0 to 4294967295, or 0x1 to 0xffffffff", value);
+    return;
+  }
+  outcome_.config.fwmark = mark;
+}
+
+// Calls `visit` for each item of a list with commas, spaces removed; not at all for an empty list.
+template <typename Visit>
+void for_each_item(std::string_view list, Visit&& visit) {
+  while (!list.empty()) {
+    const size_t comma = list.find(',');
+    visit(trim(list.substr(0, comma)));
+    if (comma == std::string_view::npos) return;
+    list.remove_prefix(comma + 1);
+    if (list.empty()) visit(list);  // a comma at the end
+  }
+}
+
+void Parser::parse_addresses(std::string_view value) {
+  for_each_item(
+      value,
+      [this](std::string_view item) {
+        if (const auto prefix = device::parse_prefix(item, device::PrefixLength::optional))
+          outcome_.config.addresses.push_back(*prefix);
+        else
+          fail("Address '{}' is none; use 10.0.0.1/24 or fd00::1/64, with commas between several", item);
+      });
+}
+
+void Parser::parse_allowed_ips(std::string_view value) {
+  for_each_item(
+      value,
+      [this](std::string_view item) {
+        ConfigAllowedIp allowed_ip;
+        std::string_view text = item;
+        if (!text.empty() && (text.front() == '-' || text.front() == '+')) {
+          allowed_ip.remove = text.front() == '-';
+          text.remove_prefix(1);
+        }
+        if (const auto prefix = device::parse_prefix(text, device::PrefixLength::optional)) {
+          allowed_ip.prefix = device::masked(*prefix);
+          outcome_.config.peers.back().allowed_ips.push_back(allowed_ip);
+        } else {
+          fail("AllowedIPs '{}' is none; use 10.0.0.0/24 or fd00::/64, with commas between several", item);
+        }
+      });
+}
+
+void Parser::parse_endpoint(std::string_view value) {
+  io::Endpoint endpoint;
+  if (io::parse_endpoint(std::string(value), endpoint)) {
+    outcome_.config.peers.back().endpoint = endpoint;
+    return;
+  }
+  const size_t colon = value.rfind(':');
+  std::string_view host = value.substr(0, colon);
+  const bool has_port = colon != std::string_view::npos && colon + 1 < value.size();
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+    host = host.substr(1, host.size() - 2);
+  else if (host.find_first_of(":[]") != std::string_view::npos)
+    host = {};
+  if (!has_port || host.empty() || value.find('\0') != std::string_view::npos) {
+    fail("Endpoint '{}' is none; use host.example:51820, 192.0.2.1:51820 or [2001:db8::1]:51820", value);
+    return;
+  }
+  const io::Result<io::Endpoint> resolved = resolve_(std::string(host), std::string(value.substr(colon + 1)));
+  if (!resolved) {
+    fail("Endpoint '{}' cannot be resolved: {}; check the name, the port and /etc/resolv.conf", value,
+         resolved.error().text());
+    return;
+  }
+  outcome_.config.peers.back().endpoint = *resolved;
+}
+
+void Parser::parse_keepalive(std::string_view value) {
+  const auto seconds = same_word(value, "off") ? std::optional<uint64_t>(0) : device::parse_decimal(value, UINT16_MAX);
+  if (seconds)
+    outcome_.config.peers.back().persistent_keepalive_seconds = static_cast<uint16_t>(*seconds);
+  else
+    fail("PersistentKeepalive '{}' is none; use off, or 1 to 65535 seconds (25 keeps a NAT open)", value);
+}
+
+// Zero or an errno; EFBIG for a file that is no configuration.
+int read_file(const std::string& path, std::string& text) {
+  const io::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return errno;
+  for (;;) {
+    const size_t end = text.size();
+    text.resize(end + kReadBytes);
+    const ssize_t count = ::read(file.get(), text.data() + end, kReadBytes);
+    const int number = errno;
+    text.resize(end + static_cast<size_t>(std::max<ssize_t>(count, 0)));
+    if (count == 0) return 0;
+    if (count < 0 && number != EINTR) return number;
+    if (text.size() > kMaxFileBytes) return EFBIG;
+  }
+}
+
+}  // namespace
+
+io::Result<io::Endpoint> resolve_endpoint(const std::string& host, const std::string& port) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_DGRAM;
+  hints.ai_protocol = IPPROTO_UDP;
+  addrinfo* found = nullptr;
+  const int code = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+  if (code != 0) return code == EAI_SYSTEM ? io::Error{errno, "getaddrinfo"} : io::Error{0, ::gai_strerror(code)};
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
+  io::SocketAddress address{};
+  std::memcpy(&address, found->ai_addr, std::min<size_t>(found->ai_addrlen, sizeof address));
+  const io::Endpoint endpoint = io::remote_of(address);
+  if (!endpoint.valid()) return io::Error{0, "it has neither an IPv4 nor an IPv6 address"};
+  return endpoint;
+}
+
+ConfigOutcome parse_config(std::string_view text, const std::string& file_name, const ResolveEndpoint& resolve) {
+  return Parser(file_name, resolve).parse(text);
+}
+
+ConfigOutcome load_config(const std::string& path) {
+  ConfigOutcome outcome;
+  std::string text;
+  if (const int number = read_file(path, text); number != 0)
+    outcome.errors.push_back(fmt::format("{}: cannot be read: {}; check --config", path, std::strerror(number)));
+  else
+    outcome = parse_config(text, path, resolve_endpoint);
+  crypto::wipe(std::span(reinterpret_cast<uint8_t*>(text.data()), text.size()));
+  return outcome;
+}
+
+}  // namespace culvert::config

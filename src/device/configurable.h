@@ -1,0 +1,81 @@
+// What may be configured of a device, and what it tells of itself: UAPI and configuration files know no more of it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "io/endpoint.h"
+#include "src/device/encoding.h"
+
+namespace culvert::device {
+
+// How a peer came to be selected by `public_key=`.
+enum class PeerOrigin : uint8_t {
+  existing,
+  created,
+  own_key,  // the device's own public key: there is no such peer, and later lines are parsed and ignored
+};
+
+// The device as a configuration changes it. Calls come in the order of its lines, on one thread. Every change counts at
+// once ("not transactional"), but may be published to the workers as late as end_of_operation(). Peers are
+// named by public key; a peer that meanwhile vanished is ignored and yields 0. Each call that returns int
+// yields 0 or a positive errno, which ends the operation; only set_listen_port, set_fwmark and select_peer
+// are expected to fail.
+class Configurable {
+ public:
+  virtual ~Configurable() = default;
+
+  // As given; all zero clears. The target clamps it, expires keypairs if it changed, and removes the peer
+  // whose public key it matches.
+  virtual int set_private_key(const Key& private_key) = 0;
+  // 0 chooses a free one. Binds at once if the interface is up.
+  virtual int set_listen_port(uint16_t port) = 0;
+  // 0 clears.
+  virtual int set_fwmark(uint32_t mark) = 0;
+  virtual int remove_all_peers() = 0;
+
+  // Finds the peer, or creates it without endpoint, allowed IPs and keepalive.
+  virtual int select_peer(const Key& public_key, PeerOrigin& origin) = 0;
+  virtual int remove_peer(const Key& public_key) = 0;
+  // All zero clears.
+  virtual int set_preshared_key(const Key& public_key, const Key& preshared_key) = 0;
+  virtual int set_endpoint(const Key& public_key, const io::Endpoint& endpoint) = 0;
+  // 0 turns it off. From 0 to something sends one keepalive in finish_peer().
+  virtual int set_persistent_keepalive(const Key& public_key, uint16_t seconds) = 0;
+  virtual int clear_allowed_ips(const Key& public_key) = 0;
+  // Masked. Steals the prefix from any other peer.
+  virtual int add_allowed_ip(const Key& public_key, const Prefix& prefix) = 0;
+  // Masked. No effect when the prefix is another peer's or nobody's.
+  virtual int remove_allowed_ip(const Key& public_key, const Prefix& prefix) = 0;
+
+  // The lines of this peer are over without an error (not called after `remove` and the like): start it, send
+  // the keepalive that set_persistent_keepalive() promised, send its staged packets.
+  virtual void finish_peer(const Key& public_key) = 0;
+  // The operation is over, by a blank line, an error or a lost connection: publish what changed. Exactly once
+  // per operation.
+  virtual void end_of_operation() = 0;
+};
+
+// What `get` prints of one peer.
+struct PeerState {
+  Key public_key{};
+  Key preshared_key{};  // all zero: none
+  std::optional<io::Endpoint> endpoint;
+  uint64_t last_handshake_seconds = 0;  // Unix time; both zero: never
+  uint32_t last_handshake_nanoseconds = 0;
+  uint64_t sent_bytes = 0;
+  uint64_t received_bytes = 0;
+  uint16_t persistent_keepalive_seconds = 0;
+  std::vector<Prefix> allowed_ips;
+};
+
+// What `get` prints of the device.
+struct DeviceState {
+  Key private_key{};         // all zero: none
+  uint16_t listen_port = 0;  // the real one while bound
+  uint32_t fwmark = 0;
+  std::vector<PeerState> peers;
+};
+
+}  // namespace culvert::device

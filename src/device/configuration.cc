@@ -1,0 +1,175 @@
+// Configuration in and state out: the device as UAPI sees it.
+
+#include <cerrno>
+#include <chrono>
+
+#include "src/device/device.h"
+#include "src/log.h"
+
+namespace culvert::device {
+
+int Device::set_private_key(const Key& private_key) {
+  protocol::StaticIdentity identity{protocol::PrivateKey(private_key)};
+  if (identity.exists() == identity_.exists() &&
+      (!identity.exists() || identity.private_key() == identity_.private_key()))
+    return 0;
+  if (identity.exists()) detach_peer(identity.public_key());
+  identity_ = std::move(identity);
+  publish_identity();
+  for (auto& [id, peer] : peers_) {
+    if (!peer->peer.set_identity(identity_, *index_table_) && identity_.exists())
+      log_error("A peer's public key has no shared secret with ours (it is of low order): no handshake with it");
+    reschedule(*peer);
+  }
+  return 0;
+}
+
+int Device::set_listen_port(uint16_t port) {
+  if (!up_) {
+    listen_port_ = port;
+    return 0;
+  }
+  if (port == listen_port_) return 0;
+  if (const io::Status opened = open_sockets(port); !opened) {
+    log_error("Unable to listen on port {}: {}", port, opened.error().text());
+    return opened.error().number;
+  }
+  return 0;
+}
+
+int Device::set_fwmark(uint32_t mark) {
+  if (sockets_ != nullptr) {
+    if (const io::Status set = sockets_->set_fwmark(mark); !set) {
+      log_error("Unable to set fwmark {:#x}: {}", mark, set.error().text());
+      return set.error().number;
+    }
+  }
+  fwmark_ = mark;
+  forget_sources();
+  return 0;
+}
+
+int Device::remove_all_peers() {
+  while (!by_key_.empty()) detach_peer(protocol::PublicKey(by_key_.begin()->first));
+  return 0;
+}
+
+int Device::select_peer(const Key& public_key, PeerOrigin& origin) {
+  if (identity_.exists() && identity_.public_key().bytes == public_key) {
+    origin = PeerOrigin::own_key;
+    return 0;
+  }
+  if (find_peer(public_key) != nullptr) {
+    origin = PeerOrigin::existing;
+    return 0;
+  }
+  if (peers_.size() >= protocol::kMaxPeers) return ENOBUFS;
+  const protocol::PublicKey key{public_key};
+  const uint64_t id = next_peer_id_++;
+  auto peer = std::make_unique<DevicePeer>(id, key);
+  if (identity_.exists() && !peer->peer.set_identity(identity_, *index_table_))
+    log_error("The public key of a new peer is of low order: no handshake with it can succeed");
+  by_key_[key] = peer.get();
+  peers_[id] = std::move(peer);
+  origin = PeerOrigin::created;
+  return 0;
+}
+
+int Device::remove_peer(const Key& public_key) {
+  detach_peer(protocol::PublicKey{public_key});
+  return 0;
+}
+
+int Device::set_preshared_key(const Key& public_key, const Key& preshared_key) {
+  if (DevicePeer* const peer = find_peer(public_key))
+    peer->peer.set_preshared_key(protocol::SymmetricKey(preshared_key));
+  return 0;
+}
+
+int Device::set_endpoint(const Key& public_key, const io::Endpoint& endpoint) {
+  DevicePeer* const peer = find_peer(public_key);
+  if (peer == nullptr || peer->path.endpoint.load().same_remote(endpoint)) return 0;
+  peer->path.endpoint.store(endpoint);
+  peer->path.gso_refused.store(false, std::memory_order_relaxed);
+  peer->kernel_choice.reset();
+  return 0;
+}
+
+int Device::set_persistent_keepalive(const Key& public_key, uint16_t seconds) {
+  DevicePeer* const peer = find_peer(public_key);
+  if (peer == nullptr) return 0;
+  peer->keepalive_seconds = seconds;
+  peer->keepalive_promised |= peer->peer.timers().set_persistent_keepalive(std::chrono::seconds(seconds));
+  reschedule(*peer);
+  return 0;
+}
+
+int Device::clear_allowed_ips(const Key& public_key) {
+  if (DevicePeer* const peer = find_peer(public_key)) {
+    allowed_ips_.remove_all(&peer->path);
+    allowed_ips_changed_ = true;
+  }
+  return 0;
+}
+
+int Device::add_allowed_ip(const Key& public_key, const Prefix& prefix) {
+  if (DevicePeer* const peer = find_peer(public_key)) {
+    if (!allowed_ips_.insert(prefix, &peer->path)) return EINVAL;
+    allowed_ips_changed_ = true;
+  }
+  return 0;
+}
+
+int Device::remove_allowed_ip(const Key& public_key, const Prefix& prefix) {
+  if (DevicePeer* const peer = find_peer(public_key)) allowed_ips_changed_ |= allowed_ips_.remove(prefix, &peer->path);
+  return 0;
+}
+
+void Device::finish_peer(const Key& public_key) {
+  DevicePeer* const peer = find_peer(public_key);
+  if (peer == nullptr || !up_) return;
+  // What is flushed is routed again; otherwise the copy can wait for the end of the operation, which may name
+  // thousands of peers.
+  if (peer->path.staged.load(std::memory_order_relaxed) > 0) publish_allowed_ips();
+  if (!peer->peer.timers().running()) {
+    start_peer(*peer);
+  } else if (peer->keepalive_promised || peer->path.staged.load(std::memory_order_relaxed) > 0) {
+    flush_or_keepalive(*peer);
+    advance(*peer);
+  }
+  peer->keepalive_promised = false;
+}
+
+void Device::end_of_operation() {
+  reclaim();
+}
+
+DeviceState Device::state() const {
+  DeviceState state;
+  const std::span<const uint8_t, 32> private_key = identity_.private_key().bytes();
+  std::copy(private_key.begin(), private_key.end(), state.private_key.begin());
+  state.listen_port = listen_port_;
+  state.fwmark = fwmark_;
+  state.peers.reserve(peers_.size());
+  for (const auto& [id, peer] : peers_) {
+    PeerState& out = state.peers.emplace_back();
+    out.public_key = peer->peer.public_key().bytes;
+    const std::span<const uint8_t, 32> psk = peer->peer.preshared_key().bytes();
+    std::copy(psk.begin(), psk.end(), out.preshared_key.begin());
+    const io::Endpoint endpoint = peer->path.endpoint.load();
+    if (endpoint.valid()) out.endpoint = endpoint;
+    if (const std::optional<protocol::WallTime> last = peer->peer.last_handshake()) {
+      const auto since_epoch = last->time_since_epoch();
+      const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since_epoch);
+      out.last_handshake_seconds = static_cast<uint64_t>(seconds.count());
+      out.last_handshake_nanoseconds = static_cast<uint32_t>((since_epoch - seconds).count());
+    }
+    out.sent_bytes = peer->path.tx_bytes.load(std::memory_order_relaxed);
+    out.received_bytes = peer->path.rx_bytes.load(std::memory_order_relaxed);
+    out.persistent_keepalive_seconds = peer->keepalive_seconds;
+    allowed_ips_.for_each(&peer->path, [&](const Prefix& prefix) { out.allowed_ips.push_back(prefix); });
+  }
+  return state;
+}
+
+}  // namespace culvert::device

@@ -1,0 +1,215 @@
+// The WireGuard device: peers, keys, sockets and workers, all held by the control thread. It is what UAPI
+// configures, what timers and handshakes act on, and what publishes the workers' view of it all.
+//
+// device.cc            life cycle: link, sockets, workers, publication and reclamation
+// device_handshake.cc  handshake messages in and out, keepalives, timers
+// device_uapi.cc       configuration in (Configurable) and state out
+// device_metrics.cc    the Prometheus text
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/engine.h"
+#include "io/result.h"
+#include "io/udp_sockets.h"
+#include "io/wakeup.h"
+#include "src/device/configurable.h"
+#include "src/pipeline/clock.h"
+#include "src/pipeline/peer_path.h"
+#include "src/pipeline/published.h"
+#include "src/pipeline/stats.h"
+#include "src/pipeline/worker.h"
+#include "src/protocol/allowed_ips.h"
+#include "src/protocol/cookie.h"
+#include "src/protocol/index_table.h"
+#include "src/protocol/peer.h"
+#include "src/protocol/rate_limiter.h"
+
+namespace culvert::device {
+
+struct DeviceOptions {
+  std::string name;
+  bool gso = true;                                                     // UDP_SEGMENT
+  bool gro = true;                                                     // UDP_GRO
+  io::Engine udp_engine = io::Engine::automatic;                       // wanted of the outer sockets
+  io::Engine tun_engine = io::Engine::epoll;                           // in use on the TUN device
+  pipeline::BootClockReader worker_clock = pipeline::read_boot_clock;  // begin_turn() says ours
+};
+
+// What the control thread counts.
+struct ControlStats {
+  pipeline::Counter initiations_sent, initiations_received;
+  pipeline::Counter responses_sent, responses_received;
+  pipeline::Counter cookie_replies_sent, cookie_replies_received;
+  pipeline::Counter keepalives_sent;
+  pipeline::Counter handshakes_rejected;  // not authentic, replayed, for nobody, or too many
+  pipeline::Counter handshake_send_errors;
+};
+
+// Thread safety: none; the control thread alone. `now` comes in by begin_turn(), once each turn of the loop.
+//
+// Invariants: 1. what workers can reach lives until reclaim() has waited for them; 2. sockets exist exactly
+// while the link is up; 3. each peer's deadline in deadlines_ is its timers' next_deadline().
+class Device final : public Configurable {
+ public:
+  // `control` is what the workers notify; it outlives the device.
+  Device(DeviceOptions options, const io::Wakeup& control);
+  ~Device() override;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  // One worker for each queue of the inner side; the queues outlive the device. Once, before the first turn.
+  io::Status start_workers(std::span<io::InnerQueue* const> queues);
+
+  // Every turn of the control loop starts with the first and ends with the second, which frees what no worker
+  // can reach any more.
+  void begin_turn(protocol::Instant now, protocol::WallTime wall);
+  void reclaim();
+
+  // The link went up or down: sockets are opened or closed, peers started or stopped. Error: the listen port
+  // or the fwmark is refused; the link then counts as down.
+  io::Status set_link_up(bool up);
+  bool up() const { return up_; }
+  void set_mtu(uint32_t mtu_bytes);
+  // Routes or addresses changed: the sticky source is forgotten of each peer for which the kernel chooses another
+  // source than before, but not where nothing has changed for the peer: what was called answers.
+  void recheck_sources();
+
+  // What the workers passed on. Does a bounded amount of work; true when there is more.
+  [[nodiscard]] bool attend();
+  // Does what is due.
+  void advance_timers();
+  // When advance_timers() has to be called next; nothing: not before something happens.
+  std::optional<protocol::Instant> next_deadline() const;
+
+  // Whether the inner side was deleted.
+  bool inner_gone() const;
+
+  DeviceState state() const;
+  std::string metrics() const;
+
+  // Configurable; see src/device/configurable.h.
+  int set_private_key(const Key& private_key) override;
+  int set_listen_port(uint16_t port) override;
+  int set_fwmark(uint32_t mark) override;
+  int remove_all_peers() override;
+  int select_peer(const Key& public_key, PeerOrigin& origin) override;
+  int remove_peer(const Key& public_key) override;
+  int set_preshared_key(const Key& public_key, const Key& preshared_key) override;
+  int set_endpoint(const Key& public_key, const io::Endpoint& endpoint) override;
+  int set_persistent_keepalive(const Key& public_key, uint16_t seconds) override;
+  int clear_allowed_ips(const Key& public_key) override;
+  int add_allowed_ip(const Key& public_key, const Prefix& prefix) override;
+  int remove_allowed_ip(const Key& public_key, const Prefix& prefix) override;
+  void finish_peer(const Key& public_key) override;
+  void end_of_operation() override;
+
+ private:
+  // The source address that the kernel chose for a remote one.
+  struct KernelChoice {
+    io::Address remote, source;
+  };
+
+  // A peer with both of its halves, and what only the device knows of it. What workers write is aligned to cache
+  // lines, hence the padding.
+  struct DevicePeer {  // NOLINT(clang-analyzer-optin.performance.Padding)
+    DevicePeer(uint64_t id, const protocol::PublicKey& public_key)
+        : peer(public_key, &path), path(id, peer.keypairs(), peer.marks()) {}
+
+    protocol::Peer peer;
+    pipeline::PeerPath path;
+    uint16_t keepalive_seconds = 0;
+    bool keepalive_promised = false;            // by set_persistent_keepalive(), for finish_peer()
+    std::optional<protocol::Instant> deadline;  // its entry in deadlines_
+    std::optional<KernelChoice> kernel_choice;  // when last asked
+  };
+
+  // Life cycle.
+  io::Status open_sockets(uint16_t port);
+  void adopt_sockets(std::unique_ptr<io::UdpSockets> sockets);
+  void start_peer(DevicePeer& peer);
+  void stop_peer(DevicePeer& peer);
+  void drop_staged(DevicePeer& peer, pipeline::DropReason reason);
+  void detach_peer(const protocol::PublicKey& public_key);
+  void free_detached_peers();
+  void publish_allowed_ips();
+  void publish_identity();
+  void ensure_free_index();
+  void retire(protocol::RetiredKeypairs retired);
+  void forget_sources();
+  void ask_kernel_choice(DevicePeer& peer);
+  void follow(DevicePeer& peer, const io::Endpoint& from);
+  DevicePeer* find_peer(const Key& public_key);
+  DevicePeer* find_peer(protocol::PeerHandle handle);
+
+  // Handshakes and timers.
+  void attend_peer(DevicePeer& peer);
+  void receive(const pipeline::HandshakeDatagram& datagram);
+  bool passes_cookie_check(const pipeline::HandshakeDatagram& datagram, uint32_t sender_index);
+  void receive_initiation(const pipeline::HandshakeDatagram& datagram);
+  void receive_response(const pipeline::HandshakeDatagram& datagram);
+  void receive_cookie_reply(const pipeline::HandshakeDatagram& datagram);
+  void send_initiation(DevicePeer& peer);
+  bool send_to_peer(DevicePeer& peer, std::span<const uint8_t> message, uint8_t traffic_class);
+  void flush_or_keepalive(DevicePeer& peer);
+  void flush(DevicePeer& peer);
+  void send_keepalive(DevicePeer& peer);
+  void advance(DevicePeer& peer);
+  void reschedule(DevicePeer& peer);
+  void rejected(const pipeline::HandshakeDatagram& datagram, const char* why);
+
+  // Constant after construction.
+  const DeviceOptions options_;
+  const io::Wakeup& control_;
+  const protocol::IndexRandom random_index_;
+
+  protocol::Instant now_{};
+  protocol::WallTime wall_{};
+
+  // Configuration.
+  protocol::StaticIdentity identity_;
+  uint16_t listen_port_ = 0;
+  uint32_t fwmark_ = 0;
+  uint32_t mtu_ = 0;
+  bool up_ = false;
+
+  // Peers in order of creation, and by key.
+  std::map<uint64_t, std::unique_ptr<DevicePeer>> peers_;
+  std::map<protocol::PublicKey, DevicePeer*> by_key_;
+  std::set<std::pair<protocol::Instant, DevicePeer*>> deadlines_;
+  uint64_t next_peer_id_ = 1;
+
+  // Published to the workers, or waiting to be.
+  pipeline::Published published_;
+  protocol::AllowedIps allowed_ips_;  // ours, to change
+  bool allowed_ips_changed_ = true;
+  std::unique_ptr<const protocol::AllowedIps> published_allowed_ips_;
+  std::unique_ptr<protocol::IndexTable> index_table_;
+  std::unique_ptr<const protocol::Mac1Key> mac1_key_;
+
+  // Unpublished, and freed by reclaim().
+  std::vector<std::unique_ptr<protocol::Keypair>> retired_keypairs_;
+  std::vector<std::unique_ptr<const protocol::AllowedIps>> retired_allowed_ips_;
+  std::vector<std::unique_ptr<protocol::IndexTable>> retired_index_tables_;
+  std::vector<std::unique_ptr<const protocol::Mac1Key>> retired_mac1_keys_;
+  std::vector<std::unique_ptr<DevicePeer>> detached_peers_;
+
+  std::optional<protocol::CookieChecker> cookie_checker_;  // none without a private key
+  protocol::RateLimiter rate_limiter_;
+  protocol::Instant under_load_until_{};
+
+  ControlStats stats_;
+  std::unique_ptr<io::UdpSockets> sockets_;
+  std::vector<std::unique_ptr<pipeline::Worker>> workers_;
+};
+
+}  // namespace culvert::device

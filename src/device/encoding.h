@@ -1,0 +1,52 @@
+// Keys as text: base64 in configuration files, hex on the UAPI socket; and prefixes as wg(8) writes them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "src/protocol/allowed_ips.h"
+
+namespace culvert::device {
+
+// 32 bytes of a private, public or preshared key, as given: never clamped here.
+using Key = std::array<uint8_t, 32>;
+
+bool is_zero(const Key& key);
+
+// Lower-case, 64 characters, appended to `out`.
+void append_hex(std::string& out, const Key& key);
+std::string to_hex(const Key& key);
+
+// Exactly 64 hex digits of either case; nothing otherwise.
+std::optional<Key> key_from_hex(std::string_view text);
+
+// 44 characters of RFC 4648 base64 with padding, as wg(8) prints keys.
+std::string to_base64(const Key& key);
+
+// Exactly 44 characters; the unused low bits of the last digit must be zero, as wg(8) demands.
+std::optional<Key> key_from_base64(std::string_view text);
+
+// Masked on the way into AllowedIps; an interface's address keeps its host bits.
+using Prefix = protocol::Prefix;
+
+// The same prefix with all bits past its length cleared.
+Prefix masked(Prefix prefix);
+
+// "10.0.0.0/8", "2001:db8::/32" (RFC 5952), appended to `out`. 130,000 of them take a few milliseconds.
+void append_prefix(std::string& out, const Prefix& prefix);
+std::string to_string(const Prefix& prefix);
+
+// Which prefix texts parse_prefix() takes.
+enum class PrefixLength : uint8_t { required, optional };
+
+// "10.0.0.1/8" or "2001:db8::1/32"; where the length is optional, a bare address means /32 or /128. Scopes,
+// signs and leading zeros are refused, as wireguard-go refuses them. Host bits are kept.
+std::optional<Prefix> parse_prefix(std::string_view text, PrefixLength length);
+
+// Decimal digits only (no sign, no space), at most `max`; nothing otherwise.
+std::optional<uint64_t> parse_decimal(std::string_view text, uint64_t max);
+
+}  // namespace culvert::device

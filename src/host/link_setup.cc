@@ -1,0 +1,79 @@
+#include "src/host/link_setup.h"
+
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netlink/attr.h>
+
+#include <cerrno>
+#include <functional>
+
+#include "src/host/netlink.h"
+
+namespace culvert::host {
+namespace {
+
+// Sends one RTM_SETLINK for the interface, filled in by `fill`.
+io::Status change_link(const std::string& interface_name, const std::string& action,
+                       const std::function<void(nl_msg*, ifinfomsg&)>& fill) {
+  io::Result<io::Fd> fd = open_rtnetlink({});
+  if (!fd) return fd.error();
+  ifinfomsg link{};
+  link.ifi_index = static_cast<int>(::if_nametoindex(interface_name.c_str()));
+  if (link.ifi_index == 0) return io::Error{errno, action};
+  const NetlinkMessage request = make_request(RTM_SETLINK, 0);
+  if (request == nullptr || nlmsg_append(request.get(), &link, sizeof link, NLMSG_ALIGNTO) != 0)
+    return io::Error{ENOMEM, action};
+  fill(request.get(), *static_cast<ifinfomsg*>(nlmsg_data(nlmsg_hdr(request.get()))));
+  return request_rtnetlink(fd->get(), request.get(), action);
+}
+
+NetlinkMessage make_address_request(int index, const device::Prefix& address) {
+  const bool v4 = address.version == protocol::IpVersion::v4;
+  ifaddrmsg fixed{};
+  fixed.ifa_family = v4 ? AF_INET : AF_INET6;
+  fixed.ifa_prefixlen = address.cidr;
+  fixed.ifa_index = static_cast<unsigned>(index);
+  const int bytes = v4 ? 4 : 16;
+  NetlinkMessage request = make_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+  if (request == nullptr || nlmsg_append(request.get(), &fixed, sizeof fixed, NLMSG_ALIGNTO) != 0 ||
+      nla_put(request.get(), IFA_LOCAL, bytes, address.address.data()) != 0 ||
+      nla_put(request.get(), IFA_ADDRESS, bytes, address.address.data()) != 0)
+    return nullptr;
+  return request;
+}
+
+}  // namespace
+
+io::Status set_link_mtu(const std::string& interface_name, uint32_t mtu_bytes) {
+  return change_link(
+      interface_name, "set the MTU of " + interface_name + " to " + std::to_string(mtu_bytes),
+      [mtu_bytes](nl_msg* request, ifinfomsg&) {
+        nla_put_u32(request, IFLA_MTU, mtu_bytes);  // there is a page of room
+      });
+}
+
+io::Status set_link_up(const std::string& interface_name) {
+  return change_link(
+      interface_name, "bring up " + interface_name,
+      [](nl_msg*, ifinfomsg& link) {
+        link.ifi_flags = IFF_UP;
+        link.ifi_change = IFF_UP;
+      });
+}
+
+io::Status add_link_addresses(const std::string& interface_name, std::span<const device::Prefix> addresses) {
+  io::Result<io::Fd> fd = open_rtnetlink({});
+  if (!fd) return fd.error();
+  const int index = static_cast<int>(::if_nametoindex(interface_name.c_str()));
+  if (index == 0) return io::Error{errno, "add addresses to " + interface_name};
+  for (const device::Prefix& address : addresses) {
+    const NetlinkMessage request = make_address_request(index, address);
+    io::Status status = request_rtnetlink(fd->get(), request.get(),
+                                          "add address " + device::to_string(address) + " to " + interface_name);
+    if (!status && status.error().number != EEXIST) return status;
+  }
+  return io::Success{};
+}
+
+}  // namespace culvert::host

@@ -1,0 +1,29 @@
+// Says when routes, rules, addresses or links of our network namespace changed, so that sticky source
+// addresses can be checked again.
+#pragma once
+
+#include <utility>
+
+#include "io/fd.h"
+#include "io/result.h"
+
+namespace culvert::host {
+
+// Thread safety: none; owned by the control thread. Sees the namespace that open() was called in.
+class RouteMonitor {
+ public:
+  static io::Result<RouteMonitor> open();
+
+  // Readable (level-triggered) while there is something to read.
+  int fd() const { return fd_.get(); }
+
+  // Reads all that waits, a storm of changes included, and says whether anything did. Never waits.
+  bool read_changes();
+
+ private:
+  explicit RouteMonitor(io::Fd fd) : fd_(std::move(fd)) {}
+
+  io::Fd fd_;
+};
+
+}  // namespace culvert::host

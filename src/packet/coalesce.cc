@@ -1,0 +1,385 @@
+#include "src/packet/coalesce.h"
+
+#include <netinet/in.h>
+#include <sys/random.h>
+
+#include <array>
+#include <cassert>
+
+#include "src/packet/checksum.h"
+#include "src/packet/ip_header.h"
+
+namespace culvert::packet {
+namespace {
+
+// A kernel before 6.9 refuses a UDP superpacket of more than 64 segments (UDP_MAX_SEGMENTS).
+constexpr uint16_t kMaxUdpSegments = 64;
+// More slots than twice the packets; a flow whose first slots are all taken is not joined, which bounds the
+// work that chosen flows can cause.
+constexpr uint32_t kSlots = 2048;
+constexpr uint32_t kMaxProbes = 8;
+constexpr uint16_t kNone = 0xffff;
+constexpr uint32_t kPortBytes = 4;  // both ports of TCP and UDP
+
+enum Transport : uint8_t { kTcp, kUdp };
+
+// How the IPv4 ids of a superpacket run. Cutting counts them up; RFC 6864 lets an atomic datagram (don't
+// fragment set) have any, and senders that do not count leave it at zero.
+enum class IdRun : uint8_t { unknown, counting, zero };
+
+// What add() reads of a packet before it compares it with others.
+struct Parsed {
+  uint8_t* bytes = nullptr;
+  uint32_t length = 0;
+  uint32_t ip_header_length = 0;
+  uint32_t header_length = 0;
+  Transport transport = kTcp;
+  bool v6 = false;
+  bool joinable = false;  // may start or extend a superpacket
+  bool ends = false;      // may only be the last of one: PSH
+  uint16_t payload() const { return static_cast<uint16_t>(length - header_length); }
+};
+
+// Mixes two words into one: the product's halves, folded.
+uint64_t mix(uint64_t a, uint64_t b) {
+  __extension__ using Product = unsigned __int128;
+  const Product product = static_cast<Product>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+bool same_bytes(const uint8_t* a, const uint8_t* b, uint32_t length) {
+  uint64_t difference = 0;
+  for (; length >= 8; a += 8, b += 8, length -= 8) difference |= load<uint64_t>(a) ^ load<uint64_t>(b);
+  for (; length >= 4; a += 4, b += 4, length -= 4) difference |= load<uint32_t>(a) ^ load<uint32_t>(b);
+  return difference == 0;
+}
+
+// Addresses and ports. Both packets have the same version and transport and no IP options.
+bool same_flow(const uint8_t* a, const uint8_t* b, bool v6) {
+  return v6 ? same_bytes(a + kIpv6Source, b + kIpv6Source, 36) : same_bytes(a + kIpv4Source, b + kIpv4Source, 12);
+}
+
+// The fields of the IP header that cutting repeats in every packet; lengths, ids and checksums aside.
+bool same_ip_fields(const uint8_t* a, const uint8_t* b, bool v6) {
+  if (v6) return load<uint32_t>(a) == load<uint32_t>(b) && a[kIpv6HopLimit] == b[kIpv6HopLimit];
+  return load<uint16_t>(a) == load<uint16_t>(b) &&
+         load<uint32_t>(a + kIpv4Fragment) == load<uint32_t>(b + kIpv4Fragment);
+}
+
+bool has_extension_header(uint8_t next_header) {
+  return next_header == IPPROTO_HOPOPTS || next_header == IPPROTO_ROUTING || next_header == IPPROTO_FRAGMENT ||
+         next_header == IPPROTO_DSTOPTS || next_header == IPPROTO_MH || next_header == 139 ||
+         next_header == 140;  // host identity and shim6: RFC 7045's list
+}
+
+}  // namespace
+
+struct Coalescer::State {
+  // One packet to write: a packet as it came, or a superpacket.
+  struct Item {
+    uint8_t* head;
+    uint32_t length;
+    uint32_t next_sequence;
+    uint32_t epoch;  // open for joining while it equals epochs_[transport]
+    uint16_t packets;
+    uint16_t first, last;  // followers, kNone: none
+    uint16_t slot;         // which slot it took, kNone: none
+    uint16_t gso_size;
+    uint8_t header_length, ip_header_length;
+    Transport transport;
+    bool v6;
+    bool full;  // PSH or a shorter packet ended it
+    IdRun id_run;
+  };
+  struct Follower {
+    uint8_t* payload;
+    uint16_t length;
+    uint16_t next;
+  };
+
+  std::array<Item, kMaxPackets> items;
+  std::array<Follower, kMaxPackets> followers;
+  std::array<iovec, kMaxPackets> parts;
+  std::array<io::GatheredPacket, kMaxPackets> gathered;
+  std::array<uint16_t, kSlots> slots;  // item + 1 of the flow's newest item, 0: free
+  uint32_t item_count = 0;
+  uint32_t follower_count = 0;
+  uint32_t newest = kNone;  // the item that the last joinable packet went to: the next one's, most often
+  uint32_t epochs[2] = {1, 1};
+  uint64_t seed[2] = {};  // keeps colliding flows from being chosen
+
+  bool parse(Parsed& packet, const io::InnerOffloads& offloads);
+  bool parse_ipv4(Parsed& packet);
+  bool parse_ipv6(Parsed& packet);
+  bool parse_transport(Parsed& packet, uint8_t protocol);
+  void close_flows(uint8_t protocol);
+  uint16_t* find_slot(const Parsed& packet);
+  bool belongs(const Item& item, const Parsed& packet) const;
+  bool can_join(const Item& item, const Parsed& packet, IdRun& id_run) const;
+  void join(Item& item, const Parsed& packet, IdRun id_run);
+  uint32_t append_item(const Parsed& packet, bool open);
+  void write_headers(const Item& item, io::Offload& offload);
+};
+
+// Packets that hide the ports of a flow, or part of it, must not be overtaken: nothing joins what is open
+// now.
+void Coalescer::State::close_flows(uint8_t protocol) {
+  if (protocol != IPPROTO_UDP) ++epochs[kTcp];
+  if (protocol != IPPROTO_TCP) ++epochs[kUdp];
+}
+
+// The parsers return false for a packet that belongs to no flow that could have a superpacket.
+bool Coalescer::State::parse_ipv4(Parsed& packet) {
+  const uint8_t* const bytes = packet.bytes;
+  if (packet.length < kIpv4HeaderBytes || load_be16(bytes + kIpv4TotalLength) != packet.length) return false;
+  const uint8_t protocol = bytes[kIpv4Protocol];
+  if (bytes[0] != 0x45 || (load_be16(bytes + kIpv4Fragment) & kFragmentMask) != 0) {
+    if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) close_flows(protocol);
+    return false;
+  }
+  packet.ip_header_length = kIpv4HeaderBytes;
+  return parse_transport(packet, protocol);
+}
+
+bool Coalescer::State::parse_ipv6(Parsed& packet) {
+  const uint8_t* const bytes = packet.bytes;
+  if (packet.length < kIpv6HeaderBytes || kIpv6HeaderBytes + load_be16(bytes + kIpv6PayloadLength) != packet.length)
+    return false;
+  const uint8_t next_header = bytes[kIpv6NextHeader];
+  if (has_extension_header(next_header)) {
+    const bool fragment = next_header == IPPROTO_FRAGMENT && packet.length > kIpv6HeaderBytes;
+    close_flows(fragment ? bytes[kIpv6HeaderBytes] : uint8_t{IPPROTO_HOPOPTS});
+    return false;
+  }
+  packet.v6 = true;
+  packet.ip_header_length = kIpv6HeaderBytes;
+  return parse_transport(packet, next_header);
+}
+
+bool Coalescer::State::parse_transport(Parsed& packet, uint8_t protocol) {
+  const uint8_t* const transport = packet.bytes + packet.ip_header_length;
+  const uint32_t length = packet.length - packet.ip_header_length;
+  if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || length < kPortBytes) return false;
+  // A header cut short still names its flow, so nothing may overtake it.
+  packet.transport = protocol == IPPROTO_TCP ? kTcp : kUdp;
+  if (protocol == IPPROTO_TCP && length >= kTcpHeaderBytes) {
+    const uint32_t tcp_header_length = (transport[kTcpDataOffset] >> 4) * 4u;
+    const uint8_t flags = transport[kTcpFlags];
+    packet.header_length = packet.ip_header_length + tcp_header_length;
+    packet.ends = (flags & kTcpPsh) != 0;
+    packet.joinable =
+        (flags & ~kTcpPsh) == kTcpAckFlag && tcp_header_length >= kTcpHeaderBytes && tcp_header_length < length;
+  } else if (protocol == IPPROTO_UDP && length > kUdpHeaderBytes) {
+    packet.header_length = packet.ip_header_length + kUdpHeaderBytes;
+    packet.joinable = load_be16(transport + kUdpLength) == length && load<uint16_t>(transport + kUdpChecksum) != 0;
+  }
+  return true;
+}
+
+bool Coalescer::State::parse(Parsed& packet, const io::InnerOffloads& offloads) {
+  if (packet.length == 0 || packet.length > kMaxPacketBytes) return false;
+  const uint8_t version = packet.bytes[0] >> 4;
+  if (version != 4 && version != 6) return false;
+  if (version == 4 ? !parse_ipv4(packet) : !parse_ipv6(packet)) return false;
+  const bool tcp = packet.transport == kTcp;
+  const bool offered = packet.v6 ? (tcp ? offloads.tcp6 : offloads.udp6) : (tcp ? offloads.tcp4 : offloads.udp4);
+  packet.joinable = packet.joinable && offered && offloads.checksum;
+  return true;
+}
+
+bool Coalescer::State::belongs(const Item& item, const Parsed& packet) const {
+  return item.transport == packet.transport && item.v6 == packet.v6 && same_flow(item.head, packet.bytes, packet.v6);
+}
+
+// The slot of the packet's flow, or the free one where it would go; nullptr when the probes found neither.
+uint16_t* Coalescer::State::find_slot(const Parsed& packet) {
+  const uint8_t* const bytes = packet.bytes;
+  uint64_t hash;
+  if (packet.v6) {
+    hash = mix(load<uint64_t>(bytes + kIpv6Source) ^ seed[0], load<uint64_t>(bytes + kIpv6Source + 8) ^ seed[1]);
+    hash ^= mix(load<uint64_t>(bytes + kIpv6Source + 16) ^ seed[1], load<uint64_t>(bytes + kIpv6Source + 24) ^ hash);
+  } else {
+    hash = load<uint64_t>(bytes + kIpv4Source);
+  }
+  hash = mix(hash ^ seed[0],
+             load<uint32_t>(bytes + packet.ip_header_length) ^ seed[1] ^ (uint64_t{packet.transport} << 32));
+  for (uint32_t probe = 0; probe < kMaxProbes; ++probe) {
+    uint16_t& slot = slots[(hash + probe) % kSlots];
+    if (slot == 0 || belongs(items[slot - 1u], packet)) return &slot;
+  }
+  return nullptr;
+}
+
+bool Coalescer::State::can_join(const Item& item, const Parsed& packet, IdRun& id_run) const {
+  const uint8_t* const a = item.head;
+  const uint8_t* const b = packet.bytes;
+  if (item.full || item.epoch != epochs[item.transport] || item.header_length != packet.header_length ||
+      packet.payload() > item.gso_size || item.length + packet.payload() > kMaxPacketBytes ||
+      !same_ip_fields(a, b, item.v6))
+    return false;
+  if (item.transport == kTcp) {
+    const uint8_t* const tcp_a = a + item.ip_header_length;
+    const uint8_t* const tcp_b = b + item.ip_header_length;
+    if (load_be32(tcp_b + kTcpSequence) != item.next_sequence || tcp_a[kTcpDataOffset] != tcp_b[kTcpDataOffset] ||
+        load<uint32_t>(tcp_a + kTcpAck) != load<uint32_t>(tcp_b + kTcpAck) ||
+        load<uint16_t>(tcp_a + kTcpWindow) != load<uint16_t>(tcp_b + kTcpWindow) ||
+        load<uint16_t>(tcp_a + kTcpUrgent) != load<uint16_t>(tcp_b + kTcpUrgent) ||
+        !same_bytes(tcp_a + kTcpHeaderBytes, tcp_b + kTcpHeaderBytes,
+                    item.header_length - item.ip_header_length - kTcpHeaderBytes))
+      return false;
+  } else if (item.packets == kMaxUdpSegments) {
+    return false;
+  }
+  if (item.v6) return true;
+  const uint16_t id_a = load_be16(a + kIpv4Id);
+  const uint16_t id_b = load_be16(b + kIpv4Id);
+  const bool counts = id_b == static_cast<uint16_t>(id_a + item.packets);
+  const bool zeros = id_a == 0 && id_b == 0 && (load_be16(a + kIpv4Fragment) & kDontFragment) != 0;
+  id_run = counts ? IdRun::counting : IdRun::zero;
+  return (counts || zeros) && (item.id_run == IdRun::unknown || item.id_run == id_run);
+}
+
+void Coalescer::State::join(Item& item, const Parsed& packet, IdRun id_run) {
+  const auto index = static_cast<uint16_t>(follower_count++);
+  followers[index] = {packet.bytes + packet.header_length, packet.payload(), kNone};
+  (item.first == kNone ? item.first : followers[item.last].next) = index;
+  item.last = index;
+  item.length += packet.payload();
+  item.next_sequence += packet.payload();
+  item.packets++;
+  item.id_run = id_run;
+  item.full = packet.ends || packet.payload() < item.gso_size;
+  // Every packet but the last has to look as cutting will make it, so the head takes the last one's PSH.
+  if (packet.ends) item.head[item.ip_header_length + kTcpFlags] |= kTcpPsh;
+}
+
+uint32_t Coalescer::State::append_item(const Parsed& packet, bool open) {
+  Item& item = items[item_count];
+  item.head = packet.bytes;
+  item.length = packet.length;
+  item.packets = 1;
+  item.first = item.last = item.slot = kNone;
+  item.transport = packet.transport;
+  item.epoch = 0;
+  if (open) {
+    item.epoch = epochs[packet.transport];
+    item.next_sequence = load_be32(packet.bytes + packet.ip_header_length + kTcpSequence) + packet.payload();
+    item.gso_size = packet.payload();
+    item.header_length = static_cast<uint8_t>(packet.header_length);
+    item.ip_header_length = static_cast<uint8_t>(packet.ip_header_length);
+    item.full = packet.ends;
+    item.id_run = IdRun::unknown;
+  }
+  item.v6 = packet.v6;
+  return item_count++;
+}
+
+// Makes the head the header of the whole, with the pseudo header's sum where the checksum will be, as a
+// packet that needs_checksum has it.
+void Coalescer::State::write_headers(const Item& item, io::Offload& offload) {
+  uint8_t* const head = item.head;
+  const uint32_t transport_length = item.length - item.ip_header_length;
+  uint64_t pseudo = htons(item.transport == kTcp ? IPPROTO_TCP : IPPROTO_UDP) +
+                    uint64_t{htons(static_cast<uint16_t>(transport_length))};
+  if (item.v6) {
+    store_be16(head + kIpv6PayloadLength, item.length - kIpv6HeaderBytes);
+    pseudo += checksum_add(head + kIpv6Source, 32);
+  } else {
+    store_be16(head + kIpv4TotalLength, item.length);
+    store<uint16_t>(head + kIpv4Checksum, 0);
+    store(head + kIpv4Checksum, static_cast<uint16_t>(~checksum_fold(checksum_add(head, kIpv4HeaderBytes))));
+    pseudo += checksum_add(head + kIpv4Source, 8);
+  }
+  const uint32_t checksum_offset = item.transport == kTcp ? kTcpChecksum : kUdpChecksum;
+  uint8_t* const transport = head + item.ip_header_length;
+  if (item.transport == kUdp) store_be16(transport + kUdpLength, transport_length);
+  store(transport + checksum_offset, checksum_fold(pseudo));
+  offload.gso = item.transport == kTcp ? io::GsoType::tcp : io::GsoType::udp;
+  offload.needs_checksum = true;
+  offload.header_length = item.header_length;
+  offload.gso_size = item.gso_size;
+  offload.checksum_start = item.ip_header_length;
+  offload.checksum_offset = static_cast<uint16_t>(checksum_offset);
+}
+
+Coalescer::Coalescer() : state_(std::make_unique<State>()) {
+  state_->slots.fill(0);
+  // Without random bytes the order of probes can be guessed, and no more than that.
+  if (getrandom(state_->seed, sizeof state_->seed, GRND_NONBLOCK) != sizeof state_->seed) {
+    state_->seed[0] = reinterpret_cast<uintptr_t>(state_.get()) * 0x9e3779b97f4a7c15u;
+    state_->seed[1] = 0xd6e8feb86659fd93u;
+  }
+}
+
+Coalescer::~Coalescer() = default;
+
+void Coalescer::add(uint8_t* bytes, uint32_t length, const io::InnerOffloads& offloads) {
+  State& state = *state_;
+  assert(state.item_count + state.follower_count < kMaxPackets);
+  Parsed packet;
+  packet.bytes = bytes;
+  packet.length = length;
+  if (!state.parse(packet, offloads)) {
+    state.append_item(packet, false);
+    return;
+  }
+  uint16_t* slot = nullptr;
+  uint32_t found = kNone;
+  if (state.newest != kNone && state.belongs(state.items[state.newest], packet))
+    found = state.newest;
+  else if (slot = state.find_slot(packet); slot != nullptr && *slot != 0)
+    found = *slot - 1u;
+  if (found != kNone) {
+    State::Item& item = state.items[found];
+    IdRun id_run = IdRun::unknown;
+    if (packet.joinable && state.can_join(item, packet, id_run)) {
+      state.join(item, packet, id_run);
+      state.newest = found;
+      return;
+    }
+    item.epoch = 0;
+    if (!packet.joinable) {
+      state.append_item(packet, false);
+      return;
+    }
+    if (slot == nullptr) slot = state.find_slot(packet);
+  }
+  // A flow without a slot never gets one before clear(), so its packets stay in order by staying apart.
+  const bool open = packet.joinable && slot != nullptr;
+  const uint32_t index = state.append_item(packet, open);
+  if (!open) return;
+  *slot = static_cast<uint16_t>(index + 1);
+  state.items[index].slot = static_cast<uint16_t>(slot - state.slots.data());
+  state.newest = index;
+}
+
+std::span<const io::GatheredPacket> Coalescer::finish() {
+  State& state = *state_;
+  uint32_t part = 0;
+  for (uint32_t i = 0; i < state.item_count; ++i) {
+    const State::Item& item = state.items[i];
+    io::GatheredPacket& packet = state.gathered[i];
+    const uint32_t first_part = part;
+    packet = io::GatheredPacket{};
+    state.parts[part++] = {item.head, item.packets == 1 ? item.length : size_t{item.header_length} + item.gso_size};
+    for (uint16_t next = item.first; next != kNone; next = state.followers[next].next)
+      state.parts[part++] = {state.followers[next].payload, state.followers[next].length};
+    packet.parts = {&state.parts[first_part], part - first_part};
+    packet.length = item.length;
+    packet.packets = item.packets;
+    if (item.packets > 1) state.write_headers(item, packet.offload);
+  }
+  return {state.gathered.data(), state.item_count};
+}
+
+void Coalescer::clear() {
+  State& state = *state_;
+  for (uint32_t i = 0; i < state.item_count; ++i)
+    if (state.items[i].slot != kNone) state.slots[state.items[i].slot] = 0;
+  state.epochs[kTcp] = state.epochs[kUdp] = 1;
+  state.item_count = 0;
+  state.follower_count = 0;
+  state.newest = kNone;
+}
+
+}  // namespace culvert::packet

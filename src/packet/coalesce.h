@@ -1,0 +1,46 @@
+// Joins neighbouring packets of a flow into superpackets before they are written to the inner side: the
+// software side of GRO (Linux net/ipv4/tcp_offload.c tcp_gro_receive, udp_offload.c udp_gro_receive).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "io/inner_queue.h"
+#include "io/superpacket.h"
+
+namespace culvert::packet {
+
+// Thread safety: none; one worker owns it. All memory is allocated by the constructor.
+// Invariants: packets of one flow leave in the order they came in; cutting a superpacket gives back exactly
+// the packets that went into it (checksums included, if they were right), save that packets whose IPv4 id is
+// always zero under "don't fragment" (RFC 6864 lets any id stand there; macOS TCP, unconnected UDP on Linux)
+// come back counted up from zero; a packet that cannot be joined passes as it is. No more than 64 UDP packets
+// are joined.
+class Coalescer {
+ public:
+  // Most packets between two calls of clear().
+  static constexpr size_t kMaxPackets = 512;
+
+  Coalescer();
+  ~Coalescer();
+  Coalescer(const Coalescer&) = delete;
+  Coalescer& operator=(const Coalescer&) = delete;
+
+  // Adds one packet whose IP header and total length have been checked: `length` is the IP total length. The
+  // bytes stay where they are, may be written to (headers of the first packet of a superpacket are), and live
+  // until clear(). At most kMaxPackets before clear().
+  void add(uint8_t* packet, uint32_t length, const io::InnerOffloads& offloads);
+
+  // The packets to write, in order. Valid until clear().
+  std::span<const io::GatheredPacket> finish();
+
+  void clear();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace culvert::packet

@@ -1,0 +1,26 @@
+// Explicit congestion notification across the tunnel (RFC 6040, normal mode): copied out, combined in.
+#pragma once
+
+#include <cstdint>
+
+namespace culvert::packet {
+
+inline constexpr uint8_t kEcnMask = 3, kEcnNotCapable = 0, kEcnCapable1 = 1, kEcnCapable0 = 2, kEcnCongestion = 3;
+
+// The traffic class (TOS) byte of an IP packet of either version.
+inline uint8_t traffic_class(const uint8_t* packet) {
+  if (packet[0] >> 4 == 4) return packet[1];
+  return static_cast<uint8_t>(packet[0] << 4 | packet[1] >> 4);
+}
+
+// The outer traffic class of a sealed packet: its ECN and no DSCP (Linux drivers/net/wireguard/send.c).
+inline uint8_t encapsulate_ecn(const uint8_t* packet) {
+  return traffic_class(packet) & kEcnMask;
+}
+
+// Combines the outer ECN into an opened packet with a whole IP header (RFC 6040 section 4.2, figure 4), with
+// one exception: congestion marked on a packet that does not do ECN is ignored, where the RFC drops the
+// packet. The kernel module ignores it too, and routers that mark such packets exist.
+void decapsulate_ecn(uint8_t outer_traffic_class, uint8_t* packet);
+
+}  // namespace culvert::packet

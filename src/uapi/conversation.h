@@ -1,0 +1,75 @@
+// What is said on one UAPI connection: operations in, replies out. No sockets.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "src/uapi/grammar.h"
+
+namespace culvert::uapi {
+
+// What the server asks of the device. Called on the thread that feeds the conversation.
+class Handler {
+ public:
+  virtual ~Handler() = default;
+
+  // The reply to `get`: print_get() of the device.
+  virtual std::string get() = 0;
+  // Receives `set`.
+  virtual device::Configurable& target() = 0;
+  // A client did something wrong; for the log. No secrets.
+  virtual void on_error(const std::string& text) = 0;
+};
+
+// Splits the bytes of a client into operations and answers each. Many operations may follow each other. A
+// line is applied as it arrives, so a `set` needs constant memory.
+//
+// wireguard-go replies to the bad line of a `set` at once and takes the next line for an operation, which
+// ends the connection; we reply at once too, but skip the rest of the `set`.
+//
+// Thread safety: none. The handler must outlive it.
+class Conversation {
+ public:
+  explicit Conversation(Handler& handler) : handler_(&handler) {}
+
+  // Takes complete lines from the front of `input` until there is a reply or no complete line is left, and
+  // yields how many bytes that was. The caller keeps the rest and passes it again with more behind it; it is
+  // at most kMaxUapiLineBytes long unless there is a reply or is_over().
+  size_t take(std::string_view input);
+
+  // The client will send no more; `rest` is what take() left. As in wireguard-go that also ends a `set`,
+  // whose last line needs no newline.
+  void take_end(std::string_view rest);
+
+  // The reply to send before the next take(); "" if there is none.
+  std::string take_reply();
+  bool has_reply() const { return !reply_.empty(); }
+
+  // Close the connection after the reply.
+  bool is_over() const { return over_; }
+
+ private:
+  enum class Expects : uint8_t {
+    operation,     // set=1 or get=1
+    end_of_get,    // the blank line behind get=1
+    set_line,      // for parser_
+    end_of_error,  // the rest of a `set` that failed: up to its blank line or the next operation
+  };
+
+  void take_line(std::string_view line);
+  void take_operation(std::string_view line);
+  void take_too_long_line();
+  void finish_set();
+  void reply(UapiError error, const std::string& text);
+
+  Handler* handler_;
+  Expects expects_ = Expects::operation;
+  std::optional<SetParser> parser_;
+  std::string reply_;
+  bool over_ = false;
+};
+
+}  // namespace culvert::uapi

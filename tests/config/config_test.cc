@@ -1,0 +1,216 @@
+#include "src/config/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "tests/fake_device.h"
+
+namespace culvert::config {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+// Knows one name.
+io::Result<io::Endpoint> resolve_for_test(const std::string& host, const std::string& port) {
+  io::Endpoint endpoint;
+  if (host == "gateway.example" && io::parse_endpoint("[2001:db8::5]:" + port, endpoint)) return endpoint;
+  return io::Error{0, "no such name"};
+}
+
+ConfigOutcome parse(const std::string& text) {
+  return parse_config(text, "wg0.conf", resolve_for_test);
+}
+
+std::string base64(uint8_t n) {
+  return device::to_base64(test::key_number(n));
+}
+
+TEST(Config, ReadsEveryKey) {
+  const ConfigOutcome outcome = parse("# a comment\n\n[Interface]\nPrivateKey = " + base64(9) +
+                                      " # mine\nListenPort=51820\nFwMark = 0xCa6c\nAddress = 10.0.0.1/24, fd00::1/64\n"
+                                      "Address = 10.1.0.1\nMTU = 1380\r\n[Peer]\nPublicKey = " +
+                                      base64(1) + "\nPresharedKey = " + base64(2) +
+                                      "\nAllowedIPs = 10.0.0.5/24 , fd00::/8\nallowedips = 192.0.2.1\n"
+                                      "Endpoint = gateway.example:51820\nPERSISTENTKEEPALIVE = 25\n[peer]\n"
+                                      "PublicKey = " +
+                                      base64(3) +
+                                      "\nEndpoint = 192.0.2.7:7\nPersistentKeepalive = off\nAllowedIPs =\n"
+                                      "AllowedIPs = +10.9.0.0/16, -10.9.0.0/16");
+  ASSERT_TRUE(outcome) << outcome.errors.front();
+  const Config& config = outcome.config;
+  EXPECT_EQ(config.private_key, test::key_number(9));
+  EXPECT_EQ(config.listen_port, 51820);
+  EXPECT_EQ(config.fwmark, 0xca6cu);
+  ASSERT_THAT(config.addresses, SizeIs(3));
+  EXPECT_EQ(device::to_string(config.addresses[0]), "10.0.0.1/24");
+  EXPECT_EQ(device::to_string(config.addresses[1]), "fd00::1/64");
+  EXPECT_EQ(device::to_string(config.addresses[2]), "10.1.0.1/32");
+  EXPECT_EQ(config.mtu, 1380u);
+  ASSERT_THAT(config.peers, SizeIs(2));
+  EXPECT_EQ(config.peers[0].public_key, test::key_number(1));
+  EXPECT_EQ(config.peers[0].preshared_key, test::key_number(2));
+  ASSERT_THAT(config.peers[0].allowed_ips, SizeIs(3));
+  EXPECT_EQ(device::to_string(config.peers[0].allowed_ips[0].prefix), "10.0.0.0/24");
+  EXPECT_EQ(device::to_string(config.peers[0].allowed_ips[2].prefix), "192.0.2.1/32");
+  EXPECT_EQ(io::to_string(*config.peers[0].endpoint), "[2001:db8::5]:51820");
+  EXPECT_EQ(config.peers[0].persistent_keepalive_seconds, 25);
+  EXPECT_EQ(config.peers[1].persistent_keepalive_seconds, 0);
+  ASSERT_THAT(config.peers[1].allowed_ips, SizeIs(2));
+  EXPECT_FALSE(config.peers[1].allowed_ips[0].remove);
+  EXPECT_TRUE(config.peers[1].allowed_ips[1].remove);
+}
+
+TEST(Config, TakesAnEmptyFile) {
+  for (const char* text : {"", "\n", "# nothing", "[Interface]"}) EXPECT_TRUE(parse(text)) << text;
+}
+
+TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
+  struct Case {
+    const char* name;
+    std::string line;
+    bool in_peer;
+    const char* mend;
+  };
+  const std::vector<Case> cases = {
+      {"no equals sign", "ListenPort 5", false, "write 'Key = value'"},
+      {"an unknown key", "Listen = 5", false, "use PrivateKey, ListenPort"},
+      {"an empty key", "= 5", false, "use PrivateKey"},
+      {"a peer's key in [Interface]", "PublicKey = " + base64(1), false, "use PrivateKey"},
+      {"a private key in hex", "PrivateKey = " + device::to_hex(test::key_number(1)), false, "44 characters of base64"},
+      {"an empty private key", "PrivateKey =", false, "44 characters"},
+      {"a port above the range", "ListenPort = 65536", false, "0 (any) to 65535"},
+      {"a port by name", "ListenPort = http", false, "0 (any) to 65535"},
+      {"a mark above the range", "FwMark = 0x100000000", false, "0xffffffff"},
+      {"a mark with a tail", "FwMark = 5x", false, "off, 0 to"},
+      {"0x alone", "FwMark = 0x", false, "off, 0 to"},
+      {"a negative mark", "FwMark = -1", false, "off, 0 to"},
+      {"an address that is none", "Address = 10.0.0.1/33", false, "10.0.0.1/24"},
+      {"a comma too many", "Address = 10.0.0.1/24,", false, "10.0.0.1/24"},
+      {"an MTU too small", "MTU = 67", false, "68 to 65535"},
+      {"an MTU too large", "MTU = 65536", false, "68 to 65535"},
+      {"DNS of wg-quick", "DNS = 192.0.2.53", false, "wg-quick"},
+      {"Table of wg-quick", "table = off", false, "wg-quick"},
+      {"PostUp of wg-quick", "PostUp = iptables -A INPUT", false, "wg-quick"},
+      {"PreUp of wg-quick", "PreUp = x", false, "wg-quick"},
+      {"PreDown of wg-quick", "PreDown = x", false, "wg-quick"},
+      {"PostDown of wg-quick", "PostDown = x", false, "wg-quick"},
+      {"SaveConfig of wg-quick", "SaveConfig = true", false, "wg-quick"},
+      {"an unknown section", "[Peers]", false, "use [Interface] and [Peer]"},
+      {"a section without its end", "[Peer", false, "use [Interface] and [Peer]"},
+      {"an interface's key in [Peer]", "ListenPort = 5", true, "use PublicKey, PresharedKey"},
+      {"a public key that is too short", "PublicKey = AAAA", true, "44 characters"},
+      {"a preshared key that is no base64", "PresharedKey = " + std::string(44, '*'), true, "44 characters"},
+      {"an allowed IP that is none", "AllowedIPs = 10.0.0.0/8, 10.0.0", true, "10.0.0.0/24"},
+      {"an allowed IP with two signs", "AllowedIPs = +-10.0.0.0/8", true, "10.0.0.0/24"},
+      {"a name that cannot be resolved", "Endpoint = nowhere.example:51820", true, "no such name"},
+      {"an endpoint without a port", "Endpoint = gateway.example", true, "gateway.example' is none; use"},
+      {"an endpoint with an empty port", "Endpoint = gateway.example:", true, "is none; use"},
+      {"an endpoint without a host", "Endpoint = :51820", true, "is none; use"},
+      {"a v6 endpoint without brackets", "Endpoint = 2001:db8::1:51820", true, "is none; use"},
+      {"an endpoint with half its brackets", "Endpoint = [2001:db8::1:51820", true, "is none; use"},
+      {"a keepalive above the range", "PersistentKeepalive = 65536", true, "1 to 65535 seconds"},
+      {"a keepalive that is no number", "PersistentKeepalive = 25s", true, "1 to 65535 seconds"},
+  };
+  for (const Case& c : cases) {
+    const std::string before =
+        c.in_peer ? "[Interface]\n[Peer]\nPublicKey = " + base64(1) + "\n" : "[Interface]\n\n# a comment\n";
+    const ConfigOutcome outcome = parse(before + c.line + "\n");
+    ASSERT_THAT(outcome.errors, SizeIs(1)) << c.name;
+    EXPECT_THAT(outcome.errors[0], HasSubstr("wg0.conf:4: ")) << c.name;
+    EXPECT_THAT(outcome.errors[0], HasSubstr(c.mend)) << c.name;
+  }
+}
+
+TEST(Config, RefusesAKeyBeforeAnySection) {
+  EXPECT_THAT(parse("ListenPort = 5").errors.at(0), HasSubstr("wg0.conf:1: 'ListenPort' stands before any section"));
+}
+
+TEST(Config, RefusesAPeerWithoutAPublicKeyAtItsSection) {
+  const ConfigOutcome outcome = parse("[Peer]\nAllowedIPs = 10.0.0.0/8\n[Peer]\nPublicKey = " + base64(1) + "\n");
+  ASSERT_THAT(outcome.errors, SizeIs(1));
+  EXPECT_THAT(outcome.errors[0], HasSubstr("wg0.conf:1: this [Peer] has no PublicKey"));
+}
+
+TEST(Config, ListsSeveralErrorsButNotWithoutEnd) {
+  EXPECT_THAT(parse("[Interface]\nMTU = x\nListenPort = y\n").errors, SizeIs(2));
+  std::string text = "[Interface]\n";
+  for (int i = 0; i < 100; ++i) text += "MTU = x\n";
+  EXPECT_THAT(parse(text).errors, SizeIs(kMaxConfigErrors));
+}
+
+TEST(Config, NeverQuotesAKey) {
+  const std::string secret = "c0ffee" + base64(7).substr(7);
+  for (const std::string& text : {"[Interface]\nPrivateKey = " + secret, "[Peer]\nPresharedKey = " + secret}) {
+    const ConfigOutcome outcome = parse(text);
+    ASSERT_FALSE(outcome);
+    EXPECT_THAT(outcome.errors[0], Not(HasSubstr("c0ffee")));
+  }
+}
+
+TEST(Config, AppliesToADeviceAndPublishesOnce) {
+  test::FakeDevice device;
+  device.state.peers.emplace_back().public_key = test::key_number(77);
+  const ConfigOutcome outcome =
+      parse("[Interface]\nPrivateKey = " + base64(9) + "\nListenPort = 7\n[Peer]\nPublicKey = " + base64(1) +
+            "\nPresharedKey = " + base64(2) +
+            "\nEndpoint = 192.0.2.1:1\nAllowedIPs = 10.0.0.0/8, 11.0.0.0/8, -10.0.0.0/8\n"
+            "PersistentKeepalive = 5\n[Peer]\nPublicKey = " +
+            device::to_base64(device.own_public_key) + "\n");
+  ASSERT_TRUE(outcome);
+  ASSERT_TRUE(apply_config(outcome.config, device));
+  EXPECT_EQ(device.state.private_key, test::key_number(9));
+  EXPECT_EQ(device.state.listen_port, 7);
+  ASSERT_THAT(device.state.peers, SizeIs(1));
+  const device::PeerState& peer = device.state.peers[0];
+  EXPECT_EQ(peer.public_key, test::key_number(1));
+  EXPECT_EQ(peer.preshared_key, test::key_number(2));
+  EXPECT_EQ(io::to_string(*peer.endpoint), "192.0.2.1:1");
+  EXPECT_EQ(peer.persistent_keepalive_seconds, 5);
+  ASSERT_THAT(peer.allowed_ips, SizeIs(1));
+  EXPECT_EQ(device::to_string(peer.allowed_ips[0]), "11.0.0.0/8");
+  EXPECT_THAT(device.finished, SizeIs(1));
+  EXPECT_EQ(device.publications, 1);
+}
+
+TEST(Config, SaysWhatTheDeviceRefuses) {
+  test::FakeDevice device;
+  device.refusal = EADDRINUSE;
+  const io::Status status = apply_config(parse("[Interface]\nListenPort = 53\n").config, device);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().text(), "the device refuses ListenPort 53: Address already in use");
+  EXPECT_EQ(device.publications, 1);
+}
+
+TEST(Config, LoadsAFile) {
+  const std::string path = ::testing::TempDir() + "/culvert_config_test.conf";
+  std::ofstream(path) << "[Interface]\nListenPort = 5\n";
+  const ConfigOutcome outcome = load_config(path);
+  std::remove(path.c_str());
+  ASSERT_TRUE(outcome) << outcome.errors[0];
+  EXPECT_EQ(outcome.config.listen_port, 5);
+}
+
+TEST(Config, SaysWhichFileCannotBeRead) {
+  EXPECT_THAT(load_config("/nonexistent/wg0.conf").errors.at(0),
+              HasSubstr("/nonexistent/wg0.conf: cannot be read: No such file or directory"));
+  EXPECT_THAT(load_config("/proc").errors.at(0), HasSubstr("/proc: cannot be read: Is a directory"));
+  EXPECT_THAT(load_config("/dev/zero").errors.at(0), HasSubstr("File too large"));
+}
+
+TEST(ResolveEndpoint, TakesNumbersAndSaysWhatFailed) {
+  const auto v4 = resolve_endpoint("192.0.2.1", "7");
+  ASSERT_TRUE(v4);
+  EXPECT_EQ(io::to_string(*v4), "192.0.2.1:7");
+  const auto v6 = resolve_endpoint("2001:db8::1", "7");
+  ASSERT_TRUE(v6);
+  EXPECT_EQ(io::to_string(*v6), "[2001:db8::1]:7");
+  EXPECT_FALSE(resolve_endpoint("192.0.2.1", "no-such-service"));
+}
+
+}  // namespace
+}  // namespace culvert::config
