@@ -6,7 +6,6 @@
 #include <string>
 #include <string_view>
 
-#include "tests/crypto/wycheproof.h"
 #include "tests/hex.h"
 
 namespace culvert::crypto {
@@ -115,18 +114,6 @@ TEST(X25519, GeneratesPrivateKeysThatDifferAndAreClamped) {
   auto clamped = a.clone();
   clamp_x25519(clamped);
   EXPECT_TRUE(a == clamped);
-}
-
-TEST(X25519, AgreesWithWycheproof) {
-  const auto check = [](const nlohmann::json&, const nlohmann::json& test) {
-    const auto expected = test.at("shared").get<std::string>();
-    Secret<32> shared;
-    const bool nonzero = x25519(shared, secret(test.at("private").get<std::string>()),
-                                from_hex_exactly<32>(test.at("public").get<std::string>()));
-    EXPECT_EQ(to_hex(shared.bytes()), expected);
-    EXPECT_EQ(nonzero, expected != std::string(64, '0'));
-  };
-  CULVERT_FOR_EACH_WYCHEPROOF("x25519_test.json", check);
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "tests/crypto/wycheproof.h"
 #include "tests/hex.h"
 
 namespace culvert::crypto {
@@ -67,28 +66,6 @@ TEST(XChaCha20Poly1305, RefusesWhateverWasChangedAndLeavesZeros) {
   EXPECT_TRUE(refused(key, nonce, sealed, counting_bytes(15), 16));
   EXPECT_TRUE(refused(key, nonce, sealed, associated, 15)) << "a length that does not match";
   EXPECT_TRUE(refused(key, nonce, counting_bytes(15), associated, 0)) << "shorter than a tag";
-}
-
-TEST(XChaCha20Poly1305, AgreesWithWycheproof) {
-  const auto check = [](const nlohmann::json& group, const nlohmann::json& test) {
-    if (group.at("ivSize").get<size_t>() != 8 * kXAeadNonceBytes) return;  // not a nonce by its type
-    const auto field = [&](const char* name) { return from_hex(test.at(name).get<std::string>()); };
-    const auto key = from_hex_exactly<kXAeadKeyBytes>(test.at("key").get<std::string>());
-    const auto nonce = from_hex_exactly<kXAeadNonceBytes>(test.at("iv").get<std::string>());
-    const bool valid = test.at("result") == "valid";
-    Bytes sealed = field("ct");
-    const Bytes tag = field("tag");
-    sealed.insert(sealed.end(), tag.begin(), tag.end());
-
-    Bytes opened(field("msg").size());
-    ASSERT_EQ(xchacha20_poly1305_open(opened, key, nonce, sealed, field("aad")), valid);
-    if (!valid) return;
-    EXPECT_EQ(opened, field("msg"));
-    Bytes sealed_again(sealed.size());
-    xchacha20_poly1305_seal(sealed_again, key, nonce, opened, field("aad"));
-    EXPECT_EQ(sealed_again, sealed);
-  };
-  CULVERT_FOR_EACH_WYCHEPROOF("xchacha20_poly1305_test.json", check);
 }
 
 }  // namespace
