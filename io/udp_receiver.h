@@ -7,7 +7,7 @@
 #include <memory>
 #include <span>
 
-#include "io/count.h"
+#include "io/counters.h"
 #include "io/outer_queue.h"
 #include "io/transfer.h"
 #include "io/udp_message.h"
@@ -49,7 +49,7 @@ class UdpReceiver {
   Family busy_family_ = Family::v4;  // that had something the last time
   unsigned batches_ = 0;
 
-  Count datagrams_received_, trains_received_, receive_errors_, truncated_, empty_;
+  Counter datagrams_received_, trains_received_, receive_errors_, truncated_, empty_;
 };
 
 }  // namespace culvert::io

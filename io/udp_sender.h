@@ -6,7 +6,7 @@
 
 #include <span>
 
-#include "io/count.h"
+#include "io/counters.h"
 #include "io/outer_queue.h"
 #include "io/transfer.h"
 #include "io/udp_message.h"
@@ -84,7 +84,7 @@ class UdpSender {
   Endpoint gso_refused_, source_refused_;
   int source_error_ = 0;  // what the source was refused with
 
-  Count datagrams_sent_, trains_sent_, send_errors_, send_stalls_, gso_downgrades_;
+  Counter datagrams_sent_, trains_sent_, send_errors_, send_stalls_, gso_downgrades_;
 };
 
 }  // namespace culvert::io

@@ -2,36 +2,45 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 
+#include "io/counters.h"
 #include "src/pipeline/drop_reason.h"
 
 namespace culvert::pipeline {
 
-// A counter with one writer; any thread reads it. Relaxed: it orders nothing.
-class Counter {
- public:
-  void add(uint64_t n) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
-  uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+using io::Counter;
 
- private:
-  std::atomic<uint64_t> value_{0};
-};
-
-// Thread safety: written by the owning worker, read by any thread.
-struct WorkerStats {
-  Counter inner_packets_read;     // superpackets
-  Counter inner_packets_written;  // superpackets
+struct WorkerCounters {
+  Counter inner_packets_read;
+  Counter inner_packets_written;
   Counter messages_sealed;
   Counter messages_opened;
   Counter keepalives_received;
   Counter packets_staged;
-  Counter unreachable_sent;  // ICMP errors to the inner side
-  Counter wakeups;           // returns from waiting for events
+  Counter unreachable_sent;
+  Counter wakeups;  // returns from waiting for events
+};
+
+inline constexpr auto kWorkerCounters = std::to_array<io::CounterEntry<WorkerCounters>>({
+    {&WorkerCounters::inner_packets_read, "inner_packets_read_total", "Superpackets read from the inner side."},
+    {&WorkerCounters::inner_packets_written, "inner_packets_written_total", "Superpackets written to the inner side."},
+    {&WorkerCounters::messages_sealed, "messages_sealed_total", "Transport data messages sealed."},
+    {&WorkerCounters::messages_opened, "messages_opened_total", "Transport data messages opened and authentic."},
+    {&WorkerCounters::keepalives_received, "keepalives_received_total", "Keepalives received."},
+    {&WorkerCounters::packets_staged, "packets_staged_total", "Superpackets that waited for a handshake."},
+    {&WorkerCounters::unreachable_sent, "unreachable_sent_total", "ICMP unreachable errors to the inner side."},
+    {&WorkerCounters::wakeups, "wakeups_total", "Turns of the worker's loop."},
+});
+static_assert(io::describes_all(kWorkerCounters), "a counter of WorkerCounters has no line in the table");
+
+// Thread safety: written by the owning worker, read by any thread.
+struct WorkerStats : WorkerCounters {
   std::array<Counter, kDropReasons> drops;
 
   void drop(DropReason reason, uint64_t n = 1) { drops[static_cast<size_t>(reason)].add(n); }
 };
+static_assert(sizeof(WorkerStats) == sizeof(WorkerCounters) + kDropReasons * sizeof(Counter),
+              "counters belong into WorkerCounters");
 
 }  // namespace culvert::pipeline
