@@ -8,7 +8,7 @@ from laboratory.traffic import bulk
 
 def take_memory(topology, trial):
     most = 0
-    with bulk(topology, trial.direction):
+    with bulk(topology, trial):
         deadline = time.monotonic() + trial.seconds
         while time.monotonic() < deadline:
             most = max(most, topology.resident_kib())

@@ -13,7 +13,7 @@ def _exchange(kind, loaded):
     def take(topology, trial):
         client, server = topology.ends(trial.direction)[0]
         address = topology.address(server)
-        load = bulk(topology, trial.direction) if loaded else contextlib.nullcontext()
+        load = bulk(topology, trial) if loaded else contextlib.nullcontext()
         with echo(trial, server, address) as port, load:
             found = once(trial, client, kind, "--to", address, "--port", port, "--seconds", trial.seconds,
                          timeout=trial.seconds + 60)
@@ -30,8 +30,9 @@ def _loaded_cost(seconds):
 WAYS = ("forward", "reverse")
 MEASURES = [
     Measure("rr", "one byte there and back over one TCP connection, idle", _exchange("rr", False), directions=WAYS),
-    Measure("rr-loaded", "the same beside one TCP flow at full speed", _exchange("rr", True), directions=WAYS, cost=_loaded_cost),
+    Measure("rr-loaded", "the same beside one TCP flow at full speed", _exchange("rr", True), directions=WAYS, bulk_tcp=True,
+            cost=_loaded_cost),
     Measure("crr", "a new TCP connection for each byte, idle", _exchange("crr", False), directions=WAYS),
-    Measure("crr-loaded", "the same beside one TCP flow at full speed", _exchange("crr", True), directions=WAYS,
+    Measure("crr-loaded", "the same beside one TCP flow at full speed", _exchange("crr", True), directions=WAYS, bulk_tcp=True,
             cost=_loaded_cost),
 ]

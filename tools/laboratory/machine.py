@@ -36,6 +36,16 @@ def commit():
     return head.stdout.strip() + (", with changes that are not committed" if changed.strip() else "")
 
 
+def congestion():
+    """The congestion control of TCP that this machine uses by default."""
+    return _read("/proc/sys/net/ipv4/tcp_congestion_control", "cubic")
+
+
+def congestions():
+    """Those that the kernel has now."""
+    return tuple(_read("/proc/sys/net/ipv4/tcp_available_congestion_control", "cubic").split())
+
+
 def governor(cores):
     found = {_read(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor", "") for core in cores} - {""}
     return ", ".join(sorted(found)) or "none, the kernel does not control the frequency"

@@ -25,6 +25,7 @@ class Trial:
     variant: object  # what the measure varies: flows, a datagram size, or None
     cores: tuple
     program: str  # lab_traffic
+    congestion: str  # TCP's congestion control, by the kernel's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Measure:
     directions: tuple = ("forward",)  # those that mean something to it
     planes: tuple = ("program", "kernel", "none")  # the kinds of planes that it applies to
     traffic: bool = True  # wants lab_traffic
+    bulk_tcp: bool = False  # depends on TCP's congestion control, so it is taken under each that is asked for
     cost: typing.Callable = lambda seconds: seconds + 0.5  # about how long a trial of so many seconds takes
 
     def directed(self, wanted):

@@ -1,9 +1,10 @@
 """The words of the command line of tools/lab, and what they ask for."""
 
 import argparse
+import dataclasses
 import os
 
-from laboratory import goals, plan
+from laboratory import goals, machine, plan
 from laboratory.plane import KNOWN, parse
 
 ABOUT = """\
@@ -36,6 +37,7 @@ examples:
   tools/lab run --impl old=/tmp/culvert.old --impl plain=culvert,CULVERT_GSO=off --measures tcp --rounds 5
   tools/lab run --planes culvert,wireguard-go --measures tcp,udp-gso --mtu 1500,9000 --flows 1,8 --direction forward,both
   tools/lab run --measures tcp --flows 1 --peers 1,100,10000 --inner v6 --outer v6 --json figures.json
+  tools/lab run --measures tcp,rr-loaded --congestion cubic,bbr
   tools/lab targets --rows tcp-1500-1,cpu --rounds 3 --json part1.json; tools/lab show part1.json part2.json
 
 exit status: 0; 1 if it could not be set up or a plane failed (the table tells); 2 for a wrong command line; 130 when
@@ -97,6 +99,9 @@ def parser():
     common.add_argument("--rounds", type=within(1, 1000), help="default: 2 for quick, 3 for full and run, 5 for targets")
     common.add_argument("--cores", type=listed(within(0, 8191)), help="default: the first two that the lab may use")
     common.add_argument("--json", metavar="FILE", help="writes every single figure, machine, versions and command")
+    common.add_argument("--congestion", type=listed(one_of(machine.congestions())), metavar="NAME[,NAME]",
+                        help="congestion controls of TCP to measure under, of " + ", ".join(machine.congestions())
+                        + f" (default: the machine's, {machine.congestion()}; targets: cubic and bbr, where they are there)")
     comparison = argparse.ArgumentParser(add_help=False)
     comparison.add_argument("--planes", type=listed(one_of(KNOWN)), help="default: culvert,wireguard-go,none; full: all")
     comparison.add_argument("--impl", type=implementation, action="append", default=[],
@@ -132,6 +137,14 @@ def add_run(run):
     run.add_argument("--seconds", type=seconds, default=2.0, help="per trial (default: 2); iperf3 takes whole seconds")
 
 
+def congestions_of(arguments):
+    """The congestion controls that bulk TCP is measured under."""
+    if arguments.congestion:
+        return arguments.congestion
+    both = tuple(each for each in ("cubic", "bbr") if each in machine.congestions())
+    return both if arguments.kind == "targets" and both else (machine.congestion(),)
+
+
 def planes_of(arguments):
     """The planes of a run, as (name, what, environment)."""
     if arguments.kind == "targets":
@@ -142,15 +155,16 @@ def planes_of(arguments):
 
 def choices_of(arguments):
     if arguments.kind == "run":
-        return (plan.Choice(arguments.measures, arguments.mtu, arguments.inner, arguments.outer, arguments.peers,
-                            arguments.flows, arguments.sizes, arguments.direction, arguments.seconds),)
-    return {"quick": plan.QUICK, "full": plan.FULL}[arguments.kind]
+        return (plan.Choice(arguments.measures, arguments.mtu, arguments.inner, arguments.outer, arguments.peers, arguments.flows,
+                            arguments.sizes, arguments.direction, arguments.seconds, congestions_of(arguments)),)
+    return [dataclasses.replace(choice, congestions=congestions_of(arguments))
+            for choice in {"quick": plan.QUICK, "full": plan.FULL}[arguments.kind]]
 
 
 def tasks_of(arguments, kinds):
     """The plan for planes of these kinds (name: kind)."""
     if arguments.kind == "targets":
-        return goals.tasks(arguments.rows, arguments.seconds)
+        return goals.tasks(arguments.rows, arguments.seconds, congestions_of(arguments))
     return [task for choice in choices_of(arguments) for task in plan.tasks(choice, kinds)]
 
 

@@ -28,6 +28,7 @@ class Task:
     direction: str
     seconds: float
     contenders: tuple
+    congestion: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Choice:
     sizes: tuple = ("64", "imix", "1372", "max")
     directions: tuple = ("forward",)
     seconds: float = 2.0
+    congestions: tuple = ("cubic",)  # what does not depend on it is measured under the first alone
 
     def variants(self, measure, setting):
         if measure.varies == "flows":
@@ -61,9 +63,10 @@ def tasks(choice, planes):
             contenders = tuple(Contender(plane, setting) for plane, kind in planes.items() if kind in measure.planes
                                for setting in (settings if kind != "none" else [Setting(wire_mtu, inner, outer)]))
             variants = choice.variants(measure, settings[0])
-            for variant, direction in itertools.product(variants, measure.directed(choice.directions)):
+            congestions = choice.congestions if measure.bulk_tcp else choice.congestions[:1]
+            for variant, direction, congestion in itertools.product(variants, measure.directed(choice.directions), congestions):
                 if contenders:
-                    made.append(Task(measure, variant, direction, choice.seconds, contenders))
+                    made.append(Task(measure, variant, direction, choice.seconds, contenders, congestion))
     return made
 
 

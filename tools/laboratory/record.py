@@ -3,6 +3,13 @@
 import json
 
 SETTING = ("wire_mtu", "inner", "outer", "peers")
+SUFFIXES = {"forward": "", "reverse": ", reverse", "both": ", both ways"}
+
+
+def named(reading, suffix, congestion):
+    """The name of a figure: "TCP, 1 flow: retransmits" both ways under CUBIC is "TCP, 1 flow, both ways, CUBIC: retransmits"."""
+    head, colon, tail = reading.partition(":")
+    return head + suffix + (f", {congestion.upper()}" if congestion else "") + colon + tail
 
 
 class Record:
@@ -20,19 +27,20 @@ class Record:
 
     def add(self, turn, task, contender, readings, use):
         """Takes the readings of one trial over, with what the machine did meanwhile."""
-        suffix = {"forward": "", "reverse": ", reverse", "both": ", both ways"}[task.direction]
+        congestion = task.congestion if task.measure.bulk_tcp else ""
         for reading in readings:
-            head, colon, tail = reading.name.partition(":")
             self.figures.append({
                 "round": turn, "plane": contender.plane, **{key: getattr(contender.setting, key) for key in SETTING},
                 "measure": task.measure.name, "variant": task.variant, "direction": task.direction, "seconds": task.seconds,
-                "name": head + suffix + colon + tail, "value": reading.value, "unit": reading.unit, "better": reading.better,
+                "congestion": congestion, "name": named(reading.name, SUFFIXES[task.direction], congestion),
+                "value": reading.value, "unit": reading.unit, "better": reading.better,
                 "foreign_cores": round(use.foreign, 3), "stolen_cores": round(use.steal, 3), "disturbed": use.disturbed})
 
     def fail(self, turn, task, contender, problem):
         self.failures.append({
             "round": turn, "plane": contender.plane, **{key: getattr(contender.setting, key) for key in SETTING},
-            "measure": task.measure.name, "variant": task.variant, "direction": task.direction, "problem": str(problem)})
+            "measure": task.measure.name, "variant": task.variant, "direction": task.direction, "congestion": task.congestion,
+            "problem": str(problem)})
 
     def finish(self):
         self.content["complete"] = True

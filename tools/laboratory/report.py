@@ -82,6 +82,7 @@ def warnings(record):
     lines = []
     for each in record.failures:
         variant = "" if each["variant"] is None else f" {each['variant']}"
+        variant += f", {each['congestion']}" if each.get("congestion") else ""
         lines.append(f"failed: round {each['round']}, {each['plane']}, wire MTU {each['wire_mtu']}, {each['measure']}{variant}: "
                      f"{each['problem']}")
     disturbed = [figure for figure in record.figures if figure["disturbed"]]

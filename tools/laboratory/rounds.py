@@ -67,8 +67,9 @@ class Rounds:
                 variant = "" if task.variant is None else f" {task.variant}"
                 direction = "" if task.direction == "forward" else f" {task.direction}"
                 peers = "" if contender.setting.peers == 1 else f", {contender.setting.peers} peers"
+                congestion = f", {task.congestion}" if task.measure.bulk_tcp else ""
                 self.progress.say(f"round {turn}/{rounds}, MTU {contender.setting.wire_mtu}, {task.measure.name}{variant}"
-                                  f"{direction}, {contender.plane}{peers}", self._cost(task, contender))
+                                  f"{direction}, {contender.plane}{peers}{congestion}", self._cost(task, contender))
                 self._trial(turn, task, contender)
             self._keep({contender for later in self.plan[number + 1:] for contender in later.contenders})
 
@@ -86,7 +87,8 @@ class Rounds:
             return
         try:
             watch = Watch(self.cores)
-            readings = task.measure.take(topology, Trial(task.seconds, task.direction, task.variant, self.cores, self.program))
+            readings = task.measure.take(topology, Trial(task.seconds, task.direction, task.variant, self.cores, self.program,
+                                                         task.congestion))
             topology.check_alive()
             self.record.add(turn, task, contender, readings, watch.use())
         except NOISE as problem:

@@ -13,7 +13,8 @@ def take(topology, trial):
     before = [seconds_of(daemon.pid) for daemon in ends]
     watch = Watch(trial.cores)
     # iperf3 knows whole seconds only.
-    end = iperf(client, server, topology.address(server), "-P", trial.variant, *both, seconds=max(1, round(trial.seconds)))
+    end = iperf(client, server, topology.address(server), "-P", trial.variant, "-C", trial.congestion, *both,
+                seconds=max(1, round(trial.seconds)))
     use = watch.use()
     received = [end[key] for key in ("sum_received", "sum_received_bidir_reverse") if key in end]
     sent = [end[key] for key in ("sum_sent", "sum_sent_bidir_reverse") if key in end]
@@ -31,4 +32,4 @@ def take(topology, trial):
 
 
 MEASURES = [Measure("tcp", "throughput of TCP (iperf3), CPU seconds per gigabit, retransmits", take, "flows",
-                    ("forward", "reverse", "both"), traffic=False, cost=lambda seconds: max(1, round(seconds)) + 0.4)]
+                    ("forward", "reverse", "both"), traffic=False, bulk_tcp=True, cost=lambda seconds: max(1, round(seconds)) + 0.4)]

@@ -93,14 +93,15 @@ def _sent(node, interface):
 
 
 @contextlib.contextmanager
-def bulk(topology, direction):
+def bulk(topology, trial):
     """One TCP flow that fills the tunnel in the meantime."""
-    client, server = topology.ends(direction)[0]
+    client, server = topology.ends(trial.direction)[0]
     address = topology.address(server)
     serving = topology.background(server.namespace.start("iperf3", "-s", "-1", "-p", BULK_PORT, "-B", address))
     wait_until(lambda: f":{BULK_PORT}" in server.namespace.run("ss", "-Hltn", f"sport = :{BULK_PORT}"), "iperf3 listens")
     before = _sent(client, "wire")
-    flow = topology.background(client.namespace.start("iperf3", "-c", address, "-p", BULK_PORT, "-t", "600"))
+    flow = topology.background(client.namespace.start("iperf3", "-c", address, "-p", BULK_PORT, "-C", trial.congestion,
+                                                      "-t", "600"))
     try:
         wait_until(lambda: _sent(client, "wire") > before + (16 << 20), f"a flow through {topology.plane} is under way")
         yield

@@ -12,10 +12,11 @@ from rig.shell import attempt, check, wait_until
 
 sys.path.append(f"{ROOT}/tools")
 
-from laboratory import goals, options, plan, ratios, record, report  # noqa: E402
+from laboratory import goals, machine, options, plan, ratios, record, report  # noqa: E402
 
 NO_PAIR = ((),)
 LAB = f"{ROOT}/tools/lab"
+DEFAULT = machine.congestion().upper()
 TINY = ("run", "--planes", "culvert,none", "--rounds", "1", "--flows", "1", "--seconds", "0.2")
 
 
@@ -67,7 +68,8 @@ def measures(lab):
     check({each["plane"] for each in written["figures"] if each["measure"] == "tcp"} == {"culvert", "none"}, "both planes did")
     check(all(each["value"] > 0 for each in written["figures"] if each["unit"] in ("Gb/s", "kpps", "MiB")), "none is zero")
     check(all(written["machine"][key] for key in ("cpu", "kernel", "governor", "iperf3", "commit")), "the machine is described")
-    for word in ("TCP, 1 flow, both ways, Gb/s", "resident memory, loaded", "culvert 0.", "command   tools/lab run", "governor"):
+    for word in (f"TCP, 1 flow, both ways, {DEFAULT}, Gb/s", "resident memory, loaded", "culvert 0.",
+                 "command   tools/lab run", "governor"):
         check(word in done.stdout, f"the table says `{word}`: {done.stdout}")
     check("[1/" in done.stderr and " left" in done.stderr, f"there is progress: {done.stderr}")
     shown = attempt(LAB, "show", path, path, env=env)
@@ -91,7 +93,7 @@ def refuses(lab):
     done = attempt(LAB, *TINY, "--impl", "broken=/bin/false", env=env, timeout=120)
     check(done.returncode == 1, f"broken: status {done.returncode}: {done.stderr}")
     check("failed: round 1, broken" in done.stdout and "cannot be set up" in done.stdout, f"broken: {done.stdout}")
-    check("TCP, 1 flow, Gb/s" in done.stdout, "the others are measured")
+    check(f"TCP, 1 flow, {DEFAULT}, Gb/s" in done.stdout, "the others are measured")
 
 
 @scenario("nothing outlives the lab, however it is ended", pairs=NO_PAIR)
@@ -112,7 +114,7 @@ def ended(lab):
         wait_until(lambda: traces() == before, f"{number.name} leaves nothing behind", 20)
         check(not os.listdir(env["TMPDIR"]), "no file either")
         if number == signal.SIGINT:
-            check("TCP, 1 flow, Gb/s" in text(log) and "not complete" in text(log), f"there is a table of what was: {text(log)}")
+            check(f"TCP, 1 flow, {DEFAULT}, Gb/s" in text(log) and "not complete" in text(log), f"there is a table of what was: {text(log)}")
             check(not figures(path)["complete"] and figures(path)["figures"], "and the file says that it is not all")
 
 
@@ -123,7 +125,7 @@ def text(path):
 
 def figure(turn, plane, value, disturbed):
     return {"round": turn, "plane": plane, "wire_mtu": 1500, "inner": "v4", "outer": "v4", "peers": 1, "measure": "tcp",
-            "variant": 1, "direction": "forward", "name": "TCP, 1 flow", "value": value, "unit": "Gb/s", "better": "more",
+            "variant": 1, "direction": "forward", "congestion": "cubic", "name": "TCP, 1 flow, CUBIC", "value": value, "unit": "Gb/s", "better": "more",
             "foreign_cores": 0.5, "stolen_cores": 0.0, "disturbed": disturbed}
 
 
@@ -142,11 +144,16 @@ def arithmetic(_):
     check("8.50! [4.00 30.0]  3.00x" in report.tables(kept), f"a table: {report.tables(kept)}")
     check("others used up to 0.50 cores" in report.warnings(kept), "a warning")
     reached = [line for line in goals.table(kept).splitlines() if "3.00x" in line]
-    check(len(reached) == 1 and reached[0].startswith("↑ TCP, wire MTU 1500, 1 flow"), f"a goal: {reached}")
-    check(reached[0].endswith("goal reached"), f"a verdict: {reached}")
+    check(len(reached) == 1 and reached[0].startswith("↑ TCP, wire MTU 1500, 1 flow, CUBIC"), f"a goal: {reached}")
+    check(reached[0].endswith("missed by 17%"), f"a verdict under CUBIC, which wants more: {reached}")
+    for each in found:
+        each.update(congestion="bbr", name="TCP, 1 flow, BBR")
+    reached = [line for line in goals.table(kept).splitlines() if "3.00x" in line]
+    check(len(reached) == 1 and reached[0].endswith("goal reached"), f"a verdict under BBR: {reached}")
 
-    check(len(goals.tasks(goals.ROWS, 1)) == 11, "rows that share a measurement have one task")
-    check([task.measure.name for task in goals.tasks(("cpu",), 1)] == ["tcp"], "and rows that are not asked for have none")
+    check(len(goals.tasks(goals.ROWS, 1, ("cubic",))) == 11, "rows that share a measurement have one task")
+    check([(task.measure.name, task.congestion) for task in goals.tasks(("cpu", "rr-idle"), 1, ("cubic", "bbr"))]
+          == [("rr", "cubic"), ("tcp", "cubic"), ("tcp", "bbr")], "only bulk TCP is measured under each congestion control")
     choice = plan.Choice(("tcp", "udp", "memory"), peers=(1, 100), sizes=("64", "1500"), directions=("forward", "both"))
     made = plan.tasks(choice, {"culvert": "program", "none": "none"})
     expected = [("tcp", 1, "forward"), ("tcp", 1, "both"), ("tcp", 4, "forward"), ("tcp", 4, "both"), ("udp", "64", "forward"),
