@@ -1,10 +1,15 @@
 // The WireGuard device: peers, keys, sockets and workers, all held by the control thread. It is what UAPI
 // configures, what timers and handshakes act on, and what publishes the workers' view of it all.
 //
-// device.cc            life cycle: link, sockets, workers, publication and reclamation
-// device_handshake.cc  handshake messages in and out, keepalives, timers
-// device_uapi.cc       configuration in (Configurable) and state out
-// device_metrics.cc    the Prometheus text
+// device.cc           life cycle: workers, link and sockets
+// configuration.cc    configuration in (Configurable) and state out
+// peers.cc            how a peer starts, stops and leaves
+// schedule.cc         what one turn does, and at most how much of it
+// handshake.cc        handshake messages in and out
+// staged_packets.cc   how a first packet waits for its handshake; keepalives
+// sources.cc          sticky source addresses
+// published_state.cc  what workers can reach, and who frees it
+// metrics.cc          the Prometheus text
 #pragma once
 
 #include <array>
@@ -148,6 +153,7 @@ class Device final : public Configurable {
   void forget_sources();
   void ask_kernel_choice(DevicePeer& peer);
   void follow(DevicePeer& peer, const io::Endpoint& from);
+  static std::string log_name(const DevicePeer& peer);
   DevicePeer* find_peer(const Key& public_key);
   DevicePeer* find_peer(protocol::PeerHandle handle);
 
@@ -165,6 +171,7 @@ class Device final : public Configurable {
   void send_keepalive(DevicePeer& peer);
   void advance(DevicePeer& peer);
   void reschedule(DevicePeer& peer);
+  static protocol::Duration draw_jitter();
   void rejected(const pipeline::HandshakeDatagram& datagram, const char* why);
 
   // Constant after construction.

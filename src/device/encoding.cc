@@ -73,6 +73,11 @@ std::string to_base64(const Key& key) {
   return std::string(text, kKeyBase64Digits);
 }
 
+std::string short_name(const Key& public_key) {
+  const std::string text = to_base64(public_key);
+  return text.substr(0, 4) + "…" + text.substr(39, 4);
+}
+
 std::optional<Key> key_from_base64(std::string_view text) {
   Key key;
   size_t bytes = 0;

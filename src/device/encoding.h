@@ -23,6 +23,9 @@ std::string to_hex(const Key& key);
 // Exactly 64 hex digits of either case; nothing otherwise.
 std::optional<Key> key_from_hex(std::string_view text);
 
+// "AbCd…wXyZ": a public key for the log, shortened as wireguard-go does it.
+std::string short_name(const Key& public_key);
+
 // 44 characters of RFC 4648 base64 with padding, as wg(8) prints keys.
 std::string to_base64(const Key& key);
 

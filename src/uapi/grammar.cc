@@ -19,12 +19,6 @@ std::string quote(std::string_view value) {
   return out;
 }
 
-// A public key as wg(8) shows it, shortened as wireguard-go's log does.
-std::string short_name(const device::Key& public_key) {
-  const std::string text = device::to_base64(public_key);
-  return text.substr(0, 4) + "..." + text.substr(39, 4);
-}
-
 constexpr const char* kKeyForm = "a key is 64 hexadecimal digits";
 
 }  // namespace
@@ -114,7 +108,8 @@ void SetParser::select_peer(std::string_view value) {
   device::PeerOrigin origin = device::PeerOrigin::existing;
   const int number = target_.select_peer(*public_key, origin);
   if (number != 0) {
-    fail(UapiError::invalid, fmt::format("cannot create peer {}: {}", short_name(*public_key), std::strerror(number)));
+    fail(UapiError::invalid,
+         fmt::format("cannot create peer {}: {}", device::short_name(*public_key), std::strerror(number)));
     return;
   }
   peer_ = *public_key;

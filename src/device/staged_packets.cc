@@ -1,0 +1,65 @@
+// How a first packet waits for its handshake.
+//
+//   1. A worker has a packet for a peer, and the peer no keypair: it stages a copy (src/pipeline/staging.h), leaves the
+//      mark TimerMarks::want_handshake() and asks for attention (src/pipeline/attention.h).
+//   2. The control thread advances the peer's timers, which answer "send an initiation" (schedule.cc, handshake.cc).
+//   3. The response comes and the new keypair is current, or as responder we hear the first message on it: flush()
+//      has each worker send what it has staged for the peer; without staged packets a keepalive goes out.
+//   4. Nobody answers for 90 s, the link goes down or the peer is removed: drop_staged() counts the packets as lost.
+
+#include <array>
+#include <atomic>
+#include <cstring>
+
+#include "crypto/aead.h"
+#include "src/device/device.h"
+#include "src/device/encoding.h"
+#include "src/log.h"
+
+namespace culvert::device {
+
+void Device::drop_staged(DevicePeer& peer, pipeline::DropReason reason) {
+  // Waiting for a worker takes a while, and most peers have nothing staged.
+  if (peer.path.staged.load(std::memory_order_relaxed) == 0) return;
+  pipeline::PeerPath* const path = &peer.path;
+  for (const auto& worker : workers_) worker->drop_staged({&path, 1}, reason);
+}
+
+// A keypair has come up, or it is time for a sign of life.
+void Device::flush_or_keepalive(DevicePeer& peer) {
+  // Writes nothing new, but is ordered with the same in Staging::stage(): either its packet is seen here, or
+  // that worker sees the new keypair after it and asks for a flush. A fence would do, were it not that
+  // ThreadSanitizer knows none.
+  if (peer.path.staged.fetch_add(0, std::memory_order_acq_rel) > 0)
+    flush(peer);
+  else
+    send_keepalive(peer);
+}
+
+void Device::flush(DevicePeer& peer) {
+  for (const auto& worker : workers_) worker->flush_staged(peer.path);
+}
+
+void Device::send_keepalive(DevicePeer& peer) {
+  protocol::TimerMarks& marks = peer.peer.marks();
+  protocol::Keypair* const keypair = peer.peer.current_keypair();
+  uint64_t counter = 0;
+  if (keypair == nullptr || !keypair->usable_for_sending(now_) || !keypair->reserve(1, counter)) {
+    (void)marks.want_handshake(now_);  // the caller advances the timers, which act on it
+    return;
+  }
+  std::array<uint8_t, protocol::kKeepaliveBytes> message;
+  const protocol::TransportHeader header = {static_cast<uint32_t>(protocol::MessageType::transport_data),
+                                            keypair->remote_index(), counter};
+  std::memcpy(message.data(), &header, sizeof header);
+  uint8_t* const sealed = message.data() + sizeof header;
+  const crypto::SealMessage seal = {keypair->sending_key(), counter, sealed, sealed, 0};
+  crypto::seal({&seal, 1});
+  marks.any_authenticated_packet_sent();
+  (void)marks.any_authenticated_packet_traversal(now_);
+  if (send_to_peer(peer, message, 0)) stats_.keepalives_sent.add(1);
+  log_verbose("{} - Sending keepalive packet", log_name(peer));
+  if (keypair->wants_rekey_after_send(now_)) (void)marks.want_handshake(now_);
+}
+
+}  // namespace culvert::device
