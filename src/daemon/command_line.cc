@@ -13,14 +13,25 @@ constexpr const char* kDescription =
     "culvert carries WireGuard tunnels in userspace. Configure it with wg(8) or wg-quick(8).";
 constexpr const char* kFooter =
     "Environment: LOG_LEVEL=verbose|error|silent, WG_TUN_FD, WG_UAPI_FD, WG_PROCESS_FOREGROUND=1,\n"
-    "CULVERT_GSO=off, CULVERT_GRO=off, CULVERT_TUN_OFFLOAD=off, CULVERT_TUN_USO=off,\n"
-    "CULVERT_METRICS=ADDR:PORT, CULVERT_AEAD=ENGINE.";
+    "CULVERT_GSO=off, CULVERT_GRO=off, CULVERT_TUN_OFFLOAD=off, CULVERT_TUN_TSO=off, CULVERT_TUN_USO=off,\n"
+    "CULVERT_TUN_JOIN=off, CULVERT_TUN_ENGINE=ENGINE, CULVERT_UDP_ENGINE=ENGINE, CULVERT_AEAD=ENGINE,\n"
+    "CULVERT_METRICS=ADDR:PORT. README.md says what each does.";
 
 CommandLineOutcome usage_error(const CLI::App& app, const std::string& what) {
   CommandLineOutcome outcome;
   outcome.exit_code = kExitUsage;
   outcome.output = "culvert: " + what + "\n\n" + app.help();
   return outcome;
+}
+
+// What is wrong with the words that no option and no IFNAME took.
+std::string unexpected_word_error(const std::vector<std::string>& words, const CommandLine& line) {
+  const auto option =
+      std::find_if(words.begin(), words.end(), [](const std::string& word) { return word.starts_with('-'); });
+  if (option != words.end())
+    return "there is no option '" + *option + "'; the options are --foreground, --config FILE, --version and --help";
+  return "'" + words.front() + "' is one argument too many; one culvert serves one interface, here '" +
+         line.interface_name + "'";
 }
 
 }  // namespace
@@ -32,24 +43,39 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
   app.footer(kFooter);
   app.set_version_flag("--version", std::string("culvert ") + CULVERT_VERSION);
   app.add_flag("-f,--foreground", line.foreground, "stay in the foreground");
-  app.add_option("--config", line.config_path, "set up from a wg(8) file, with Address and MTU as in wg-quick(8)")
-      ->type_name("FILE")
-      ->expected(1);
-  app.add_option("IFNAME", line.interface_name, "the interface to create")->required()->type_name("");
+  const CLI::Option* const config =
+      app.add_option("--config", line.config_path, "set up from a wg(8) file, with Address and MTU as in wg-quick(8)")
+          ->type_name("FILE")
+          ->expected(1);
+  // Not required: CLI11 would complain of its absence before it looks at a word that it does not know.
+  CLI::Option* const name = app.add_option("IFNAME", line.interface_name, "the interface to create")->type_name("");
+  std::string error;
   try {
     // CLI11 takes the arguments from the back.
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::CallForHelp&) {
+    name->required();
     outcome.output = app.help();
     return outcome;
   } catch (const CLI::CallForVersion& version) {
     outcome.output = std::string(version.what()) + "\n";
     return outcome;
-  } catch (const CLI::ParseError& error) {
-    return usage_error(app, error.what());
+  } catch (const CLI::ExtrasError&) {
+    error = unexpected_word_error(app.remaining(), line);
+  } catch (const CLI::ArgumentMismatch&) {
+    error = config->count() > 1 ? "--config is given twice; one culvert reads one FILE" : "--config needs a FILE";
+  } catch (const CLI::ParseError& other) {
+    error = other.what();
   }
-  if (const std::string error = interface_name_error(line.interface_name); !error.empty())
-    return usage_error(app, error);
+  const bool named = name->count() > 0;
+  name->required();  // for the usage alone
+  if (error.empty() && !named) {
+    error = "IFNAME is missing; ";
+    error += line.config_path.empty() ? "name the interface to create, such as wg0"
+                                      : "'" + line.config_path + "' was taken as the FILE of --config";
+  }
+  if (error.empty()) error = interface_name_error(line.interface_name);
+  if (!error.empty()) return usage_error(app, error);
   outcome.run = true;
   return outcome;
 }
