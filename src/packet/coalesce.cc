@@ -231,6 +231,8 @@ bool Coalescer::State::can_join(const Item& item, const Parsed& packet, IdRun& i
     return false;
   }
   if (item.v6) return true;
+  // Joining would make a wrong one right. The kernel looks, too (net/ipv4/af_inet.c, inet_gro_receive).
+  if (!ipv4_checksum_is_right(b) || (item.packets == 1 && !ipv4_checksum_is_right(a))) return false;
   const uint16_t id_a = load_be16(a + kIpv4Id);
   const uint16_t id_b = load_be16(b + kIpv4Id);
   const bool counts = id_b == static_cast<uint16_t>(id_a + item.packets);

@@ -13,11 +13,12 @@
 namespace culvert::packet {
 
 // Thread safety: none; one worker owns it. All memory is allocated by the constructor.
-// Invariants: packets of one flow leave in the order they came in; cutting a superpacket gives back exactly
-// the packets that went into it (checksums included, if they were right), save that packets whose IPv4 id is
-// always zero under "don't fragment" (RFC 6864 lets any id stand there; macOS TCP, unconnected UDP on Linux)
-// come back counted up from zero; a packet that cannot be joined passes as it is. No more than 64 UDP packets
-// are joined.
+// Invariants: packets of one flow leave in the order they came in; a packet that cannot be joined passes as it is;
+// cutting a superpacket gives back exactly the packets that went into it, save for
+// - IPv4 ids that are always zero under "don't fragment" (RFC 6864 lets any id stand there; macOS TCP, unconnected
+//   UDP on Linux): they are counted up from zero;
+// - TCP and UDP checksums that were wrong: they become right. Nobody verifies them, as in the kernel module.
+// A packet whose IPv4 checksum is wrong is not joined. No more than 64 UDP packets are.
 class Coalescer {
  public:
   // Most packets between two calls of clear().

@@ -81,11 +81,13 @@ inline unsigned right_checksum(Bytes packet, size_t at, size_t field, uint8_t pr
   return checksum == 0 && protocol == 17 ? 0xffff : checksum;
 }
 
+inline void finish_ip_checksum(Bytes& packet) {
+  put16(packet, 10, 0);
+  put16(packet, 10, 0xffff - naive_checksum(std::span(packet).first(ip_header_bytes(packet))));
+}
+
 inline void finish_checksums(Bytes& packet, size_t at, bool tcp) {
-  if (packet[0] >> 4 == 4) {
-    put16(packet, 10, 0);
-    put16(packet, 10, 0xffff - naive_checksum(std::span(packet).first(ip_header_bytes(packet))));
-  }
+  if (packet[0] >> 4 == 4) finish_ip_checksum(packet);
   const size_t field = tcp ? 16 : 6;
   put16(packet, at + field, right_checksum(packet, at, field, tcp ? 6 : 17));
 }
@@ -183,12 +185,20 @@ inline std::string flow_of(const Bytes& packet) {
   return flow;
 }
 
-// With its checksums zeroed, where it is long enough to have one.
-inline Bytes without_checksums(Bytes packet) {
+// What a packet has to be after it was joined and cut again into `cut`. Joining changes two things: an IPv4 id of
+// zero under "don't fragment" is counted up (RFC 6864), and a wrong TCP or UDP checksum becomes right, because
+// nobody looks at it (the kernel module does not either: its receive.c sets CHECKSUM_UNNECESSARY).
+inline Bytes after_joining(Bytes packet, const Bytes& cut) {
   const bool v6 = packet[0] >> 4 == 6;
-  const size_t field = (v6 ? 40 : 20) + (packet[v6 ? 6 : 9] == 6 ? 16 : 6);
-  if (!v6) put16(packet, 10, 0);
-  if (packet.size() >= field + 2) put16(packet, field, 0);
+  const size_t ip = ip_header_bytes(packet);
+  if (!v6 && get16(packet, 4) == 0 && get16(cut, 4) != 0 && (packet[6] & 0x40) != 0 &&
+      naive_checksum(std::span(packet).first(ip)) == 0xffff) {
+    put16(packet, 4, get16(cut, 4));
+    finish_ip_checksum(packet);
+  }
+  const uint8_t protocol = packet[v6 ? 6 : 9];
+  const size_t field = protocol == 6 ? 16 : 6;
+  put16(packet, ip + field, right_checksum(packet, ip, field, protocol));
   return packet;
 }
 
