@@ -4,8 +4,10 @@
 #include <linux/if_tun.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <netlink/attr.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -46,10 +48,13 @@ io::Result<io::Fd> open_tun_namespace(int tun_fd) {
 }
 
 bool is_own_namespace(int namespace_fd) {
+  // A new socket is in the thread's namespace. Asking it needs CAP_NET_ADMIN, but no /proc.
+  const io::Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const io::Fd own_fd(::ioctl(socket.get(), SIOCGSKNS));
   struct stat own {};
   struct stat other {};
-  return ::stat("/proc/thread-self/ns/net", &own) == 0 && ::fstat(namespace_fd, &other) == 0 &&
-         own.st_ino == other.st_ino && own.st_dev == other.st_dev;
+  const int known = own_fd ? ::fstat(own_fd.get(), &own) : ::stat("/proc/thread-self/ns/net", &own);
+  return known == 0 && ::fstat(namespace_fd, &other) == 0 && own.st_ino == other.st_ino && own.st_dev == other.st_dev;
 }
 
 io::Result<int32_t> netns_id(int rtnetlink_fd, int namespace_fd) {

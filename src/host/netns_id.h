@@ -13,7 +13,8 @@ namespace culvert::host {
 // the namespace alive: close it soon.
 io::Result<io::Fd> open_tun_namespace(int tun_fd);
 
-// Whether `namespace_fd` is the namespace of the calling thread.
+// Whether `namespace_fd` is the namespace of the calling thread. False too when the thread's own is unknown: without
+// CAP_NET_ADMIN and without /proc.
 bool is_own_namespace(int namespace_fd);
 
 // The id of another namespace in ours, which is given one if it has none. `rtnetlink_fd` has no groups.

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 
+#include "src/host/link_setup.h"
 #include "tests/own_namespace.h"
 
 namespace culvert::host {
@@ -232,6 +234,24 @@ TEST_F(LinkMonitorTest, AsksTheDeviceOnceASecondWhereItMayNotListen) {
   ASSERT_EQ(test::run(other.enter() + "ip link set cvlink0 netns " + std::to_string(me)), 0);
   ASSERT_EQ(test::run("ip link del cvlink0"), 0);
   EXPECT_THAT(events_until(LinkEvent::gone), ElementsAre(LinkEvent::gone));
+}
+
+TEST_F(LinkMonitorTest, SeesItsLinkWithoutProc) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("none", "/proc", "tmpfs", 0, nullptr) != 0)
+      ::_exit(2);
+    open_monitor();
+    if (monitor_->watching() != LinkMonitor::Watching::netlink || !set_link_up("cvlink0")) ::_exit(1);
+    const std::vector<LinkEvent> events = events_until(LinkEvent::up);
+    ::_exit(std::find(events.begin(), events.end(), LinkEvent::up) != events.end() ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  ASSERT_NE(WEXITSTATUS(status), 2) << "no mount namespace of its own: run as root";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(LinkMonitorTest, RefusesADescriptorThatIsNoTun) {
