@@ -41,13 +41,33 @@ ifreq request_for(const std::string& name) {
   return request;
 }
 
+// Why /dev/net/tun cannot be opened, and the mend.
+io::Error open_error() {
+  const int number = errno;
+  std::string context = "open /dev/net/tun";
+  if (number == ENOENT || number == ENODEV || number == ENXIO)
+    context += ": load it by `modprobe tun`; a container has to be given the device";
+  return {number, std::move(context)};
+}
+
+// Why the kernel refuses a device of this name, and the mend where we know one.
+io::Error create_error(const std::string& name) {
+  const int number = errno;
+  const std::string context = "create TUN device " + name + ": ";
+  if (number == EBUSY) return {number, context + "another process has it; end that process or choose another name"};
+  if (number == EPERM) return {number, context + "run as root or with CAP_NET_ADMIN"};
+  if (number == EINVAL && ::if_nametoindex(name.c_str()) != 0)
+    return {EEXIST, context + "an interface " + name + " exists and is no TUN device; choose another name"};
+  return {number, "create TUN device " + name};
+}
+
 // Opens one queue with exactly these flags. `name` becomes the name that the kernel gave.
 io::Result<io::Fd> open_queue(std::string& name, int flags) {
   io::Fd fd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return error_of("open /dev/net/tun");
+  if (!fd) return open_error();
   ifreq request = request_for(name);
   request.ifr_flags = static_cast<short>(flags);
-  if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return error_of("create TUN device " + name);
+  if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return create_error(name);
   name = request.ifr_name;
   return fd;
 }
@@ -148,9 +168,9 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::create(const std::string& name
   const int many = options.queues > 1 ? IFF_MULTI_QUEUE : 0;
   int flags = IFF_TUN | IFF_NO_PI | many | (options.vnet ? IFF_VNET_HDR : 0);
   io::Result<io::Fd> first = open_queue(real_name, flags);
-  // EINVAL: a persistent device was made with several queues, or the kernel knows no virtio header.
+  // A persistent device was made with several queues, or the kernel knows no virtio header.
   for (const int other : {flags | IFF_MULTI_QUEUE, flags & ~IFF_VNET_HDR}) {
-    if (first || first.error().number != EINVAL || other == flags) continue;
+    if (first || (first.error().number != EINVAL && first.error().number != EEXIST) || other == flags) continue;
     if (io::Result<io::Fd> again = open_queue(real_name, other)) {
       first = std::move(again);
       flags = other;

@@ -242,6 +242,22 @@ TEST_P(TunDeviceTest, SaysWhatWasWrong) {
   EXPECT_THAT(second.error().text(), testing::HasSubstr(name));
 }
 
+TEST_P(TunDeviceTest, SaysThatAnInterfaceOfThatNameIsNoTunDevice) {
+  const auto refused = TunDevice::create("lo", {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().text(),
+            "create TUN device lo: an interface lo exists and is no TUN device; choose another name: File exists");
+}
+
+TEST_P(TunDeviceTest, SaysThatAnotherProcessHasTheDevice) {
+  const auto device = make();
+  const auto refused = TunDevice::create(name, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().text(), "create TUN device " + name +
+                                        ": another process has it; end that process or choose another name: "
+                                        "Device or resource busy");
+}
+
 TEST_P(TunDeviceTest, AdoptsADescriptorWithOrWithoutVirtioHeader) {
   for (const int flags : {IFF_TUN | IFF_NO_PI, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR}) {
     io::Fd fd(::open("/dev/net/tun", O_RDWR));
