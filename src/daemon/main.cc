@@ -19,6 +19,7 @@
 #include "src/daemon/metrics_server.h"
 #include "src/device/device.h"
 #include "src/host/link_setup.h"
+#include "src/host/netns_id.h"
 #include "src/log.h"
 #include "src/uapi/socket.h"
 #include "tun/tun_device.h"
@@ -39,6 +40,13 @@ void block_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
+// A wish: a device that was passed to us may be in another network namespace, or not ours to change.
+void forgo_link_local_address(tun::TunDevice& tun) {
+  const io::Result<io::Fd> home = tun.device_namespace_fd();
+  if (!home || !host::is_own_namespace(home->get())) return;
+  if (const io::Status set = host::forgo_link_local_address(tun.name()); !set) log_verbose("{}", set.error().text());
+}
+
 io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, const Environment& environment) {
   tun::TunOptions options;
   options.vnet = environment.tun_offload;
@@ -50,6 +58,7 @@ io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, co
                                 : tun::TunDevice::create(name, options);
   if (!tun) return tun;
   if (const io::Status set = (*tun)->set_mtu(kDefaultMtu); !set) return set.error();
+  forgo_link_local_address(**tun);
   return tun;
 }
 

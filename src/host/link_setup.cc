@@ -1,6 +1,7 @@
 #include "src/host/link_setup.h"
 
 #include <linux/if_addr.h>
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/attr.h>
@@ -43,6 +44,25 @@ NetlinkMessage make_address_request(int index, const device::Prefix& address) {
   return request;
 }
 
+// IPv6 is missing from the kernel, or off since it started.
+bool is_without_ipv6(int number) {
+  return number == EAFNOSUPPORT || number == EOPNOTSUPP;
+}
+
+// The kernel's bare errno does not tell what to do about it.
+io::Error explain_refused_address(io::Error error, const std::string& interface_name, const device::Prefix& address) {
+  if (address.version == protocol::IpVersion::v4) return error;
+  if (error.number == EACCES)
+    error.context += ": IPv6 is disabled on it; run `sysctl net.ipv6.conf." + interface_name +
+                     ".disable_ipv6=0` (net.ipv6.conf.default.disable_ipv6=0 for new interfaces), or leave the address "
+                     "out";
+  else if (is_without_ipv6(error.number))
+    error.context += ": this kernel runs without IPv6 (ipv6.disable=1?); leave the address out";
+  else if (error.number == EINVAL || error.number == ENODEV)
+    error.context += ": IPv6 needs an MTU of at least 1280; raise it, or leave the address out";
+  return error;
+}
+
 }  // namespace
 
 io::Status set_link_mtu(const std::string& interface_name, uint32_t mtu_bytes) {
@@ -62,6 +82,19 @@ io::Status set_link_up(const std::string& interface_name) {
       });
 }
 
+io::Status forgo_link_local_address(const std::string& interface_name) {
+  const io::Status status = change_link(interface_name, "keep " + interface_name + " without a link-local address",
+                                        [](nl_msg* request, ifinfomsg&) {
+                                          nlattr* const families = nla_nest_start(request, IFLA_AF_SPEC);
+                                          nlattr* const ipv6 = nla_nest_start(request, AF_INET6);
+                                          nla_put_u8(request, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+                                          nla_nest_end(request, ipv6);
+                                          nla_nest_end(request, families);
+                                        });
+  if (!status && is_without_ipv6(status.error().number)) return io::Success{};
+  return status;
+}
+
 io::Status add_link_addresses(const std::string& interface_name, std::span<const device::Prefix> addresses) {
   io::Result<io::Fd> fd = open_rtnetlink({});
   if (!fd) return fd.error();
@@ -71,7 +104,8 @@ io::Status add_link_addresses(const std::string& interface_name, std::span<const
     const NetlinkMessage request = make_address_request(index, address);
     io::Status status = request_rtnetlink(fd->get(), request.get(),
                                           "add address " + device::to_string(address) + " to " + interface_name);
-    if (!status && status.error().number != EEXIST) return status;
+    if (!status && status.error().number != EEXIST)
+      return explain_refused_address(status.error(), interface_name, address);
   }
   return io::Success{};
 }

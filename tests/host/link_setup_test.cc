@@ -11,6 +11,7 @@ namespace culvert::host {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class LinkSetupTest : public ::testing::Test {
  protected:
@@ -49,6 +50,41 @@ TEST_F(LinkSetupTest, SaysWhatTheKernelRefuses) {
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().text(), "bring up cvnone0: No such device");
   EXPECT_FALSE(add_link_addresses("cvnone0", {}));
+}
+
+TEST_F(LinkSetupTest, KeepsTheKernelFromAddressesAndPacketsOfItsOwn) {
+  test::run("echo 0 > /proc/sys/net/ipv6/conf/cvset0/disable_ipv6");
+  EXPECT_TRUE(forgo_link_local_address("cvset0"));
+  // A second device, left as the kernel makes it, tells when the kernel had its time to speak.
+  const io::Fd usual = test::make_tun("cvset1", IFF_TUN | IFF_NO_PI);
+  ASSERT_TRUE(usual);
+  EXPECT_TRUE(set_link_up("cvset0"));
+  EXPECT_TRUE(set_link_up("cvset1"));
+  ASSERT_TRUE(test::wait_readable(usual.get(), std::chrono::seconds(60))) << "no router was solicited at all";
+  EXPECT_THAT(test::output_of("ip address show dev cvset1"), HasSubstr("fe80::"));
+  EXPECT_THAT(test::output_of("ip address show dev cvset0"), Not(HasSubstr("inet6")));
+  EXPECT_FALSE(test::wait_readable(tun_.get(), std::chrono::milliseconds(0))) << "the kernel sent a packet of its own";
+}
+
+TEST_F(LinkSetupTest, MindsNoMissingIpv6WhenItForgoesItsAddress) {
+  EXPECT_TRUE(set_link_mtu("cvset0", 1000));  // takes IPv6 off the interface altogether
+  EXPECT_TRUE(forgo_link_local_address("cvset0"));
+  EXPECT_FALSE(forgo_link_local_address("cvnone0"));
+}
+
+TEST_F(LinkSetupTest, SaysHowToHaveAnIpv6Address) {
+  const std::vector<device::Prefix> address = {*device::parse_prefix("fd07::1/64", device::PrefixLength::required)};
+  if (test::run("echo 1 > /proc/sys/net/ipv6/conf/cvset0/disable_ipv6") != 0)
+    GTEST_SKIP() << "cannot write /proc/sys/net: run as root";
+  const io::Status disabled = add_link_addresses("cvset0", address);
+  ASSERT_FALSE(disabled);
+  EXPECT_THAT(disabled.error().text(),
+              HasSubstr("add address fd07::1/64 to cvset0: IPv6 is disabled on it; run `sysctl "
+                        "net.ipv6.conf.cvset0.disable_ipv6=0`"));
+  EXPECT_TRUE(set_link_mtu("cvset0", 1000));
+  const io::Status narrow = add_link_addresses("cvset0", address);
+  ASSERT_FALSE(narrow);
+  EXPECT_THAT(narrow.error().text(), HasSubstr("IPv6 needs an MTU of at least 1280"));
 }
 
 }  // namespace

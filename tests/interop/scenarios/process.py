@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import stat
 import struct
 import threading
 
-from rig.implementation import SOCKETS, connects, implementation
+from rig.implementation import SOCKETS, connects, implementation, wireguard
 from rig.lab import introduce
 from rig.scenario import scenario
 from rig.shell import attempt, check, wait_until
@@ -97,6 +98,32 @@ def foreground(lab, which):
         gone(namespace, program, interface, stop.name)
 
 
+@scenario("the kernel gives the interface no address and sends nothing through it", pairs=ALONE)
+def silent_interface(lab, which):
+    program, namespace = implementation(which).program, lab.namespace("n")
+    lab.background(namespace.start(program, "-f", "wgq", env=QUIET))
+    wait_until(lambda: answers("wgq"), "it answers")
+    sent = lambda: json.loads(namespace.ip("-j", "-s", "link", "show", "wgq"))[0]["stats64"]["tx"]["packets"]  # noqa: E731
+    namespace.ip("link", "set", "wgq", "up")
+    usual = open_tun(namespace, "usual", IFF_TUN | IFF_NO_PI)
+    namespace.ip("link", "set", "usual", "up")
+    check(os.read(usual, 2000), "the kernel solicits routers through any other TUN device")
+    os.close(usual)
+    check("inet6" not in namespace.ip("addr", "show", "wgq"), "no IPv6 address")
+    check(sent() == 0, f"{sent()} packets of the kernel's own")
+
+
+@scenario("without /proc it serves all the same", pairs=ALONE)
+def without_proc(lab, which):
+    program, namespace = implementation(which).program, lab.namespace("n")
+    hidden = "mount -t tmpfs tmpfs /proc && exec \"$@\""
+    lab.background(namespace.start("unshare", "--mount", "sh", "-c", hidden, "sh", program, "-f", "wgp", env=QUIET))
+    wait_until(lambda: answers("wgp"), "it answers")
+    namespace.ip("link", "set", "wgp", "up")
+    port = lambda: wireguard("show", "wgp", "listen-port").strip()  # noqa: E731
+    wait_until(lambda: port() != "0" and namespace.run("ss", "-Hlun", f"sport = :{port()}"), "it notices link up and listens")
+
+
 @scenario("a second instance says in use; a stale socket is replaced", pairs=ALONE)
 def second_instance(lab, which):
     program, namespace, other = implementation(which).program, lab.namespace("n"), lab.namespace("m")
@@ -175,6 +202,7 @@ def tun_descriptor(lab, which, flags):
     lab.background(process)
     wait_until(lambda: answers(a.interface), "it answers")
     check("mtu 1420" in a.namespace.ip("link", "show", a.interface), "the MTU is 1420")
+    check("addrgenmode none" in a.namespace.ip("-d", "link", "show", a.interface), "it gets no link-local address")
     a.set("listen-port", a.port, "private-key", lab.secret(a.private_key))
     a.namespace.add_address(a.interface, f"{a.inner['v4']}/24", f"{a.inner['v6']}/64")
     a.namespace.ip("link", "set", a.interface, "up")
@@ -224,4 +252,4 @@ def hopeless(lab, which):
     check(unprivileged.returncode not in (0, 2) and (unprivileged.stdout + unprivileged.stderr).strip(), f"no rights: {unprivileged}")
     namespace.run("ip", "link", "add", "wgh", "type", "veth", "peer", "name", "wgh2")
     done = namespace.attempt(program, "-f", "wgh", env=loud)
-    check(done.returncode not in (0, 2) and (done.stdout + done.stderr).strip(), f"a name that is taken: {done}")
+    check(done.returncode == 1 and "wgh exists and is no TUN device" in done.stdout + done.stderr, f"a name that is taken: {done}")
