@@ -1,4 +1,5 @@
-// Project Wycheproof's vectors, which aim at the mistakes that implementations make. tests/vectors/convert.py wrote them.
+// Project Wycheproof's vectors, which aim at the mistakes that implementations make; tests/vectors/convert.py wrote
+// their files.
 #include <gtest/gtest.h>
 #include <sodium.h>
 
