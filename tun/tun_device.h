@@ -37,8 +37,8 @@ class TunDevice {
 
   // Makes the device `name` (1 to 15 bytes; "wg%d" lets the kernel number it) or attaches to a persistent
   // one. Errors: EINVAL for the name or the number of queues, EPERM without CAP_NET_ADMIN, EBUSY when
-  // somebody has it, EEXIST when the name is that of an interface of another kind, ENOENT or ENODEV without /dev/net/tun; those of Ring::open() and EOPNOTSUPP for an io_uring
-  // engine that cannot be had.
+  // somebody has it, EEXIST when the name is that of an interface of another kind, ENOENT or ENODEV without
+  // /dev/net/tun; those of Ring::open() and EOPNOTSUPP for an io_uring engine that cannot be had.
   static io::Result<std::unique_ptr<TunDevice>> create(const std::string& name, const TunOptions& options);
 
   // Takes a descriptor that somebody else attached to a TUN device, with or without virtio header; it becomes
