@@ -5,9 +5,9 @@
 
 #include <array>
 #include <cerrno>
-#include <csignal>
 
 #include "crypto/secret.h"
+#include "src/daemon/signals.h"
 #include "src/log.h"
 #include "src/pipeline/clock.h"
 
@@ -17,10 +17,7 @@ namespace {
 enum Tag : uint64_t { kTagWorkers, kTagTimer, kTagSignals, kTagLink, kTagRoutes, kTagUapi };
 
 io::Result<io::Fd> open_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
+  const sigset_t set = end_signals();
   io::Fd fd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (fd.get() < 0) return io::Error{errno, "open a signalfd"};
   return fd;

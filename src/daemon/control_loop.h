@@ -22,7 +22,7 @@ namespace culvert::daemon {
 class ControlLoop final : public uapi::Handler {
  public:
   // `uapi_path` is as in Server::open(). What is passed by reference outlives the loop. `device` has its workers
-  // already. SIGINT and SIGTERM are blocked in every thread: the loop reads them. Errors: EMFILE, ENFILE, ENOMEM.
+  // already. block_end_signals() was called before threads started: the loop reads them. Errors: EMFILE, ENFILE, ENOMEM.
   static io::Result<std::unique_ptr<ControlLoop>> open(device::Device& device, const io::Wakeup& wakeup, int tun_fd,
                                                        io::Fd uapi_listener, const std::string& uapi_path);
   ~ControlLoop() override;

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -38,8 +39,20 @@ struct Daemonized {
 };
 
 // Forks; the child leads a new process group without a terminal and goes on with the set-up, the parent
-// returns once the child reported or died. Call it while there is one thread, before anything is opened that
-// the parent would close or unlink on exit.
-io::Result<Daemonized> daemonize();
+// returns once the child reported or died. The child keeps stdin, stdout, stderr and `kept`, and closes every other
+// descriptor: what it inherited, such as the lock of flock(1), would stay held for as long as it lives. Call it while
+// there is one thread, before anything is opened that the parent would close or unlink on exit.
+io::Result<Daemonized> daemonize(std::span<const int> kept);
+
+// Points each of stdin, stdout and stderr that is closed to /dev/null, so that no device gets its number. First thing
+// in a process.
+void open_missing_standard_streams();
+
+// close_range(2), or something that fails like it.
+using CloseRange = int (*)(unsigned first, unsigned last, int flags);
+
+// Closes every descriptor above stderr but `kept`. Where close_range() fails (before Linux 5.9) each number up to the
+// limit on open files is closed by itself.
+void close_all_but(std::span<const int> kept, CloseRange close_range);
 
 }  // namespace culvert::daemon

@@ -1,6 +1,5 @@
 // culvert [-f|--foreground] [--config FILE] IFNAME
 
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -17,6 +16,7 @@
 #include "src/daemon/daemonize.h"
 #include "src/daemon/environment.h"
 #include "src/daemon/metrics_server.h"
+#include "src/daemon/signals.h"
 #include "src/device/device.h"
 #include "src/host/link_setup.h"
 #include "src/host/netns_id.h"
@@ -29,16 +29,6 @@ namespace {
 
 // What wireguard-go sets, and what fits a 1500-byte path with IPv6 outside.
 constexpr int kDefaultMtu = 1420;
-
-// Before any thread starts: the control loop reads these by signalfd.
-void block_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
-  sigprocmask(SIG_BLOCK, &set, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-}
 
 // A wish: a device that was passed to us may be in another network namespace, or not ours to change.
 void forgo_link_local_address(tun::TunDevice& tun) {
@@ -85,7 +75,7 @@ int fail(Readiness& readiness, const std::string& what) {
 
 int serve(const CommandLine& command_line, const Environment& environment, const std::optional<config::Config>& config,
           Readiness readiness) {
-  block_signals();
+  block_end_signals();
   auto tun = open_tun(command_line.interface_name, environment);
   if (!tun) return fail(readiness, "Failed to create TUN device: " + tun.error().text());
   const std::string name = (*tun)->name();
@@ -131,6 +121,13 @@ int serve(const CommandLine& command_line, const Environment& environment, const
   return kExitSuccess;
 }
 
+std::vector<int> passed_descriptors(const Environment& environment) {
+  std::vector<int> passed;
+  for (const std::optional<int>& fd : {environment.tun_fd, environment.uapi_fd})
+    if (fd) passed.push_back(*fd);
+  return passed;
+}
+
 int run(const CommandLine& command_line) {
   const auto environment = parse_environment([](const char* name) { return std::getenv(name); });
   if (!environment) {
@@ -154,7 +151,7 @@ int run(const CommandLine& command_line) {
 
   Readiness readiness;
   if (!command_line.foreground && !environment->foreground) {
-    auto daemonized = daemonize();
+    auto daemonized = daemonize(passed_descriptors(*environment));
     if (!daemonized) {
       std::fprintf(stderr, "culvert: %s\n", daemonized.error().text().c_str());
       return kExitSetupFailed;
@@ -173,6 +170,7 @@ int run(const CommandLine& command_line) {
 
 int main(int argc, char** argv) {
   using namespace culvert::daemon;
+  open_missing_standard_streams();
   const CommandLineOutcome outcome = parse_command_line({argv + 1, argv + argc});
   if (outcome.run) return run(outcome.command_line);
   std::fputs(outcome.output.c_str(), outcome.exit_code == kExitSuccess ? stdout : stderr);

@@ -70,7 +70,8 @@ def usage(lab, which):
 @scenario("the daemonizing parent returns when device and socket exist", pairs=ALONE)
 def daemonizes(lab, which):
     program, namespace = implementation(which).program, lab.namespace("n")
-    for number, stop in enumerate((signal.SIGTERM, signal.SIGINT)):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # of the daemon too, even if these tests run under nohup
+    for number, stop in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)):
         interface = f"d{number}"
         # Output is captured: this returns only if the daemon lets go of its parent's descriptors.
         done = namespace.attempt(program, interface, env=QUIET)
@@ -89,8 +90,10 @@ def daemonizes(lab, which):
 @scenario("WG_PROCESS_FOREGROUND=1 and --foreground stay, and signals end them with status 0", pairs=ALONE)
 def foreground(lab, which):
     program, namespace = implementation(which).program, lab.namespace("n")
-    cases = (("wgf1", [], {"WG_PROCESS_FOREGROUND": "1"}), ("wgf2", ["-f"], {}), ("wgf3", ["--foreground"], {}))
-    for (interface, options, env), stop in zip(cases, (signal.SIGTERM, signal.SIGINT, signal.SIGTERM)):
+    cases = (("wgf1", [], {"WG_PROCESS_FOREGROUND": "1"}, signal.SIGTERM), ("wgf2", ["-f"], {}, signal.SIGINT),
+             ("wgf3", ["--foreground"], {}, signal.SIGHUP), ("wgf4", ["-f"], {}, signal.SIGQUIT))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for interface, options, env, stop in cases:
         process = namespace.start(program, *options, interface, env={**QUIET, **env})
         wait_until(lambda: answers(interface), f"{interface} answers")
         process.send_signal(stop)
@@ -122,6 +125,33 @@ def without_proc(lab, which):
     namespace.ip("link", "set", "wgp", "up")
     port = lambda: wireguard("show", "wgp", "listen-port").strip()  # noqa: E731
     wait_until(lambda: port() != "0" and namespace.run("ss", "-Hlun", f"sport = :{port()}"), "it notices link up and listens")
+
+
+@scenario("SIGHUP ends no daemon that nohup started", pairs=ALONE)
+def hang_up_ignored(lab, which):
+    program, namespace = implementation(which).program, lab.namespace("n")
+    process = namespace.start("nohup", program, "-f", "wgn", env=QUIET)
+    wait_until(lambda: answers("wgn"), "it answers")
+    process.send_signal(signal.SIGHUP)
+    check(answers("wgn") and process.poll() is None, "it goes on")
+    process.terminate()
+    check(process.wait(60) == 0, "and ends by SIGTERM")
+
+
+@scenario("the daemon in the background holds no lock that it inherited", pairs=ALONE)
+def inherited_lock(lab, which):
+    program, namespace = implementation(which).program, lab.namespace("n")
+    lock = os.path.join(lab.directory, "lock")
+    namespace.run("flock", lock, program, "wgi", env=QUIET)
+    check(answers("wgi"), "the daemon serves")
+    check(attempt("flock", "--nonblock", lock, "true").returncode == 0, "the lock is free again")
+    os.kill(processes(program, "wgi")[0], signal.SIGTERM)
+    gone(namespace, program, "wgi", "SIGTERM")
+    held = namespace.start("flock", lock, program, "-f", "wgi", env=QUIET)
+    wait_until(lambda: answers("wgi"), "in the foreground it serves too")
+    check(attempt("flock", "--nonblock", lock, "true").returncode != 0, "and holds the lock while it lives")
+    os.kill(processes(program, "wgi")[0], signal.SIGTERM)
+    check(held.wait(60) == 0, "and ends cleanly")
 
 
 @scenario("a second instance says in use; a stale socket is replaced", pairs=ALONE)
