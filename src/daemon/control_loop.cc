@@ -8,6 +8,7 @@
 
 #include "crypto/secret.h"
 #include "src/daemon/signals.h"
+#include "src/daemon/metrics.h"
 #include "src/log.h"
 #include "src/pipeline/clock.h"
 
@@ -144,7 +145,7 @@ void ControlLoop::end_turn() {
 
 std::string ControlLoop::metrics() const {
   const std::lock_guard lock(device_mutex_);
-  return device_.metrics();
+  return metrics_text(device_.metrics());
 }
 
 std::string ControlLoop::get() {

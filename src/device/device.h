@@ -9,7 +9,7 @@
 // staged_packets.cc   how a first packet waits for its handshake; keepalives
 // sources.cc          sticky source addresses
 // published_state.cc  what workers can reach, and who frees it
-// metrics.cc          the Prometheus text
+// metrics.cc          values for metrics
 #pragma once
 
 #include <array>
@@ -28,6 +28,7 @@
 #include "io/udp_sockets.h"
 #include "io/wakeup.h"
 #include "src/device/configurable.h"
+#include "src/device/metrics.h"
 #include "src/pipeline/clock.h"
 #include "src/pipeline/peer_path.h"
 #include "src/pipeline/published.h"
@@ -48,16 +49,6 @@ struct DeviceOptions {
   io::Engine udp_engine = io::Engine::automatic;                       // wanted of the outer sockets
   io::Engine tun_engine = io::Engine::epoll;                           // in use on the TUN device
   pipeline::BootClockReader worker_clock = pipeline::read_boot_clock;  // begin_turn() says ours
-};
-
-// What the control thread counts.
-struct ControlStats {
-  pipeline::Counter initiations_sent, initiations_received;
-  pipeline::Counter responses_sent, responses_received;
-  pipeline::Counter cookie_replies_sent, cookie_replies_received;
-  pipeline::Counter keepalives_sent;
-  pipeline::Counter handshakes_rejected;  // not authentic, replayed, for nobody, or too many
-  pipeline::Counter handshake_send_errors;
 };
 
 // Thread safety: none; the control thread alone. `now` comes in by begin_turn(), once each turn of the loop.
@@ -100,7 +91,7 @@ class Device final : public Configurable {
   bool inner_gone() const;
 
   DeviceState state() const;
-  std::string metrics() const;
+  Metrics metrics() const;
 
   // Configurable; see src/device/configurable.h.
   int set_private_key(const Key& private_key) override;

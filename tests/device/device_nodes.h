@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "src/daemon/metrics.h"
 #include "src/device/device.h"
 #include "src/protocol/keys.h"
 #include "tests/pipeline/threaded_queues.h"
@@ -87,7 +88,7 @@ struct Node {
 
   // A sample of the metrics, by all that stands before its value but the device.
   uint64_t metric(const std::string& name, const std::string& label = "") const {
-    const std::string text = device->metrics();
+    const std::string text = daemon::metrics_text(device->metrics());
     const std::string start = "\nculvert_" + name + "{device=\"wg\"" + (label.empty() ? "" : "," + label) + "} ";
     const size_t at = text.find(start);
     EXPECT_NE(at, std::string::npos) << start;

@@ -438,7 +438,8 @@ TEST_F(DeviceTest, NamesEveryDropReasonInItsMetrics) {
 
 TEST_F(DeviceTest, EscapesItsNameInTheMetrics) {
   const Node odd(3, "a\"b\\c");
-  EXPECT_NE(odd.device->metrics().find("culvert_peers{device=\"a\\\"b\\\\c\"} 0\n"), std::string::npos);
+  EXPECT_NE(daemon::metrics_text(odd.device->metrics()).find("culvert_peers{device=\"a\\\"b\\\\c\"} 0\n"),
+            std::string::npos);
 }
 
 TEST_F(DeviceTest, SeesThatItsInnerSideIsGone) {

@@ -1,0 +1,130 @@
+#include "src/daemon/metrics.h"
+
+#include <fmt/format.h>
+
+#include <iterator>
+#include <string_view>
+
+namespace culvert::daemon {
+namespace {
+
+using pipeline::kDropReasonNames;
+
+// As the text format wants it within quotes; an interface name may hold both of these.
+std::string escape_label(const std::string& value) {
+  std::string escaped;
+  for (const char c : value) {
+    if (c == '"' || c == '\\') escaped.push_back('\\');
+    escaped.push_back(c);
+  }
+  return escaped;
+}
+
+std::string label(std::string_view name, std::string_view value) {
+  return fmt::format("{}=\"{}\"", name, value);
+}
+
+// Writes one metric family after the other.
+class Exposition {
+ public:
+  explicit Exposition(const std::string& device) : device_(escape_label(device)) {}
+
+  void family(std::string_view name, std::string_view type, std::string_view help) {
+    name_ = name;
+    append("# HELP culvert_{} {}\n# TYPE culvert_{} {}\n", name, help, name, type);
+  }
+  // `labels`: name="value", as it is.
+  void sample(std::string_view labels, uint64_t value) {
+    append("culvert_{}{{device=\"{}\"{}{}}} {}\n", name_, device_, labels.empty() ? "" : ",", labels, value);
+  }
+  void gauge(std::string_view name, std::string_view help, std::string_view labels, uint64_t value) {
+    family(name, "gauge", help);
+    sample(labels, value);
+  }
+
+  // The families of a table; `samples(i)` writes those of its entry i.
+  template <typename Counters, size_t kEntries, typename Samples>
+  void families(const io::CounterTable<Counters, kEntries>& table, Samples&& samples) {
+    for (size_t i = 0; i < kEntries; ++i) {
+      if (i == 0 || table[i].name != table[i - 1].name) family(table[i].name, "counter", table[i].help);
+      samples(i);
+    }
+  }
+
+  std::string take() { return std::move(text_); }
+
+ private:
+  template <typename... Args>
+  void append(fmt::format_string<Args...> format, Args&&... args) {
+    fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
+  }
+
+  const std::string device_;
+  std::string_view name_;
+  std::string text_;
+};
+
+void write_drops(Exposition& out, const device::Metrics& metrics) {
+  out.family("drops_total", "counter", "Packets and datagrams that went no further, by reason.");
+  for (size_t i = 0; i < pipeline::kDropReasons; ++i) {
+    uint64_t drops = 0;
+    for (const device::WorkerMetrics& worker : metrics.workers) drops += worker.drops[i];
+    out.sample(label("reason", kDropReasonNames[i]), drops);
+  }
+}
+
+void write_workers(Exposition& out, const device::Metrics& metrics) {
+  out.families(
+      pipeline::kWorkerCounters,
+      [&](size_t i) {
+        for (size_t worker = 0; worker < metrics.workers.size(); ++worker)
+          out.sample(label("worker", std::to_string(worker)), metrics.workers[worker].counters[i]);
+      });
+}
+
+void write_sides(Exposition& out, const device::Metrics& metrics) {
+  const io::OuterCounters& outer = metrics.outer;
+  const auto total = [&](std::string_view name, std::string_view help, uint64_t value) {
+    out.family(name, "counter", help);
+    out.sample("", value);
+  };
+  total("datagrams_sent_total", "Transport data datagrams sent since the link came up.", outer.datagrams_sent);
+  total("datagrams_received_total", "Datagrams received since the link came up.", outer.datagrams_received);
+  total("trains_sent_total", "Sends of one or more datagrams.", outer.trains_sent);
+  total("trains_received_total", "Receives of one or more datagrams.", outer.trains_received);
+  total("send_errors_total", "Sends that the kernel refused.", outer.send_errors);
+  total("receive_errors_total", "Receives that failed.", outer.receive_errors);
+  total("truncated_total", "Datagrams longer than a receive buffer.", outer.truncated);
+  total("gso_downgrades_total", "Times that UDP_SEGMENT was refused.", outer.gso_downgrades);
+
+  out.family("offload_active", "gauge", "Whether an offload is in use.");
+  out.sample(label("offload", "udp_segment"), outer.gso_active ? 1 : 0);
+  out.sample(label("offload", "udp_gro"), outer.gro_active ? 1 : 0);
+  out.sample(label("offload", "tun_tcp"), metrics.tun_tcp ? 1 : 0);
+  out.sample(label("offload", "tun_udp"), metrics.tun_udp ? 1 : 0);
+  out.gauge("tun_engine", "The system calls in use on the TUN device: epoll or io_uring.",
+            label("name", io::engine_name(metrics.tun_engine)), 1);
+  out.gauge("udp_engine", "The system calls in use on the outer sockets: epoll or io_uring.",
+            label("name", io::engine_name(outer.engine)), 1);
+}
+
+}  // namespace
+
+std::string metrics_text(const device::Metrics& metrics) {
+  Exposition out(metrics.name);
+  out.gauge("engine", "The AEAD engine in use.", label("name", metrics.aead_engine), 1);
+  out.gauge("peers", "Configured peers.", "", metrics.peers);
+  out.gauge("link_up", "Whether the interface is up.", "", metrics.link_up ? 1 : 0);
+  write_drops(out, metrics);
+  write_workers(out, metrics);
+  write_sides(out, metrics);
+  out.families(device::kControlCounters,
+               [&](size_t i) { out.sample(device::kControlCounters[i].label, metrics.control[i]); });
+  return out.take();
+}
+
+std::string health_text(const device::Metrics& metrics) {
+  return fmt::format("ok\nlink {}\n", metrics.link_up ? "up" : "down");
+}
+
+}  // namespace culvert::daemon

@@ -1,0 +1,17 @@
+// The pages that the daemon serves, as text. Names of metrics are stable.
+#pragma once
+
+#include <string>
+
+#include "src/device/metrics.h"
+
+namespace culvert::daemon {
+
+// The Prometheus text exposition format, version 0.0.4. Its length depends on the number of workers, not of peers. Pure.
+std::string metrics_text(const device::Metrics& metrics);
+
+// Whoever answers lives, and the control loop turns; the link's state is said beside it, for a device that its owner
+// took down is healthy. Pure.
+std::string health_text(const device::Metrics& metrics);
+
+}  // namespace culvert::daemon

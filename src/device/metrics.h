@@ -1,0 +1,63 @@
+// What the device tells for metrics: values alone. src/daemon/metrics.cc makes text of them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/counters.h"
+#include "io/engine.h"
+#include "io/outer_queue.h"
+#include "src/pipeline/stats.h"
+
+namespace culvert::device {
+
+// Thread safety: the control thread alone.
+struct ControlStats {
+  io::Counter initiations_sent, initiations_received;
+  io::Counter responses_sent, responses_received;
+  io::Counter cookie_replies_sent, cookie_replies_received;
+  io::Counter handshakes_rejected;  // not authentic, replayed, for nobody, or too many
+  io::Counter handshake_send_errors;
+  io::Counter keepalives_sent;
+};
+
+inline constexpr auto kControlCounters = [] {
+  constexpr const char* kFamily = "handshake_messages_total";
+  constexpr const char* kHelp = "Handshake messages, by kind.";
+  using Stats = ControlStats;
+  return std::to_array<io::CounterEntry<ControlStats>>({
+      {&Stats::initiations_sent, kFamily, kHelp, "kind=\"initiation_sent\""},
+      {&Stats::initiations_received, kFamily, kHelp, "kind=\"initiation_received\""},
+      {&Stats::responses_sent, kFamily, kHelp, "kind=\"response_sent\""},
+      {&Stats::responses_received, kFamily, kHelp, "kind=\"response_received\""},
+      {&Stats::cookie_replies_sent, kFamily, kHelp, "kind=\"cookie_reply_sent\""},
+      {&Stats::cookie_replies_received, kFamily, kHelp, "kind=\"cookie_reply_received\""},
+      {&Stats::handshakes_rejected, kFamily, kHelp, "kind=\"rejected\""},
+      {&Stats::handshake_send_errors, kFamily, kHelp, "kind=\"send_failed\""},
+      {&Stats::keepalives_sent, "keepalives_sent_total", "Keepalives sent."},
+  });
+}();
+static_assert(io::describes_all(kControlCounters), "a counter of ControlStats has no line in the table");
+
+// Counters are in the order of their tables, drops in that of pipeline::DropReason.
+struct WorkerMetrics {
+  io::CounterValues<pipeline::kWorkerCounters.size()> counters{};
+  io::CounterValues<pipeline::kDropReasons> drops{};
+};
+
+struct Metrics {
+  std::string name;         // of the interface
+  std::string aead_engine;  // crypto::engine_name()
+  size_t peers = 0;
+  bool link_up = false;
+  std::vector<WorkerMetrics> workers;
+  io::OuterCounters outer;  // of all workers
+  bool tun_tcp = false, tun_udp = false;
+  io::Engine tun_engine = io::Engine::automatic;
+  io::CounterValues<kControlCounters.size()> control{};
+};
+
+}  // namespace culvert::device

@@ -1,0 +1,150 @@
+#include "src/daemon/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <regex>
+#include <sstream>
+#include <string>
+
+namespace culvert::daemon {
+namespace {
+
+using ::testing::StartsWith;
+
+struct Family {
+  std::string type;
+  std::map<std::string, uint64_t> samples;  // by their labels, as they are written
+};
+
+// Reads the text exposition format as a strict server would, and complains of everything that it must not hold.
+std::map<std::string, Family> parse(const std::string& text) {
+  static const std::regex kHelp(R"(# HELP ([a-z_]+) \S[^\n]*)"), kType(R"(# TYPE ([a-z_]+) (counter|gauge))"),
+      kSample(R"re(([a-z_]+)(\{([a-z_]+="([^"\\]|\\["\\n])*",?)+\}) (\d+))re");
+  std::map<std::string, Family> families;
+  std::string name;
+  bool typed = false;
+  std::istringstream lines(text);
+  EXPECT_TRUE(text.ends_with('\n'));
+  for (std::string line; std::getline(lines, line);) {
+    std::smatch match;
+    if (std::regex_match(line, match, kHelp)) {
+      name = match[1];
+      typed = false;
+      EXPECT_FALSE(families.contains(name)) << "twice: " << name;
+    } else if (std::regex_match(line, match, kType)) {
+      EXPECT_EQ(match[1], name) << "its HELP stands right before it";
+      families[name].type = match[2];
+      typed = true;
+    } else if (std::regex_match(line, match, kSample)) {
+      EXPECT_TRUE(typed && match[1] == name) << line;
+      EXPECT_TRUE(families[name].samples.emplace(match[2], std::stoull(match[5])).second) << "twice: " << line;
+    } else {
+      ADD_FAILURE() << "no line of the format: " << line;
+    }
+  }
+  return families;
+}
+
+device::Metrics two_workers() {
+  device::Metrics metrics;
+  metrics.name = "wg0";
+  metrics.aead_engine = "portable";
+  metrics.workers.resize(2);
+  return metrics;
+}
+
+TEST(Metrics, SayEachFamilyOnceWithHelpAndType) {
+  const auto families = parse(metrics_text(two_workers()));
+  EXPECT_GT(families.size(), 20u);
+  for (const auto& [name, family] : families) {
+    EXPECT_THAT(name, StartsWith("culvert_"));
+    EXPECT_EQ(name.ends_with("_total"), family.type == "counter") << name;
+    EXPECT_FALSE(family.samples.empty()) << name;
+    for (const auto& [labels, value] : family.samples) EXPECT_THAT(labels, StartsWith("{device=\"wg0\"")) << name;
+  }
+}
+
+TEST(Metrics, EscapeTheNameOfTheInterface) {
+  device::Metrics metrics = two_workers();
+  metrics.name = "a\"b\\c";
+  const auto families = parse(metrics_text(metrics));
+  EXPECT_EQ(families.at("culvert_peers").samples.count("{device=\"a\\\"b\\\\c\"}"), 1u);
+}
+
+TEST(Metrics, SayEveryCounterOfEachWorker) {
+  device::Metrics metrics = two_workers();
+  uint64_t value = 100;
+  for (device::WorkerMetrics& worker : metrics.workers)
+    for (uint64_t& counter : worker.counters) counter = ++value;
+  const auto families = parse(metrics_text(metrics));
+  for (size_t i = 0; i < pipeline::kWorkerCounters.size(); ++i) {
+    const Family& family = families.at("culvert_" + std::string(pipeline::kWorkerCounters[i].name));
+    for (size_t worker = 0; worker < 2; ++worker)
+      EXPECT_EQ(family.samples.at("{device=\"wg0\",worker=\"" + std::to_string(worker) + "\"}"),
+                metrics.workers[worker].counters[i]);
+  }
+}
+
+TEST(Metrics, SayEveryCounterOfTheControlThread) {
+  device::Metrics metrics = two_workers();
+  for (size_t i = 0; i < metrics.control.size(); ++i) metrics.control[i] = 1000 + i;
+  const auto families = parse(metrics_text(metrics));
+  for (size_t i = 0; i < metrics.control.size(); ++i) {
+    const auto& entry = device::kControlCounters[i];
+    const std::string label = entry.label.empty() ? "" : "," + std::string(entry.label);
+    EXPECT_EQ(families.at("culvert_" + std::string(entry.name)).samples.at("{device=\"wg0\"" + label + "}"), 1000 + i);
+  }
+}
+
+TEST(Metrics, SayEveryDropUnderOneReason) {
+  device::Metrics metrics = two_workers();
+  for (device::WorkerMetrics& worker : metrics.workers)
+    for (size_t i = 0; i < pipeline::kDropReasons; ++i) worker.drops[i] = 10 + i;
+  const auto families = parse(metrics_text(metrics));
+  for (size_t i = 0; i < pipeline::kDropReasons; ++i)
+    EXPECT_EQ(families.at("culvert_drops_total")
+                  .samples.at("{device=\"wg0\",reason=\"" + std::string(pipeline::kDropReasonNames[i]) + "\"}"),
+              2 * (10 + i));
+}
+
+TEST(Metrics, KeepTheNamesThatTheyHad) {
+  const auto families = parse(metrics_text(two_workers()));
+  for (const char* const name : {"engine",
+                                 "peers",
+                                 "link_up",
+                                 "drops_total",
+                                 "inner_packets_read_total",
+                                 "inner_packets_written_total",
+                                 "messages_sealed_total",
+                                 "messages_opened_total",
+                                 "keepalives_received_total",
+                                 "packets_staged_total",
+                                 "unreachable_sent_total",
+                                 "wakeups_total",
+                                 "datagrams_sent_total",
+                                 "datagrams_received_total",
+                                 "trains_sent_total",
+                                 "trains_received_total",
+                                 "send_errors_total",
+                                 "receive_errors_total",
+                                 "truncated_total",
+                                 "gso_downgrades_total",
+                                 "offload_active",
+                                 "tun_engine",
+                                 "udp_engine",
+                                 "handshake_messages_total",
+                                 "keepalives_sent_total"})
+    EXPECT_TRUE(families.contains(std::string("culvert_") + name)) << name;
+}
+
+TEST(Health, SaysWhetherTheLinkIsUp) {
+  device::Metrics metrics = two_workers();
+  EXPECT_EQ(health_text(metrics), "ok\nlink down\n");
+  metrics.link_up = true;
+  EXPECT_EQ(health_text(metrics), "ok\nlink up\n");
+}
+
+}  // namespace
+}  // namespace culvert::daemon
