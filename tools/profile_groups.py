@@ -95,7 +95,7 @@ _TABLE = (
     ("worker loop", OURS, r"pipeline:: io::(Poller|Wakeup|poll|.*Ring) boost::lockfree"),
     ("UDP side of ours", OURS, r"io::"),
     ("TUN side of ours", OURS, r"tun::"),
-    ("control", OURS, r"daemon:: spdlog nlohmann httplib"),
+    ("control", OURS, r"daemon:: spdlog nlohmann MHD_"),
 
     # wireguard-go, iperf3 and the C library of anybody.
     ("copies", USER, r".*(memcpy|memmove)"),

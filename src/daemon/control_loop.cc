@@ -7,15 +7,15 @@
 #include <cerrno>
 
 #include "crypto/secret.h"
-#include "src/daemon/signals.h"
 #include "src/daemon/metrics.h"
+#include "src/daemon/signals.h"
 #include "src/log.h"
 #include "src/pipeline/clock.h"
 
 namespace culvert::daemon {
 namespace {
 
-enum Tag : uint64_t { kTagWorkers, kTagTimer, kTagSignals, kTagLink, kTagRoutes, kTagUapi };
+enum Tag : uint64_t { kTagWorkers, kTagTimer, kTagSignals, kTagLink, kTagRoutes, kTagUapi, kTagMetrics };
 
 io::Result<io::Fd> open_signals() {
   const sigset_t set = end_signals();
@@ -69,7 +69,6 @@ void ControlLoop::run() {
   std::array<io::PollEvent, 8> events;
   while (!stop_) {
     const std::span<io::PollEvent> ready = poller_.wait(events);
-    const std::lock_guard lock(device_mutex_);
     begin_turn();
     for (const io::PollEvent& event : ready) handle(event);
     end_turn();
@@ -109,6 +108,9 @@ void ControlLoop::handle(const io::PollEvent& event) {
         stop_ = true;
       }
       break;
+    case kTagMetrics:
+      metrics_->handle_events(pipeline::read_boot_clock());
+      break;
     default:
       break;
   }
@@ -143,9 +145,12 @@ void ControlLoop::end_turn() {
     timer_.disarm();
 }
 
-std::string ControlLoop::metrics() const {
-  const std::lock_guard lock(device_mutex_);
-  return metrics_text(device_.metrics());
+io::Status ControlLoop::serve_metrics(const io::Endpoint& at) {
+  auto server = MetricsServer::open(at, {.metrics = [this] { return metrics_text(device_.metrics()); },
+                                         .health = [this] { return health_text(device_.metrics()); }});
+  if (!server) return server.error();
+  metrics_ = std::move(*server);
+  return poller_.add(metrics_->fd(), kTagMetrics);
 }
 
 std::string ControlLoop::get() {

@@ -2,14 +2,15 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "io/endpoint.h"
 #include "io/fd.h"
 #include "io/poller.h"
 #include "io/result.h"
 #include "io/timer_fd.h"
 #include "io/wakeup.h"
+#include "src/daemon/metrics_server.h"
 #include "src/device/device.h"
 #include "src/host/link_monitor.h"
 #include "src/host/route_monitor.h"
@@ -18,11 +19,12 @@
 
 namespace culvert::daemon {
 
-// Thread safety: one thread makes and runs it; metrics() may be called by any.
+// Thread safety: one thread makes and runs it.
 class ControlLoop final : public uapi::Handler {
  public:
   // `uapi_path` is as in Server::open(). What is passed by reference outlives the loop. `device` has its workers
-  // already. block_end_signals() was called before threads started: the loop reads them. Errors: EMFILE, ENFILE, ENOMEM.
+  // already. block_end_signals() was called before threads started: the loop reads them. Errors: EMFILE, ENFILE,
+  // ENOMEM.
   static io::Result<std::unique_ptr<ControlLoop>> open(device::Device& device, const io::Wakeup& wakeup, int tun_fd,
                                                        io::Fd uapi_listener, const std::string& uapi_path);
   ~ControlLoop() override;
@@ -30,7 +32,6 @@ class ControlLoop final : public uapi::Handler {
   // Applies `change` to the device as a turn of its own, before run().
   template <typename Change>
   auto turn(Change&& change) {
-    const std::lock_guard lock(device_mutex_);
     begin_turn();
     auto result = change(device_);
     end_turn();
@@ -40,7 +41,8 @@ class ControlLoop final : public uapi::Handler {
   // Until a signal, the deletion of the TUN device or of the UAPI socket.
   void run();
 
-  std::string metrics() const;
+  // Serves metrics and health from now on; before run(). Errors: those of MetricsServer::open().
+  io::Status serve_metrics(const io::Endpoint& at);
 
   // Handler.
   std::string get() override;
@@ -74,11 +76,9 @@ class ControlLoop final : public uapi::Handler {
   std::unique_ptr<host::LinkMonitor> link_;
   host::RouteMonitor routes_;
   std::unique_ptr<uapi::Server> uapi_;
+  std::unique_ptr<MetricsServer> metrics_;  // null unless asked for
   std::optional<protocol::Instant> armed_;  // what timer_ waits for
   bool stop_ = false;
-
-  // Held during each turn, so that metrics() sees the device between two.
-  mutable std::mutex device_mutex_;
 };
 
 }  // namespace culvert::daemon

@@ -15,7 +15,6 @@
 #include "src/daemon/control_loop.h"
 #include "src/daemon/daemonize.h"
 #include "src/daemon/environment.h"
-#include "src/daemon/metrics_server.h"
 #include "src/daemon/signals.h"
 #include "src/device/device.h"
 #include "src/host/link_setup.h"
@@ -108,12 +107,9 @@ int serve(const CommandLine& command_line, const Environment& environment, const
     if (const io::Status set = set_up_link(name, *config); !set)
       return fail(readiness, "Failed to set up the interface: " + set.error().text());
   }
-  std::unique_ptr<MetricsServer> metrics;
-  if (environment.metrics) {
-    auto server = MetricsServer::start(*environment.metrics, [&loop] { return (*loop)->metrics(); });
-    if (!server) return fail(readiness, "Failed to serve metrics: " + server.error().text());
-    metrics = std::move(*server);
-  }
+  if (environment.metrics)
+    if (const io::Status served = (*loop)->serve_metrics(*environment.metrics); !served)
+      return fail(readiness, "Failed to serve metrics at " + served.error().text());
   log_start(**tun);
   readiness.report_ready(environment.keep_output);
   (*loop)->run();

@@ -7,7 +7,8 @@
 
 namespace culvert::daemon {
 
-// The Prometheus text exposition format, version 0.0.4. Its length depends on the number of workers, not of peers. Pure.
+// The Prometheus text exposition format, version 0.0.4. It grows with the number of workers, not with that of peers.
+// Pure.
 std::string metrics_text(const device::Metrics& metrics);
 
 // Whoever answers lives, and the control loop turns; the link's state is said beside it, for a device that its owner

@@ -1,75 +1,344 @@
 #include "src/daemon/metrics_server.h"
 
-#include <httplib.h>
+#include <arpa/inet.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
-#include <chrono>
-#include <thread>
+#include <cstring>
+#include <iterator>
+#include <list>
+#include <optional>
+#include <string_view>
 #include <utility>
+
+#include "io/fd.h"
+#include "io/poller.h"
+#include "io/timer_fd.h"
+#include "src/log.h"
 
 namespace culvert::daemon {
 namespace {
 
-constexpr size_t kWorkers = 2;
-constexpr size_t kMaxRequestBytes = 4096;
-constexpr time_t kTimeoutSeconds = 5;
+enum Tag : uint64_t { kTagListener, kTagHttp, kTagTimer };
 
-// The numeric address without brackets and port, as getaddrinfo(3) takes it.
-std::string host_of(const io::Endpoint& endpoint) {
-  const std::string text = io::to_string(endpoint);
-  const std::string host = text.substr(0, text.rfind(':'));
-  return host.front() == '[' ? host.substr(1, host.size() - 2) : host;
+constexpr int kBacklog = 64;
+constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
+constexpr const char* kPlainType = "text/plain; charset=utf-8";
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+
+  sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage); }
+};
+
+SocketAddress socket_address(const io::Endpoint& at) {
+  SocketAddress address;
+  if (at.remote.family == io::Family::v4) {
+    auto& v4 = reinterpret_cast<sockaddr_in&>(address.storage);
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(at.port);
+    std::memcpy(&v4.sin_addr, at.remote.bytes.data(), sizeof v4.sin_addr);
+    address.length = sizeof v4;
+  } else {
+    auto& v6 = reinterpret_cast<sockaddr_in6&>(address.storage);
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(at.port);
+    v6.sin6_scope_id = at.scope_id;
+    std::memcpy(&v6.sin6_addr, at.remote.bytes.data(), sizeof v6.sin6_addr);
+    address.length = sizeof v6;
+  }
+  return address;
+}
+
+io::Result<io::Fd> listen_at(const io::Endpoint& at) {
+  const auto refused = [&at] {
+    return io::Error{errno, io::to_string(at) + " (CULVERT_METRICS; choose a free address and port of this host)"};
+  };
+  SocketAddress address = socket_address(at);
+  io::Fd listener(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  if (!listener || ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+      ::bind(listener.get(), address.get(), address.length) != 0 || ::listen(listener.get(), kBacklog) != 0)
+    return refused();
+  return listener;
+}
+
+// One response, for any number of connections.
+class Response {
+ public:
+  Response() = default;
+  Response(std::string_view text, const char* content_type)
+      : response_(MHD_create_response_from_buffer(text.size(), const_cast<char*>(text.data()), MHD_RESPMEM_MUST_COPY)) {
+    add_header(MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+  }
+  Response(Response&& other) noexcept : response_(std::exchange(other.response_, nullptr)) {}
+  Response& operator=(Response&& other) noexcept {
+    std::swap(response_, other.response_);
+    return *this;
+  }
+  ~Response() {
+    if (response_ != nullptr) MHD_destroy_response(response_);
+  }
+
+  void add_header(const char* name, const char* value) {
+    if (response_ != nullptr) MHD_add_response_header(response_, name, value);
+  }
+  explicit operator bool() const { return response_ != nullptr; }
+
+  // MHD_NO, for want of memory too, has the connection closed.
+  MHD_Result queue(MHD_Connection* connection, unsigned status) const {
+    return response_ == nullptr ? MHD_NO : MHD_queue_response(connection, status, response_);
+  }
+
+ private:
+  MHD_Response* response_ = nullptr;
+};
+
+// The body is never read, so that nothing can follow on this connection.
+MHD_Result refuse(MHD_Connection* connection, unsigned status, std::string_view text) {
+  Response response(text, kPlainType);
+  response.add_header(MHD_HTTP_HEADER_CONNECTION, "close");
+  if (status == MHD_HTTP_METHOD_NOT_ALLOWED) response.add_header(MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+  return response.queue(connection, status);
+}
+
+bool has_body(MHD_Connection* connection) {
+  const auto header = [connection](const char* name) {
+    const char* const value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+    return std::string_view(value == nullptr ? "" : value);
+  };
+  const std::string_view length = header(MHD_HTTP_HEADER_CONTENT_LENGTH);
+  return length.find_first_not_of('0') != std::string_view::npos || !header(MHD_HTTP_HEADER_TRANSFER_ENCODING).empty();
 }
 
 }  // namespace
 
-struct MetricsServer::Impl {
-  httplib::Server server;
-  std::thread listener;
-  uint16_t port = 0;
+class MetricsServer::Impl {
+ public:
+  Impl(Pages pages, io::Poller poller, io::TimerFd timer, io::Fd listener)
+      : pages_(std::move(pages)),
+        poller_(std::move(poller)),
+        timer_(std::move(timer)),
+        listener_(std::move(listener)) {}
+  ~Impl() {
+    if (http_ != nullptr) MHD_stop_daemon(http_);
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  io::Status start();
+  void handle_events(protocol::Instant now);
+  int listener() const { return listener_.get(); }
+  int fd() const { return poller_.fd(); }
+  size_t connections() const { return clients_.size(); }
+
+ private:
+  struct Client {
+    int fd = -1;
+    protocol::Instant since{};  // when it came, or when it was last served
+  };
+  using Clients = std::list<Client>;
+
+  void accept_clients();
+  void pause();
+  void resume();
+  void close_overdue();
+  void arm_timer();
+  void touch(MHD_Connection* connection);
+  MHD_Result answer(MHD_Connection* connection, std::string_view path, std::string_view method, bool header_only);
+
+  // Callbacks of libmicrohttpd. `self` is the server, `context` the Client of a connection.
+  static void connection_changed(void* self, MHD_Connection* connection, void** context,
+                                 MHD_ConnectionNotificationCode code);
+  static MHD_Result request_came(void* self, MHD_Connection* connection, const char* path, const char* method,
+                                 const char* version, const char* body, size_t* body_bytes, void** request);
+  static void request_ended(void* self, MHD_Connection* connection, void** request, MHD_RequestTerminationCode code);
+
+  // Constant after start().
+  const Pages pages_;
+  io::Poller poller_;
+  const io::TimerFd timer_;
+  const io::Fd listener_;
+  MHD_Daemon* http_ = nullptr;
+
+  Clients clients_;  // longest unserved first
+  protocol::Instant now_{};
+  std::optional<protocol::Instant> paused_until_;
+  bool accepting_failed_ = false;  // and it was logged
+  Response metrics_;               // of this turn
 };
 
-MetricsServer::MetricsServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+io::Status MetricsServer::Impl::start() {
+  http_ = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, nullptr, nullptr, &request_came, this,  //
+                           MHD_OPTION_NOTIFY_CONNECTION, &connection_changed, this,                             //
+                           MHD_OPTION_NOTIFY_COMPLETED, &request_ended, this,                                   //
+                           MHD_OPTION_CONNECTION_LIMIT, static_cast<unsigned>(kMaxConnections),                 //
+                           MHD_OPTION_PER_IP_CONNECTION_LIMIT, kMaxConnectionsPerAddress,                       //
+                           MHD_OPTION_CONNECTION_MEMORY_LIMIT, kMemoryPerConnection, MHD_OPTION_END);
+  if (http_ == nullptr) return io::Error{errno, "start libmicrohttpd"};
+  const MHD_DaemonInfo* const info = MHD_get_daemon_info(http_, MHD_DAEMON_INFO_EPOLL_FD);
+  if (info == nullptr) return io::Error{ENOTSUP, "libmicrohttpd without epoll"};
+  const std::array<std::pair<int, Tag>, 3> sources = {
+      {{listener_.get(), kTagListener}, {info->epoll_fd, kTagHttp}, {timer_.fd(), kTagTimer}}};
+  for (const auto& [fd, tag] : sources)
+    if (io::Status added = poller_.add(fd, tag); !added) return added;
+  return io::Success{};
+}
 
-io::Result<std::unique_ptr<MetricsServer>> MetricsServer::start(const io::Endpoint& at,
-                                                                std::function<std::string()> render) {
-  const std::string action = "serve metrics at " + io::to_string(at);
-  auto impl = std::make_unique<Impl>();
-  httplib::Server& server = impl->server;
-  server.new_task_queue = [] { return new httplib::ThreadPool(kWorkers); };
-  server.set_payload_max_length(kMaxRequestBytes);
-  server.set_read_timeout(kTimeoutSeconds);
-  server.set_write_timeout(kTimeoutSeconds);
-  server.set_keep_alive_timeout(kTimeoutSeconds);
-  // The default adds SO_REUSEPORT, and a second daemon would share the port unnoticed.
-  server.set_socket_options([](socket_t fd) {
-    const int on = 1;
-    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  });
-  server.Get("/metrics", [render = std::move(render)](const httplib::Request&, httplib::Response& response) {
-    response.set_content(render(), "text/plain; version=0.0.4; charset=utf-8");
-  });
-  errno = 0;
-  const std::string host = host_of(at);
-  const int port = at.port == 0 ? server.bind_to_any_port(host) : at.port;
-  if (port < 0 || (at.port != 0 && !server.bind_to_port(host, port))) {
-    const int number = errno != 0 ? errno : EADDRNOTAVAIL;
-    return io::Error{number, action + " (CULVERT_METRICS; choose a free address and port of this host)"};
+void MetricsServer::Impl::handle_events(protocol::Instant now) {
+  now_ = now;
+  (void)timer_.drain();
+  if (paused_until_ && now >= *paused_until_) resume();
+  close_overdue();
+  if (!paused_until_) accept_clients();
+  MHD_run(http_);
+  metrics_ = Response();
+  arm_timer();
+}
+
+void MetricsServer::Impl::accept_clients() {
+  for (int i = 0; i < kAcceptsAtOnce; ++i) {
+    SocketAddress from;
+    from.length = sizeof from.storage;
+    io::Fd fd(::accept4(listener_.get(), from.get(), &from.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) return pause();
+    if (!fd && (errno == EINTR || errno == ECONNABORTED)) continue;
+    if (!fd) return;
+    accepting_failed_ = false;
+    if (clients_.size() == kMaxConnections) {
+      // It is gone once libmicrohttpd has seen the end of its input.
+      ::shutdown(clients_.front().fd, SHUT_RDWR);
+      MHD_run(http_);
+    }
+    // Closes what it refuses.
+    (void)MHD_add_connection(http_, fd.release(), from.get(), from.length);
   }
-  impl->port = static_cast<uint16_t>(port);
-  impl->listener = std::thread([&server] { server.listen_after_bind(); });
-  // stop() before it runs would be lost.
-  while (!server.is_running()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+// A listener that nobody can accept from would wake us up for ever.
+void MetricsServer::Impl::pause() {
+  if (!accepting_failed_) log_error("Metrics: unable to accept a connection: {}", std::strerror(errno));
+  accepting_failed_ = true;
+  if (poller_.remove(listener_.get())) paused_until_ = now_ + kPause;
+}
+
+void MetricsServer::Impl::resume() {
+  paused_until_ = now_ + kPause;
+  if (poller_.add(listener_.get(), kTagListener)) paused_until_.reset();
+}
+
+void MetricsServer::Impl::close_overdue() {
+  for (const Client& client : clients_) {
+    if (now_ - client.since < kMaxRequestTime) return;
+    ::shutdown(client.fd, SHUT_RDWR);
+  }
+}
+
+void MetricsServer::Impl::arm_timer() {
+  std::optional<protocol::Instant> deadline = paused_until_;
+  const auto earlier = [&deadline](protocol::Instant other) {
+    deadline = deadline ? std::min(*deadline, other) : other;
+  };
+  // Who was shut down and is still there has been dealt with: asked again for it, we would never sleep.
+  const auto due = std::find_if(clients_.begin(), clients_.end(),
+                                [this](const Client& client) { return now_ - client.since < kMaxRequestTime; });
+  if (due != clients_.end()) earlier(due->since + kMaxRequestTime);
+  MHD_UNSIGNED_LONG_LONG milliseconds = 0;
+  if (MHD_get_timeout(http_, &milliseconds) == MHD_YES)
+    earlier(now_ + std::chrono::milliseconds(static_cast<int64_t>(milliseconds)));
+  if (deadline)
+    timer_.arm(deadline->time_since_epoch());
+  else
+    timer_.disarm();
+}
+
+void MetricsServer::Impl::touch(MHD_Connection* connection) {
+  const void* const client = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+  const auto at = std::find_if(clients_.begin(), clients_.end(), [&](const Client& other) { return &other == client; });
+  at->since = now_;
+  clients_.splice(clients_.end(), clients_, at);
+}
+
+MHD_Result MetricsServer::Impl::answer(MHD_Connection* connection, std::string_view path, std::string_view method,
+                                       bool header_only) {
+  if (method != MHD_HTTP_METHOD_GET && method != MHD_HTTP_METHOD_HEAD)
+    return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+  if (has_body(connection)) return refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE, "no body, please\n");
+  if (header_only) return MHD_YES;  // what is not refused is answered at its end
+  if (path == "/metrics") {
+    if (!metrics_) metrics_ = Response(pages_.metrics(), kMetricsType);
+    return metrics_.queue(connection, MHD_HTTP_OK);
+  }
+  if (path == "/healthz") return Response(pages_.health(), kPlainType).queue(connection, MHD_HTTP_OK);
+  return Response("/metrics and /healthz are here\n", kPlainType).queue(connection, MHD_HTTP_NOT_FOUND);
+}
+
+void MetricsServer::Impl::connection_changed(void* self, MHD_Connection* connection, void** context,
+                                             MHD_ConnectionNotificationCode code) {
+  Impl& server = *static_cast<Impl*>(self);
+  if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+    const MHD_ConnectionInfo* const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    *context = &server.clients_.emplace_back(Client{info->connect_fd, server.now_});
+    return;
+  }
+  const auto* const client = static_cast<const Client*>(*context);
+  server.clients_.remove_if([client](const Client& other) { return &other == client; });
+}
+
+MHD_Result MetricsServer::Impl::request_came(void* self, MHD_Connection* connection, const char* path,
+                                             const char* method, const char* /*version*/, const char* /*body*/,
+                                             size_t* /*body_bytes*/, void** request) {
+  Impl& server = *static_cast<Impl*>(self);
+  const bool header_only = *request == nullptr;
+  *request = self;
+  if (header_only) server.touch(connection);
+  return server.answer(connection, path, method, header_only);
+}
+
+void MetricsServer::Impl::request_ended(void* self, MHD_Connection* connection, void** /*request*/,
+                                        MHD_RequestTerminationCode code) {
+  if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK) return;  // its connection ends too
+  static_cast<Impl*>(self)->touch(connection);
+}
+
+MetricsServer::MetricsServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+MetricsServer::~MetricsServer() = default;
+
+io::Result<std::unique_ptr<MetricsServer>> MetricsServer::open(const io::Endpoint& at, Pages pages) {
+  auto poller = io::Poller::open();
+  if (!poller) return poller.error();
+  auto timer = io::TimerFd::open();
+  if (!timer) return timer.error();
+  auto listener = listen_at(at);
+  if (!listener) return listener.error();
+  auto impl = std::make_unique<Impl>(std::move(pages), std::move(*poller), std::move(*timer), std::move(*listener));
+  if (const io::Status started = impl->start(); !started) return started.error();
   return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(impl)));
 }
 
-MetricsServer::~MetricsServer() {
-  impl_->server.stop();
-  impl_->listener.join();
+uint16_t MetricsServer::port() const {
+  SocketAddress address;
+  address.length = sizeof address.storage;
+  if (::getsockname(impl_->listener(), address.get(), &address.length) != 0) return 0;
+  return ntohs(address.storage.ss_family == AF_INET ? reinterpret_cast<sockaddr_in&>(address.storage).sin_port
+                                                    : reinterpret_cast<sockaddr_in6&>(address.storage).sin6_port);
 }
 
-uint16_t MetricsServer::port() const {
-  return impl_->port;
+int MetricsServer::fd() const {
+  return impl_->fd();
+}
+
+void MetricsServer::handle_events(protocol::Instant now) {
+  impl_->handle_events(now);
+}
+
+size_t MetricsServer::connections() const {
+  return impl_->connections();
 }
 
 }  // namespace culvert::daemon

@@ -1,6 +1,9 @@
-// Prometheus metrics over HTTP: GET /metrics. Off unless CULVERT_METRICS names an address.
+// Metrics over HTTP for Prometheus (/metrics) and for whoever asks whether we live (/healthz). Off unless
+// CULVERT_METRICS names an address.
 #pragma once
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -8,25 +11,59 @@
 
 #include "io/endpoint.h"
 #include "io/result.h"
+#include "src/protocol/time.h"
 
 namespace culvert::daemon {
 
-// Thread safety: `render` is called on the server's threads, so it must be safe against the rest of the
-// daemon.
+// What is served. Both are called within handle_events(), the first at most once in each.
+struct Pages {
+  std::function<std::string()> metrics;  // the Prometheus text exposition format
+  std::function<std::string()> health;   // plain text
+};
+
+// An HTTP server for anybody who can reach its port: libmicrohttpd, without a thread of its own. One descriptor to poll
+// stands for the listener, the connections and their deadlines.
+//
+// GET and HEAD alone; a request with a body is refused at its header. Bounds: kMaxConnections (a new one evicts the one
+// whose last request is longest ago), kMaxConnectionsPerAddress (more are closed at once), kMemoryPerConnection and
+// kMaxRequestTime. One handle_events() accepts kAcceptsAtOnce connections, does one step of each and renders each page
+// once.
+//
+// Thread safety: none; owned by the control thread.
 class MetricsServer {
  public:
-  // Listens on `at.remote` and `at.port` (0: any free one) in the caller's network namespace, with one
-  // listener thread and two workers. `render` yields the Prometheus text exposition format.
-  static io::Result<std::unique_ptr<MetricsServer>> start(const io::Endpoint& at, std::function<std::string()> render);
-  // Stops and joins.
+  static constexpr size_t kMaxConnections = 16;
+  static constexpr unsigned kMaxConnectionsPerAddress = 8;
+  static constexpr size_t kMemoryPerConnection = 8192;  // request and header of the response
+  static constexpr int kAcceptsAtOnce = 16;
+  // From one request to the end of the next, or to the end of a response. No usual scrape interval: a connection that
+  // is kept does not end just as the next scrape begins.
+  static constexpr std::chrono::seconds kMaxRequestTime{12};
+  // How long nobody is accepted once descriptors have run out.
+  static constexpr std::chrono::seconds kPause{1};
+
+  // Listens on `at.remote` and `at.port` (0: any free one) in the caller's network namespace. Errors: EADDRINUSE,
+  // EADDRNOTAVAIL, EACCES, EMFILE and so on.
+  static io::Result<std::unique_ptr<MetricsServer>> open(const io::Endpoint& at, Pages pages);
+
+  // Closes everything at once, whatever clients do.
   ~MetricsServer();
   MetricsServer(const MetricsServer&) = delete;
   MetricsServer& operator=(const MetricsServer&) = delete;
 
+  // Host byte order. Constant.
   uint16_t port() const;
 
+  // An epoll instance: readable (level-triggered) while there is something to do. Constant.
+  int fd() const;
+
+  // Does what can be done now; never waits. `now` is CLOCK_BOOTTIME's.
+  void handle_events(protocol::Instant now);
+
+  size_t connections() const;
+
  private:
-  struct Impl;
+  class Impl;
   explicit MetricsServer(std::unique_ptr<Impl> impl);
 
   std::unique_ptr<Impl> impl_;
