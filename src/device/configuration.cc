@@ -88,7 +88,8 @@ int Device::set_preshared_key(const Key& public_key, const Key& preshared_key) {
 
 int Device::set_endpoint(const Key& public_key, const io::Endpoint& endpoint) {
   DevicePeer* const peer = find_peer(public_key);
-  if (peer == nullptr || peer->path.endpoint.load().same_remote(endpoint)) return 0;
+  if (peer == nullptr) return 0;
+  // The source goes also where the address stays: whoever sets it wants a fresh route.
   peer->path.endpoint.store(endpoint);
   peer->path.gso_refused.store(false, std::memory_order_relaxed);
   peer->kernel_choice.reset();

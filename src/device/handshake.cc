@@ -88,6 +88,7 @@ void Device::receive_initiation(const pipeline::HandshakeDatagram& datagram) {
   if (!opened) return rejected(datagram, "the initiation is not authentic");
   DevicePeer* const peer = find_peer(opened->remote_static.bytes);
   if (peer == nullptr) return rejected(datagram, "the initiation is from nobody we know");
+  if (!peer->peer.timers().running()) return rejected(datagram, "the initiation is from a peer that is not set up yet");
   if (peer->peer.consume_initiation(*opened, now_) != protocol::InitiationVerdict::ok)
     return rejected(datagram, "the initiation is replayed, too early or not authentic");
   stats_.initiations_received.add(1);

@@ -243,6 +243,20 @@ TEST_F(DeviceTest, AsksForACookieUnderLoadAndThenGetsOne) {
   EXPECT_EQ(a_.handshakes("cookie_reply_received"), 1u) << "mac2 was right";
 }
 
+TEST_F(DeviceTest, AnswersNoPeerThatIsNotSetUpYet) {
+  a_.add_peer(public_key(b_.key), b_.at());
+  PeerOrigin origin{};
+  ASSERT_EQ(b_.device->select_peer(public_key(a_.key), origin), 0);  // and its other lines never come
+  a_.inner.push(next_packet());
+  ASSERT_TRUE(pump([&] { return b_.handshakes("rejected") == 1; }));
+  EXPECT_EQ(b_.handshakes("response_sent"), 0u);
+  EXPECT_EQ(last_handshake(b_), 0u);
+  b_.device->add_allowed_ip(public_key(a_.key), test::prefix("10.0.0.0/16"));
+  b_.device->finish_peer(public_key(a_.key));
+  advance_clock(protocol::kRekeyTimeout + protocol::kRekeyTimeoutJitterMax);
+  ASSERT_TRUE(pump([&] { return b_.inner.written() == 1; }));
+}
+
 TEST_F(DeviceTest, RemovesAndAddsPeersUnderTraffic) {
   begin_quiet_session();
   const InnerPacket packet = next_packet();
@@ -322,6 +336,18 @@ TEST_F(DeviceTest, AnswersFromTheAddressThatWasCalledWhateverElseChanges) {
     transfer(b_, a_);
     EXPECT_TRUE(peer_of(a_).endpoint->same_remote(called)) << io::to_string(*peer_of(a_).endpoint);
   }
+}
+
+TEST_F(DeviceTest, AnswersFromAnotherAddressOnceTheEndpointIsSetAgain) {
+  const io::Endpoint called = endpoint("127.0.0.7:" + std::to_string(b_.port()));
+  b_.add_peer(public_key(a_.key), {});
+  a_.add_peer(public_key(b_.key), called);
+  transfer(a_, b_);
+  transfer(b_, a_);
+  ASSERT_TRUE(peer_of(a_).endpoint->same_remote(called));
+  EXPECT_EQ(b_.device->set_endpoint(public_key(a_.key), a_.at()), 0);
+  transfer(b_, a_);
+  EXPECT_TRUE(peer_of(a_).endpoint->same_remote(b_.at())) << io::to_string(*peer_of(a_).endpoint);
 }
 
 TEST_F(DeviceTest, GoesDownAndUpAgainOnItsPort) {
