@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <utility>
 
 #include "src/device/device.h"
 #include "src/log.h"
@@ -16,11 +17,7 @@ int Device::set_private_key(const Key& private_key) {
   if (identity.exists()) detach_peer(identity.public_key());
   identity_ = std::move(identity);
   publish_identity();
-  for (auto& [id, peer] : peers_) {
-    if (!peer->peer.set_identity(identity_, *index_table_) && identity_.exists())
-      log_error("A peer's public key has no shared secret with ours (it is of low order): no handshake with it");
-    reschedule(*peer);
-  }
+  for (auto& [id, peer] : peers_) forget_identity(*peer);
   return 0;
 }
 
@@ -67,8 +64,6 @@ int Device::select_peer(const Key& public_key, PeerOrigin& origin) {
   const protocol::PublicKey key{public_key};
   const uint64_t id = next_peer_id_++;
   auto peer = std::make_unique<DevicePeer>(id, key);
-  if (identity_.exists() && !peer->peer.set_identity(identity_, *index_table_))
-    log_error("The public key of a new peer is of low order: no handshake with it can succeed");
   by_key_[key] = peer.get();
   peers_[id] = std::move(peer);
   origin = PeerOrigin::created;
@@ -129,20 +124,16 @@ int Device::remove_allowed_ip(const Key& public_key, const Prefix& prefix) {
 void Device::finish_peer(const Key& public_key) {
   DevicePeer* const peer = find_peer(public_key);
   if (peer == nullptr || !up_) return;
-  // What is flushed is routed again; otherwise the copy can wait for the end of the operation, which may name
-  // thousands of peers.
-  if (peer->path.staged.load(std::memory_order_relaxed) > 0) publish_allowed_ips();
-  if (!peer->peer.timers().running()) {
-    start_peer(*peer);
-  } else if (peer->keepalive_promised || peer->path.staged.load(std::memory_order_relaxed) > 0) {
-    flush_or_keepalive(*peer);
-    advance(*peer);
-  }
-  peer->keepalive_promised = false;
+  const bool keepalive = std::exchange(peer->keepalive_promised, false);
+  if (!peer->peer.timers().running()) return start_peer(*peer);
+  // What is staged is routed again, but not before the allowed IPs of the whole operation are published.
+  peer->sign_of_life_due |= keepalive || peer->path.staged.load(std::memory_order_relaxed) > 0;
+  if (peer->sign_of_life_due) wake(*peer);
 }
 
 void Device::end_of_operation() {
   reclaim();
+  excuse_waiting_handshakes();
 }
 
 DeviceState Device::state() const {

@@ -32,6 +32,7 @@ io::Status Device::start_workers(std::span<io::InnerQueue* const> queues) {
     auto worker = pipeline::Worker::start(published_, control_, *queue, options_.worker_clock);
     if (!worker) return worker.error();
     workers_.push_back(std::move(*worker));
+    excused_handshakes_.push_back(0);
   }
   return io::Success{};
 }
@@ -39,6 +40,7 @@ io::Status Device::start_workers(std::span<io::InnerQueue* const> queues) {
 void Device::begin_turn(protocol::Instant now, protocol::WallTime wall) {
   now_ = now;
   wall_ = wall;
+  initiations_in_turn_ = 0;
 }
 
 io::Status Device::set_link_up(bool up) {
@@ -47,7 +49,12 @@ io::Status Device::set_link_up(bool up) {
     up_ = false;
     // Without sockets no worker stages anything any more.
     adopt_sockets(nullptr);
-    for (auto& [id, peer] : peers_) stop_peer(*peer);
+    std::vector<pipeline::PeerPath*> paths;
+    for (auto& [id, peer] : peers_) {
+      stop_peer(*peer);
+      paths.push_back(&peer->path);
+    }
+    drop_staged(paths, pipeline::DropReason::handshake_failed);
     log_verbose("Interface down");
     return io::Success{};
   }
@@ -55,6 +62,7 @@ io::Status Device::set_link_up(bool up) {
   up_ = true;
   log_verbose("Interface up, listening on port {}", listen_port_);
   for (auto& [id, peer] : peers_) start_peer(*peer);
+  excuse_waiting_handshakes();
   return io::Success{};
 }
 

@@ -54,7 +54,8 @@ struct DeviceOptions {
 // Thread safety: none; the control thread alone. `now` comes in by begin_turn(), once each turn of the loop.
 //
 // Invariants: 1. what workers can reach lives until reclaim() has waited for them; 2. sockets exist exactly
-// while the link is up; 3. each peer's deadline in deadlines_ is its timers' next_deadline().
+// while the link is up; 3. each peer's deadline in deadlines_ is its timers' next_deadline(),
+// or when it was woken.
 class Device final : public Configurable {
  public:
   // `control` is what the workers notify; it outlives the device.
@@ -82,7 +83,7 @@ class Device final : public Configurable {
 
   // What the workers passed on. Does a bounded amount of work; true when there is more.
   [[nodiscard]] bool attend();
-  // Does what is due.
+  // Does what is due, as far as one turn goes: next_deadline() is in the past when there is more.
   void advance_timers();
   // When advance_timers() has to be called next; nothing: not before something happens.
   std::optional<protocol::Instant> next_deadline() const;
@@ -124,9 +125,24 @@ class Device final : public Configurable {
     protocol::Peer peer;
     pipeline::PeerPath path;
     uint16_t keepalive_seconds = 0;
-    bool keepalive_promised = false;            // by set_persistent_keepalive(), for finish_peer()
-    std::optional<protocol::Instant> deadline;  // its entry in deadlines_
-    std::optional<KernelChoice> kernel_choice;  // when last asked
+    bool keepalive_promised = false;               // by set_persistent_keepalive(), for finish_peer()
+    bool sign_of_life_due = false;                 // send what is staged, or a keepalive, in its turn
+    bool knows_identity = false;                   // see know_identity()
+    std::optional<protocol::Instant> awake_since;  // advance_timers() shall look at it, whatever its timers say
+    std::optional<protocol::Instant> deadline;     // its entry in deadlines_
+    std::optional<KernelChoice> kernel_choice;     // when last asked
+  };
+
+  // A walk over all peers in slices, a slice each turn; a request in the middle of one is another walk after it.
+  struct PeerWalk {
+    std::optional<uint64_t> next_id;
+    bool again = false;
+
+    bool wanted() const { return next_id.has_value(); }
+    void request() {
+      again = wanted();
+      if (!again) next_id = 0;
+    }
   };
 
   // Life cycle.
@@ -134,7 +150,9 @@ class Device final : public Configurable {
   void adopt_sockets(std::unique_ptr<io::UdpSockets> sockets);
   void start_peer(DevicePeer& peer);
   void stop_peer(DevicePeer& peer);
-  void drop_staged(DevicePeer& peer, pipeline::DropReason reason);
+  void drop_staged(std::vector<pipeline::PeerPath*>& paths, pipeline::DropReason reason);  // empties the list
+  void forget_identity(DevicePeer& peer);
+  void know_identity(DevicePeer& peer);
   void detach_peer(const protocol::PublicKey& public_key);
   void free_detached_peers();
   void publish_allowed_ips();
@@ -147,9 +165,15 @@ class Device final : public Configurable {
   static std::string log_name(const DevicePeer& peer);
   DevicePeer* find_peer(const Key& public_key);
   DevicePeer* find_peer(protocol::PeerHandle handle);
+  // Goes on with the walk until `budget` is spent, by what `visit` says that each visit cost. What is left of it.
+  size_t walk_peers(PeerWalk& walk, size_t budget, const std::function<size_t(DevicePeer&)>& visit);
 
   // Handshakes and timers.
+  bool attend_peers();
+  bool attend_handshakes();
+  void excuse_waiting_handshakes();
   void attend_peer(DevicePeer& peer);
+  void wake(DevicePeer& peer);
   void receive(const pipeline::HandshakeDatagram& datagram);
   bool passes_cookie_check(const pipeline::HandshakeDatagram& datagram, uint32_t sender_index);
   void receive_initiation(const pipeline::HandshakeDatagram& datagram);
@@ -185,6 +209,12 @@ class Device final : public Configurable {
   std::map<protocol::PublicKey, DevicePeer*> by_key_;
   std::set<std::pair<protocol::Instant, DevicePeer*>> deadlines_;
   uint64_t next_peer_id_ = 1;
+
+  // What this turn has done and the next ones have to.
+  size_t initiations_in_turn_ = 0;
+  std::vector<pipeline::PeerPath*> given_up_;  // their staged packets go at the end of the turn
+  PeerWalk overflow_walk_;                     // to every peer, as a ring of attention overflowed
+  std::vector<size_t> excused_handshakes_;     // of each worker's that wait: see excuse_waiting_handshakes()
 
   // Published to the workers, or waiting to be.
   pipeline::Published published_;

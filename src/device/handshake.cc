@@ -89,6 +89,7 @@ void Device::receive_initiation(const pipeline::HandshakeDatagram& datagram) {
   DevicePeer* const peer = find_peer(opened->remote_static.bytes);
   if (peer == nullptr) return rejected(datagram, "the initiation is from nobody we know");
   if (!peer->peer.timers().running()) return rejected(datagram, "the initiation is from a peer that is not set up yet");
+  know_identity(*peer);
   if (peer->peer.consume_initiation(*opened, now_) != protocol::InitiationVerdict::ok)
     return rejected(datagram, "the initiation is replayed, too early or not authentic");
   stats_.initiations_received.add(1);
@@ -134,6 +135,8 @@ void Device::receive_cookie_reply(const pipeline::HandshakeDatagram& datagram) {
 }
 
 void Device::send_initiation(DevicePeer& peer) {
+  ++initiations_in_turn_;
+  know_identity(peer);
   ensure_free_index();
   const auto initiation =
       peer.peer.create_initiation(identity_, now_, wall_, draw_jitter(), *index_table_, random_index_);

@@ -1,22 +1,41 @@
 // How a peer starts, stops and leaves, and how it is found.
 
+#include <algorithm>
 #include <utility>
 
 #include "src/device/device.h"
 #include "src/device/encoding.h"
+#include "src/log.h"
 
 namespace culvert::device {
 
+// What there is to say to the peer is said in its turn: thousands may start at once.
 void Device::start_peer(DevicePeer& peer) {
-  const bool keepalive = peer.peer.start();
-  if (keepalive || peer.path.staged.load(std::memory_order_relaxed) > 0) flush_or_keepalive(peer);
-  advance(peer);
+  peer.sign_of_life_due |= peer.peer.start() || peer.path.staged.load(std::memory_order_relaxed) > 0;
+  if (peer.sign_of_life_due) wake(peer);
 }
 
 void Device::stop_peer(DevicePeer& peer) {
   retire(peer.peer.stop(*index_table_));
-  drop_staged(peer, pipeline::DropReason::handshake_failed);
+  peer.awake_since.reset();
+  peer.sign_of_life_due = false;
   reschedule(peer);
+}
+
+// Our key is another one. The shared secret with the peer's costs an X25519: know_identity() computes it when it is
+// needed, since all peers at once would take a second.
+void Device::forget_identity(DevicePeer& peer) {
+  (void)peer.peer.set_identity(protocol::StaticIdentity(), *index_table_);
+  peer.knows_identity = false;
+  reschedule(peer);
+}
+
+// Before a handshake message of the peer is created or consumed.
+void Device::know_identity(DevicePeer& peer) {
+  if (std::exchange(peer.knows_identity, true)) return;
+  if (!peer.peer.set_identity(identity_, *index_table_) && identity_.exists())
+    log_error("{} - Its public key is of low order and shares no secret with ours: no handshake is possible",
+              log_name(peer));
 }
 
 // Takes the peer out of everything; its memory goes with reclaim().
@@ -24,8 +43,7 @@ void Device::detach_peer(const protocol::PublicKey& public_key) {
   const auto found = by_key_.find(public_key);
   if (found == by_key_.end()) return;
   DevicePeer& peer = *found->second;
-  retire(peer.peer.stop(*index_table_));
-  reschedule(peer);
+  stop_peer(peer);
   allowed_ips_.remove_all(&peer.path);
   allowed_ips_changed_ = true;
   by_key_.erase(found);
@@ -47,6 +65,17 @@ Device::DevicePeer* Device::find_peer(protocol::PeerHandle handle) {
   if (handle == nullptr) return nullptr;
   const auto found = peers_.find(static_cast<const pipeline::PeerPath*>(handle)->id);
   return found == peers_.end() ? nullptr : found->second.get();
+}
+
+size_t Device::walk_peers(PeerWalk& walk, size_t budget, const std::function<size_t(DevicePeer&)>& visit) {
+  auto at = walk.wanted() ? peers_.lower_bound(*walk.next_id) : peers_.end();
+  for (; at != peers_.end() && budget > 0; ++at) budget -= std::min(budget, visit(*at->second));
+  if (!walk.wanted()) return budget;
+  if (at != peers_.end())
+    walk.next_id = at->first;
+  else
+    walk.next_id = std::exchange(walk.again, false) ? std::optional<uint64_t>(0) : std::nullopt;
+  return budget;
 }
 
 }  // namespace culvert::device

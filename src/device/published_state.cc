@@ -12,6 +12,7 @@ namespace culvert::device {
 // After a grace period: no worker routes to these peers any more, but packets may still be staged for them.
 void Device::free_detached_peers() {
   if (detached_peers_.empty()) return;
+  drop_staged(given_up_, pipeline::DropReason::handshake_failed);  // one of them may be among these
   std::vector<pipeline::PeerPath*> paths;
   for (const auto& peer : detached_peers_) paths.push_back(&peer->path);
   // Also where nothing is staged: a flush that was asked for earlier is over after this.

@@ -1,6 +1,10 @@
-// What the control thread does in a turn: what workers ask for, handshakes that wait, timers that are due.
+// What the control thread does in one turn, and at most how much of it: what workers ask for, handshake messages that
+// wait, peers whose timers are due. Whatever starts many peers at once (link up, a new key, a big configuration) only
+// wakes them: they queue in deadlines_ with everybody else, and messages from outside are drained in between.
 
+#include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "crypto/random.h"
 #include "src/device/device.h"
@@ -11,8 +15,14 @@
 namespace culvert::device {
 namespace {
 
-// Handshakes of one turn; the loop looks after everything else in between.
+// An answer costs an eighth of a millisecond, an initiation half of that, a look at a peer next to nothing.
 constexpr size_t kHandshakesPerTurn = 64;
+constexpr size_t kInitiationsPerTurn = 64;
+constexpr size_t kLooksPerTurn = 1024;  // by workers' requests, and again by timers
+
+// While more handshake messages wait than one turn takes, ours stand back: answers end handshakes, and what waits
+// longest is lost first. A few go out all the same, or a flood would silence us.
+constexpr size_t kInitiationsBehindOthers = 8;
 
 // The kernel module's rule: under load from an eighth of the queue on, and for a second after (receive.c).
 constexpr size_t kUnderLoadQueue = pipeline::Mailbox::kMaxHandshakes / 8;
@@ -30,27 +40,49 @@ protocol::Duration Device::draw_jitter() {
 }
 
 bool Device::attend() {
-  bool more = false;
+  const bool more_peers = attend_peers();
+  const bool more_handshakes = attend_handshakes();
+  return more_peers || more_handshakes;
+}
+
+bool Device::attend_peers() {
+  size_t looks = kLooksPerTurn;
   for (const auto& worker : workers_) {
     pipeline::Mailbox& mailbox = worker->mailbox();
     uint64_t id = 0;
-    while (mailbox.attention.try_pop(id)) {
+    for (; looks > 0 && mailbox.attention.try_pop(id); --looks) {
       const auto found = peers_.find(id);
       if (found != peers_.end()) attend_peer(*found->second);
     }
-    if (mailbox.overflowed.exchange(false, std::memory_order_acq_rel))
-      for (auto& [peer_id, peer] : peers_) attend_peer(*peer);
+    if (mailbox.overflowed.exchange(false, std::memory_order_acq_rel)) overflow_walk_.request();
+  }
+  looks = walk_peers(overflow_walk_, looks, [this](DevicePeer& peer) {
+    if (peer.path.attention.load(std::memory_order_relaxed) != 0) attend_peer(peer);
+    return size_t{1};
+  });
+  return looks == 0 || overflow_walk_.wanted();
+}
 
-    if (mailbox.handshakes.size() >= kUnderLoadQueue) under_load_until_ = now_ + kUnderLoadMemory;
+bool Device::attend_handshakes() {
+  bool more = false;
+  const size_t share = std::max<size_t>(1, kHandshakesPerTurn / std::max<size_t>(1, workers_.size()));
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    pipeline::Mailbox& mailbox = workers_[i]->mailbox();
+    const size_t waiting = mailbox.handshakes.size();
+    excused_handshakes_[i] = std::min(excused_handshakes_[i], waiting);
+    if (waiting - excused_handshakes_[i] >= kUnderLoadQueue) under_load_until_ = now_ + kUnderLoadMemory;
     pipeline::HandshakeDatagram datagram;
     size_t taken = 0;
-    while (taken < kHandshakesPerTurn && mailbox.handshakes.try_pop(datagram)) {
-      receive(datagram);
-      ++taken;
-    }
-    more |= taken == kHandshakesPerTurn;
+    for (; taken < share && mailbox.handshakes.try_pop(datagram); ++taken) receive(datagram);
+    excused_handshakes_[i] -= std::min(excused_handshakes_[i], taken);
+    more |= taken == share;
   }
   return more;
+}
+
+// What came in while we were busy with a change of our own is no load from outside.
+void Device::excuse_waiting_handshakes() {
+  for (size_t i = 0; i < workers_.size(); ++i) excused_handshakes_[i] = workers_[i]->mailbox().handshakes.size();
 }
 
 void Device::attend_peer(DevicePeer& peer) {
@@ -67,7 +99,30 @@ void Device::attend_peer(DevicePeer& peer) {
     retire(std::move(retired));
   }
   if ((attention & pipeline::kStagedLate) != 0) flush(peer);
-  advance(peer);
+  wake(peer);
+}
+
+void Device::wake(DevicePeer& peer) {
+  if (peer.awake_since) return;
+  peer.awake_since = now_;
+  reschedule(peer);
+}
+
+void Device::advance_timers() {
+  const bool others_wait = std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) {
+    return worker->mailbox().handshakes.size() >= kHandshakesPerTurn;
+  });
+  const size_t initiations = others_wait ? kInitiationsBehindOthers : kInitiationsPerTurn;
+  size_t looks = kLooksPerTurn;
+  for (auto at = deadlines_.begin(); at != deadlines_.end() && at->first <= now_; --looks) {
+    if (looks == 0 || initiations_in_turn_ >= initiations) break;
+    DevicePeer& peer = *at->second;
+    ++at;  // before the peer's entry goes
+    peer.awake_since.reset();
+    if (std::exchange(peer.sign_of_life_due, false)) flush_or_keepalive(peer);
+    advance(peer);
+  }
+  drop_staged(given_up_, pipeline::DropReason::handshake_failed);
 }
 
 void Device::advance(DevicePeer& peer) {
@@ -78,7 +133,7 @@ void Device::advance(DevicePeer& peer) {
     if (actions.give_up) {
       log_verbose("{} - Handshake did not complete after {} attempts, giving up", log_name(peer),
                   protocol::kMaxTimerHandshakes);
-      drop_staged(peer, pipeline::DropReason::handshake_failed);
+      given_up_.push_back(&peer.path);
     }
     if (actions.clear_source) peer.path.endpoint.forget_source(peer.path.endpoint.load().source);
     if (actions.send_initiation) send_initiation(peer);
@@ -87,22 +142,14 @@ void Device::advance(DevicePeer& peer) {
   reschedule(peer);
 }
 
-void Device::advance_timers() {
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
-    DevicePeer& peer = *deadlines_.begin()->second;
-    const std::optional<protocol::Instant> before = peer.deadline;
-    advance(peer);
-    if (peer.deadline == before) break;  // still due: not before the next turn
-  }
-}
-
 std::optional<protocol::Instant> Device::next_deadline() const {
   if (deadlines_.empty()) return std::nullopt;
   return deadlines_.begin()->first;
 }
 
 void Device::reschedule(DevicePeer& peer) {
-  const std::optional<protocol::Instant> deadline = peer.peer.timers().next_deadline();
+  std::optional<protocol::Instant> deadline = peer.peer.timers().next_deadline();
+  if (peer.awake_since && (!deadline || *peer.awake_since < *deadline)) deadline = peer.awake_since;
   if (deadline == peer.deadline) return;
   if (peer.deadline) deadlines_.erase({*peer.deadline, &peer});
   if (deadline) deadlines_.insert({*deadline, &peer});

@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <vector>
 
 #include "crypto/aead.h"
 #include "src/device/device.h"
@@ -18,11 +19,13 @@
 
 namespace culvert::device {
 
-void Device::drop_staged(DevicePeer& peer, pipeline::DropReason reason) {
-  // Waiting for a worker takes a while, and most peers have nothing staged.
-  if (peer.path.staged.load(std::memory_order_relaxed) == 0) return;
-  pipeline::PeerPath* const path = &peer.path;
-  for (const auto& worker : workers_) worker->drop_staged({&path, 1}, reason);
+// All at once: each call waits for the workers.
+void Device::drop_staged(std::vector<pipeline::PeerPath*>& paths, pipeline::DropReason reason) {
+  std::erase_if(paths,
+                [](const pipeline::PeerPath* path) { return path->staged.load(std::memory_order_relaxed) == 0; });
+  if (!paths.empty())
+    for (const auto& worker : workers_) worker->drop_staged(paths, reason);
+  paths.clear();
 }
 
 // A keypair has come up, or it is time for a sign of life.

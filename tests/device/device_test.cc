@@ -6,6 +6,7 @@
 
 #include "src/protocol/cookie.h"
 #include "src/protocol/messages.h"
+#include "tests/device/crowd.h"
 #include "tests/device/device_nodes.h"
 
 namespace culvert::device {
@@ -241,6 +242,75 @@ TEST_F(DeviceTest, AsksForACookieUnderLoadAndThenGetsOne) {
   EXPECT_EQ(a_.handshakes("initiation_sent"), 2u);
   EXPECT_EQ(b_.handshakes("initiation_received"), 1u);
   EXPECT_EQ(a_.handshakes("cookie_reply_received"), 1u) << "mac2 was right";
+}
+
+// One operation that makes the whole crowd peers of the node, with a persistent keepalive each.
+void introduce_crowd(Node& node, const test::Crowd& crowd) {
+  node.device->begin_turn(now(), test::wall_now());
+  for (size_t n = 0; n < crowd.size(); ++n) {
+    const Key key = crowd.public_key(n);
+    PeerOrigin origin{};
+    ASSERT_EQ(node.device->select_peer(key, origin), 0);
+    node.device->set_endpoint(key, endpoint(crowd.endpoint(n)));
+    node.device->set_persistent_keepalive(key, 25);
+    node.device->finish_peer(key);
+  }
+  node.device->end_of_operation();
+}
+
+// The clock stands still: whoever is not answered at once is never asked again.
+TEST_F(DeviceTest, ShakesHandsWithTenThousandPeersWhenTheLinkComesUp) {
+  constexpr size_t kPeers = 10'000;
+  ASSERT_TRUE(a_.device->set_link_up(false));
+  test::Crowd crowd(kPeers, public_key(a_.key));
+  introduce_crowd(a_, crowd);
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_TRUE(a_.device->set_link_up(true));
+  EXPECT_TRUE(eventually([&] {
+    a_.turn();
+    crowd.answer(now());
+    return a_.handshakes("response_received") == kPeers;
+  })) << a_.handshakes("response_received");
+  RecordProperty("milliseconds", static_cast<int>((std::chrono::steady_clock::now() - start) / milliseconds(1)));
+  EXPECT_EQ(a_.handshakes("initiation_sent"), kPeers) << "one each";
+  EXPECT_EQ(a_.handshakes("cookie_reply_sent"), 0u) << "to those that it called itself";
+  EXPECT_EQ(a_.drops("handshake_queue_full"), 0u);
+}
+
+TEST_F(DeviceTest, MakesFewInitiationsInATurnAndSaysThatMoreAreDue) {
+  test::Crowd crowd(1000, public_key(a_.key));
+  introduce_crowd(a_, crowd);
+  EXPECT_EQ(a_.handshakes("initiation_sent"), 0u) << "not in the middle of an operation";
+  uint64_t before = 0;
+  while (before < crowd.size()) {
+    ASSERT_TRUE(a_.device->next_deadline().has_value());
+    EXPECT_LE(*a_.device->next_deadline(), now());
+    a_.device->begin_turn(now(), test::wall_now());
+    a_.device->advance_timers();
+    const uint64_t made = a_.handshakes("initiation_sent") - before;
+    ASSERT_GT(made, 0u);
+    EXPECT_LE(made, 100u);
+    before += made;
+  }
+  EXPECT_GT(*a_.device->next_deadline(), now());
+}
+
+TEST_F(DeviceTest, TakesWhatCameInDuringAnOperationForNoLoad) {
+  auto stranger = io::UdpSockets::open({});
+  ASSERT_TRUE(stranger);
+  protocol::HandshakeInitiation initiation{};
+  initiation.type = static_cast<uint32_t>(protocol::MessageType::handshake_initiation);
+  initiation.macs.mac1 = protocol::Mac1Key({public_key(b_.key)}).compute(protocol::wire_bytes(initiation));
+  const uint64_t before = b_.metric("datagrams_received_total");
+  for (int i = 0; i < 800; ++i)
+    EXPECT_EQ((*stranger)->send_datagram(protocol::wire_bytes(initiation), b_.at(), 0).error, 0);
+  ASSERT_TRUE(eventually([&] { return b_.metric("datagrams_received_total") >= before + 800; }));
+  b_.device->end_of_operation();
+  ASSERT_TRUE(eventually([&] {
+    b_.turn();
+    return b_.handshakes("rejected") + b_.handshakes("cookie_reply_sent") == 800;
+  }));
+  EXPECT_EQ(b_.handshakes("cookie_reply_sent"), 0u);
 }
 
 TEST_F(DeviceTest, AnswersNoPeerThatIsNotSetUpYet) {
