@@ -12,7 +12,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "support"))
 
-from rig.implementation import wireguard  # noqa: E402
+from rig.implementation import NAMES, wireguard  # noqa: E402
 from rig.lab import Lab, handshaken, introduce  # noqa: E402
 from rig.shell import Failure, Missing, attempt, wait_until  # noqa: E402
 
@@ -107,11 +107,20 @@ def keep(lab, nodes):
     print(f"   end it:  tools/demo --stop {lab.directory}")
 
 
+def left_behind(directory):
+    """What keep() wrote down. ValueError if nothing was left there."""
+    try:
+        with open(os.path.join(directory, "demo.json"), encoding="ascii") as file:
+            left = json.load(file)
+        return left["daemons"], left["namespaces"]
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise ValueError(f"`{directory}` is no directory that tools/demo --keep has named") from problem
+
+
 def stop(directory):
     """Ends what --keep left: by pid, and only if that pid still is the daemon."""
-    with open(os.path.join(directory, "demo.json"), encoding="ascii") as file:
-        left = json.load(file)
-    for interface, pid in left["daemons"].items():
+    daemons, namespaces = left_behind(directory)
+    for interface, pid in daemons.items():
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as command:
                 if interface.encode() in command.read().split(b"\0"):
@@ -119,7 +128,7 @@ def stop(directory):
             wait_until(lambda: not running(pid), f"{interface} ends", 10)
         except (FileNotFoundError, ProcessLookupError):
             pass
-    for name in left["namespaces"]:
+    for name in namespaces:
         attempt("ip", "netns", "del", name)
     subprocess.call(["rm", "-rf", directory])
 
@@ -136,14 +145,32 @@ def interrupted(number, _):
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="tools/demo")
+def parsed(words):
+    """The command line; one that cannot be right ends the program with status 2 and says why."""
+    parser = argparse.ArgumentParser(prog="tools/demo", allow_abbrev=False)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--peer", default="culvert")
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--stop", metavar="DIR")
-    arguments = parser.parse_args()
-    if arguments.stop:
+    parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)  # for tools/demo: does nothing else
+    arguments = parser.parse_args(words)
+    if arguments.peer not in NAMES and not ("/" in arguments.peer and os.path.isfile(arguments.peer) and os.access(arguments.peer, os.X_OK)):
+        parser.error(f"--peer: `{arguments.peer}` is neither a program's path nor one of {', '.join(NAMES)}")
+    if not 1 <= arguments.seconds <= 3600:
+        parser.error(f"--seconds: {arguments.seconds} is not from 1 to 3600")
+    if arguments.stop is not None:
+        try:
+            left_behind(arguments.stop)
+        except ValueError as problem:
+            parser.error(f"--stop: {problem}")
+    return arguments
+
+
+def main():
+    arguments = parsed(sys.argv[1:])
+    if arguments.check:
+        return None
+    if arguments.stop is not None:
         return stop(arguments.stop)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)

@@ -176,6 +176,19 @@ def watch(arguments):
         subprocess.call(["rm", "-rf", directory])
 
 
+def between(kind, least, most):
+    """A type for argparse: a number from least to most."""
+    def check(word):
+        try:
+            value = kind(word)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"`{word}` is no number from {least} to {most}")
+        return value
+    return check
+
+
 def main():
     place = os.environ.get("CULVERT_PROFILE_INSIDE")
     if place and place != "1":
@@ -183,22 +196,32 @@ def main():
         return superpackets(role, int(size), address)
     parser = argparse.ArgumentParser(prog="tools/profile", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--mtu", type=int, default=1500, help="of the wire (default: 1500)")
-    parser.add_argument("--flows", type=int, default=1)
+    parser.add_argument("--seconds", type=between(float, 0.1, 3600), default=5)
+    parser.add_argument("--mtu", type=between(int, 1360, 65535), default=1500, help="of the wire (default: 1500)")
+    parser.add_argument("--flows", type=between(int, 1, 128), default=1)
     parser.add_argument("--reverse", action="store_true", help="from B to A")
-    parser.add_argument("--udp", type=int, metavar="SIZE", help="datagrams of that size instead of TCP")
+    parser.add_argument("--udp", type=between(int, 16, 65000), metavar="SIZE", help="datagrams of that size instead of TCP")
     parser.add_argument("--gso", action="store_true", help="with --udp: many datagrams in one send, by UDP_SEGMENT")
     parser.add_argument("--pid", type=int, action="append", help="watch this process instead; may be repeated")
-    parser.add_argument("--frequency", type=int, default=997, help="samples per second and core")
-    parser.add_argument("--top", type=int, default=6, help="functions to show of each group")
+    parser.add_argument("--frequency", type=between(int, 1, 50000), default=997, help="samples per second and core")
+    parser.add_argument("--top", type=between(int, 0, 1000), default=6, help="functions to show of each group")
     parser.add_argument("--keep", metavar="FILE", help="keep perf's recording there")
     parser.add_argument("implementation", nargs="*", metavar="PROGRAM",
                         help="what to profile: culvert (the default), wireguard-go or a program; a second one for side B")
+    parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)  # for tools/profile: does nothing else
     arguments = parser.parse_args()
     for name in arguments.implementation:
-        if name not in NAMES and not ("/" in name and os.access(name, os.X_OK)):
+        if name not in NAMES and not ("/" in name and os.path.isfile(name) and os.access(name, os.X_OK)):
             parser.error(f"no program {name}; there are: {', '.join(NAMES)}, and paths")
+    if len(arguments.implementation) > 2:
+        parser.error("a tunnel has two sides: at most two programs")
+    for pid in arguments.pid or ():
+        if not os.path.exists(f"/proc/{pid}/exe"):
+            parser.error(f"--pid: there is no process {pid}")
+    if arguments.keep and not os.access(os.path.dirname(os.path.abspath(arguments.keep)), os.W_OK):
+        parser.error(f"--keep: {arguments.keep} cannot be written")
+    if arguments.check:
+        return None
     try:
         if place:
             return inside(arguments)

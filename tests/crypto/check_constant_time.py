@@ -7,6 +7,7 @@
 A crash, a wrong result or a valgrind that does not start is neither: it fails both. `--self-test` shows that.
 """
 
+import argparse
 import subprocess
 import sys
 
@@ -51,8 +52,13 @@ def self_test():
 def main():
     if sys.argv[1:] == ["--self-test"]:
         return self_test()
-    wanted, valgrind, program = sys.argv[1:]
-    command = [valgrind, "-q", f"--error-exitcode={FOUND}", program, *(["leak"] if wanted == "leak" else [])]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wanted", choices=("clean", "leak"))
+    parser.add_argument("valgrind")
+    parser.add_argument("program")
+    arguments = parser.parse_args()
+    wanted = arguments.wanted
+    command = [arguments.valgrind, "-q", f"--error-exitcode={FOUND}", arguments.program, *(["leak"] if wanted == "leak" else [])]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace", check=False)
     print(done.stdout, end="")

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """What the compiler made of the AVX-512 engine: valgrind cannot run it, so its instructions are looked at.
 
-Usage: check_disassembly.py OBJDUMP OBJECT_OR_LIBRARY
-
 1. No division anywhere: its time depends on its operands.
 2. No gather and no scatter: no address comes from a vector.
 3. Tests that turn vectors into flags (vptest, kortest, ktest, comparisons of floats) only where verdicts are made.
 4. No function that the linker could take for another file's: those have no business with these instructions.
 5. The key stream's functions hold no conditional jump but the few of their round loops.
 """
+import argparse
 import re
 import subprocess
 import sys
@@ -66,7 +65,11 @@ def weak_functions(objdump, path):
 
 
 def main():
-    objdump, path = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("objdump")
+    parser.add_argument("path", help="an object or a library")
+    arguments = parser.parse_args()
+    objdump, path = arguments.objdump, arguments.path
     found = 0
     streams = 0
     for name, body in functions(objdump, path):

@@ -3,8 +3,11 @@
 alone, as a second opinion on src/protocol/noise.cc and cookie.cc. Needs python3-cryptography; run it through
 clang-format."""
 
+import argparse
 import hashlib
 import hmac
+
+argparse.ArgumentParser(description=__doc__).parse_args()
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305

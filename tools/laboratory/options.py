@@ -65,7 +65,7 @@ def one_of(choices):
 def within(least, most):
     def check(word):
         if not word.isdigit() or not least <= int(word) <= most:
-            raise ValueError(f"`{word}` is no number from {least} to {most}")
+            raise argparse.ArgumentTypeError(f"`{word}` is no number from {least} to {most}")
         return int(word)
     return check
 

@@ -1,6 +1,8 @@
 # Settings shared by the kernel-peer scripts (sourced, bash). Every one can be set in the environment; the derived
 # names all hang off KP_NAME, so several rigs can live side by side under different KP_NAMEs.
 
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../../tools/usage.sh"
+
 : "${KP_NAME:=kpeer}"                        # network namespace; also names the state directory
 : "${KP_TAP:=${KP_NAME:0:10}t0}"             # tap inside that namespace, joined to the guest's eth0
 : "${KP_STATE:=${TMPDIR:-/tmp}/kernel-peer-$KP_NAME}"
