@@ -28,12 +28,13 @@ def gather(arguments):
 
 
 def tabulated(kept):
-    parts = [report.heading(kept)]
+    width = report.columns()
+    parts = [report.folded(report.heading(kept), width)]
     if kept.kind == "targets":
-        parts.append("\n" + goals.table(kept))
+        parts.append("\n" + goals.table(kept, width))
     else:
-        parts.append(report.tables(kept))
-    doubts = report.warnings(kept)
+        parts.append(report.tables(kept, width))
+    doubts = report.folded(report.warnings(kept), width)
     return "\n".join([*parts, *([doubts] if doubts else [])])
 
 

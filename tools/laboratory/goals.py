@@ -5,7 +5,7 @@ import dataclasses
 from laboratory.plan import MEASURES, Contender, Task
 from laboratory.ratios import number, ratio, series
 from laboratory.record import SETTING, SUFFIXES, named
-from laboratory.report import aligned
+from laboratory.report import aligned, folded
 from laboratory.topology import Setting
 
 ETHERNET, JUMBO, MANY_PEERS = Setting(1500), Setting(9000), Setting(1500, peers=10000)
@@ -128,12 +128,12 @@ def _row(record, goal, congestion):
             f"{found:.2f}x" if found is not None else "-", f"{wanted.at_least}x", f"{wanted.goal}x", verdict]
 
 
-def table(record):
+def table(record, width=0):
     """The table of goals, with what was reached. Rows of which nothing was measured are left out."""
     measured = list(dict.fromkeys(figure.get("congestion", "") for figure in record.figures))
     rows = [_row(record, goal, congestion) for goal in GOALS for congestion in measured]
     rounds = len({figure["round"] for figure in record.figures})
     head = [f"medians of {rounds} round{'s' if rounds != 1 else ''} [least most]", "culvert", "wireguard-go", "ratio", "at least",
             "goal", ""]
-    legend = "\n↑ more is better, ↓ less is better. The ratio is the median of culvert / wireguard-go within each round."
-    return "\n".join([*aligned([head, *filter(None, rows)]), legend])
+    legend = "↑ more is better, ↓ less is better. The ratio is the median of culvert / wireguard-go within each round."
+    return "\n".join([*aligned([head, *filter(None, rows)], width), "", folded(legend, width, 0)])

@@ -54,12 +54,15 @@ class Record:
 def read(paths):
     """One record of several files, as if all their rounds had been one run. ValueError says which file is none."""
     merged = None
+    rounds = 0
     for number, path in enumerate(paths):
         try:
             with open(path, encoding="utf-8") as file:
                 content = json.load(file)
-            for each in (*content["figures"], *content["failures"]):
-                each["round"] = f"{number}.{each['round']}"
+            found = [*content["figures"], *content["failures"]]
+            for each in found:
+                each["round"] += rounds
+            rounds = max((each["round"] for each in found), default=rounds)
             if merged is None:
                 merged = Record(*(content[key] for key in ("command", "kind", "machine", "planes", "baseline", "left_out")))
             else:

@@ -1,5 +1,6 @@
 """Runs a plan: every round measures everything once, the contenders by turns and in another order each time."""
 
+import os
 import sys
 import time
 
@@ -31,13 +32,18 @@ class Progress:
         self.expected_so_far += cost
         line = f"[{self.step}/{self.steps}] {text}; {left // 60}:{left % 60:02} left"
         if self.stream.isatty():
-            print(f"\r{line[:118]:118}", end="", file=self.stream, flush=True)
+            width = self._width()
+            print(f"\r{line[:width]:{width}}", end="", file=self.stream, flush=True)
         else:
             print(line, file=self.stream, flush=True)
 
     def close(self):
         if self.stream.isatty():
-            print(f"\r{'':118}\r", end="", file=self.stream, flush=True)
+            print(f"\r{'':{self._width()}}\r", end="", file=self.stream, flush=True)
+
+    def _width(self):
+        """One column less than the terminal has: the last one would begin a new line."""
+        return (os.get_terminal_size(self.stream.fileno()).columns or 80) - 1
 
 
 class Rounds:
