@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cerrno>
 
 #include "src/config/config.h"
 
@@ -20,6 +21,13 @@ class Applier {
     return number == 0;
   }
 
+  bool accepted_port(int number, uint16_t port) {
+    const std::string setting = "ListenPort " + std::to_string(port);
+    if (number != EADDRINUSE) return accepted(number, setting);
+    error_ = {number, setting + " is taken by another program (end it, or choose another ListenPort)"};
+    return false;
+  }
+
   device::Configurable& target_;
   io::Error error_;
 };
@@ -34,7 +42,7 @@ io::Status Applier::apply(const Config& config) {
 
 bool Applier::apply_device(const Config& config) {
   return accepted(target_.set_private_key(config.private_key), "PrivateKey") &&
-         accepted(target_.set_listen_port(config.listen_port), "ListenPort " + std::to_string(config.listen_port)) &&
+         accepted_port(target_.set_listen_port(config.listen_port), config.listen_port) &&
          accepted(target_.set_fwmark(config.fwmark), "FwMark " + std::to_string(config.fwmark)) &&
          accepted(target_.remove_all_peers(), "to forget its peers");
 }

@@ -62,10 +62,7 @@ io::Status ControlLoop::watch_all() {
 }
 
 void ControlLoop::run() {
-  turn([this](device::Device&) {
-    follow_link();
-    return 0;
-  });
+  (void)follow_link();
   std::array<io::PollEvent, 8> events;
   while (!stop_) {
     const std::span<io::PollEvent> ready = poller_.wait(events);
@@ -95,14 +92,13 @@ void ControlLoop::handle(const io::PollEvent& event) {
       break;
     }
     case kTagLink:
-      read_link_events();
+      (void)read_link_events();
       break;
     case kTagRoutes:
       if (routes_.read_changes()) device_.recheck_sources();
       break;
     case kTagUapi:
       uapi_->handle_events();
-      if (link_refused()) follow_link();  // the listen port that was refused may be another one now
       if (uapi_->socket_deleted()) {
         log_verbose("The UAPI socket was deleted");
         stop_ = true;
@@ -116,17 +112,17 @@ void ControlLoop::handle(const io::PollEvent& event) {
   }
 }
 
-void ControlLoop::read_link_events() {
-  for (const host::LinkEvent event : link_->read_events())
-    if (event == host::LinkEvent::gone) stop_ = true;
-  if (!stop_) follow_link();
+io::Status ControlLoop::follow_link() {
+  return turn([this](device::Device&) { return read_link_events(); });
 }
 
-// Brings the device to the state that the link has.
-void ControlLoop::follow_link() {
+// Brings the device to the state that the link has. What is refused is in the log, and tried again by the device.
+io::Status ControlLoop::read_link_events() {
+  for (const host::LinkEvent event : link_->read_events())
+    if (event == host::LinkEvent::gone) stop_ = true;
+  if (stop_) return io::Success{};
   if (link_->state().mtu_bytes != 0) device_.set_mtu(link_->state().mtu_bytes);  // 0: not known from here
-  if (const io::Status set = device_.set_link_up(link_->state().up); !set)
-    log_error("Unable to bring the interface up: {}", set.error().text());
+  return device_.set_link_up(link_->state().up);
 }
 
 void ControlLoop::begin_turn() {

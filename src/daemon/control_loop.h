@@ -38,6 +38,10 @@ class ControlLoop final : public uapi::Handler {
     return result;
   }
 
+  // Brings the device to the state that the link has now, as a turn of its own, before run(). Error: the host refuses
+  // the listen port or the fwmark.
+  io::Status follow_link();
+
   // Until a signal, the deletion of the TUN device or of the UAPI socket.
   void run();
 
@@ -62,9 +66,7 @@ class ControlLoop final : public uapi::Handler {
 
   io::Status watch_all();
   void handle(const io::PollEvent& event);
-  void read_link_events();
-  void follow_link();
-  bool link_refused() const { return link_->state().up && !device_.up(); }
+  io::Status read_link_events();
   void begin_turn();
   void end_turn();
 

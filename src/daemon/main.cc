@@ -106,6 +106,8 @@ int serve(const CommandLine& command_line, const Environment& environment, const
     if (!applied) return fail(readiness, "Failed to apply the configuration: " + applied.error().text());
     if (const io::Status set = set_up_link(name, *config); !set)
       return fail(readiness, "Failed to set up the interface: " + set.error().text());
+    if (const io::Status served = (*loop)->follow_link(); !served)
+      return fail(readiness, "Failed to bring the interface up: " + served.error().text());
   }
   if (environment.metrics)
     if (const io::Status served = (*loop)->serve_metrics(*environment.metrics); !served)

@@ -29,7 +29,8 @@ class Configurable {
   // As given; all zero clears. The target clamps it, expires keypairs if it changed, and removes the peer
   // whose public key it matches.
   virtual int set_private_key(const Key& private_key) = 0;
-  // 0 chooses a free one. Binds at once if the interface is up.
+  // 0 chooses a free one. Binds at once if the interface is up; else looks whether the port could be bound. An error
+  // (EADDRINUSE: another program has it) leaves the port as it was.
   virtual int set_listen_port(uint16_t port) = 0;
   // 0 clears.
   virtual int set_fwmark(uint32_t mark) = 0;
@@ -72,8 +73,9 @@ struct PeerState {
 
 // What `get` prints of the device.
 struct DeviceState {
-  Key private_key{};         // all zero: none
-  uint16_t listen_port = 0;  // the real one while bound
+  Key private_key{};  // all zero: none
+  // The real one while bound, the one to come while the interface is down; 0: not bound although it is up, or any.
+  uint16_t listen_port = 0;
   uint32_t fwmark = 0;
   std::vector<PeerState> peers;
 };

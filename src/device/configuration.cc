@@ -22,27 +22,25 @@ int Device::set_private_key(const Key& private_key) {
 }
 
 int Device::set_listen_port(uint16_t port) {
-  if (!up_) {
-    listen_port_ = port;
-    return 0;
+  if (up_ && port == listen_port_) return 0;
+  if (up_) {
+    const io::Status opened = open_sockets(port);
+    return opened ? 0 : opened.error().number;
   }
-  if (port == listen_port_) return 0;
-  if (const io::Status opened = open_sockets(port); !opened) {
-    log_error("Unable to listen on port {}: {}", port, opened.error().text());
-    return opened.error().number;
-  }
-  return 0;
+  const uint16_t before = std::exchange(listen_port_, port);
+  const io::Status bound = link_up_ ? bring_up() : try_port(port);
+  if (bound) return 0;
+  listen_port_ = before;
+  return bound.error().number;
 }
 
 int Device::set_fwmark(uint32_t mark) {
   if (sockets_ != nullptr) {
-    if (const io::Status set = sockets_->set_fwmark(mark); !set) {
-      log_error("Unable to set fwmark {:#x}: {}", mark, set.error().text());
-      return set.error().number;
-    }
+    if (const io::Status set = sockets_->set_fwmark(mark); !set) return set.error().number;
   }
   fwmark_ = mark;
   forget_sources();
+  if (link_up_ && !up_) (void)bring_up();  // the old mark may have been what was refused
   return 0;
 }
 
@@ -140,7 +138,7 @@ DeviceState Device::state() const {
   DeviceState state;
   const std::span<const uint8_t, 32> private_key = identity_.private_key().bytes();
   std::copy(private_key.begin(), private_key.end(), state.private_key.begin());
-  state.listen_port = listen_port_;
+  if (up_ || !link_up_) state.listen_port = listen_port_;
   state.fwmark = fwmark_;
   state.peers.reserve(peers_.size());
   for (const auto& [id, peer] : peers_) {

@@ -3,6 +3,8 @@
 #include "src/device/device.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "crypto/random.h"
@@ -10,6 +12,19 @@
 #include "src/log.h"
 
 namespace culvert::device {
+namespace {
+
+// Between attempts to open the sockets that the host refused.
+constexpr protocol::Duration kFirstBindRetry = std::chrono::seconds(1);
+constexpr protocol::Duration kLastBindRetry = std::chrono::seconds(8);
+
+io::Error explained(const io::Error& error, uint16_t port) {
+  if (error.number != EADDRINUSE || port == 0) return error;
+  const std::string number = std::to_string(port);
+  return {error.number, "UDP port " + number + " is taken by another program (end it, or set another listen port)"};
+}
+
+}  // namespace
 
 Device::Device(DeviceOptions options, const io::Wakeup& control)
     : options_(std::move(options)),
@@ -44,26 +59,49 @@ void Device::begin_turn(protocol::Instant now, protocol::WallTime wall) {
 }
 
 io::Status Device::set_link_up(bool up) {
-  if (up == up_) return io::Success{};
-  if (!up) {
-    up_ = false;
-    // Without sockets no worker stages anything any more.
-    adopt_sockets(nullptr);
-    std::vector<pipeline::PeerPath*> paths;
-    for (auto& [id, peer] : peers_) {
-      stop_peer(*peer);
-      paths.push_back(&peer->path);
-    }
-    drop_staged(paths, pipeline::DropReason::handshake_failed);
-    log_verbose("Interface down");
-    return io::Success{};
+  if (up) {
+    if (up_) return io::Success{};
+    link_up_ = true;
+    return bring_up();
   }
-  if (io::Status opened = open_sockets(listen_port_); !opened) return opened;
+  link_up_ = false;
+  bind_retry_at_.reset();
+  refused_by_ = 0;
+  if (!up_) return io::Success{};
+  up_ = false;
+  // Without sockets no worker stages anything any more.
+  adopt_sockets(nullptr);
+  std::vector<pipeline::PeerPath*> paths;
+  for (auto& [id, peer] : peers_) {
+    stop_peer(*peer);
+    paths.push_back(&peer->path);
+  }
+  drop_staged(paths, pipeline::DropReason::handshake_failed);
+  log_verbose("Interface down");
+  return io::Success{};
+}
+
+// The link is up: so are we once the sockets can be opened, now or later.
+io::Status Device::bring_up() {
+  if (io::Status opened = open_sockets(listen_port_); !opened) {
+    retry_bind_later(opened.error());
+    return opened;
+  }
   up_ = true;
+  bind_retry_at_.reset();
+  refused_by_ = 0;
   log_verbose("Interface up, listening on port {}", listen_port_);
   for (auto& [id, peer] : peers_) start_peer(*peer);
   excuse_waiting_handshakes();
   return io::Success{};
+}
+
+void Device::retry_bind_later(const io::Error& error) {
+  if (refused_by_ == 0) bind_retry_after_ = protocol::Duration::zero();
+  if (refused_by_ != error.number) log_error("The interface is up, but not served: {}; trying again", error.text());
+  refused_by_ = error.number;
+  bind_retry_after_ = std::clamp<protocol::Duration>(2 * bind_retry_after_, kFirstBindRetry, kLastBindRetry);
+  bind_retry_at_ = now_ + bind_retry_after_;
 }
 
 void Device::set_mtu(uint32_t mtu_bytes) {
@@ -84,9 +122,19 @@ io::Status Device::open_sockets(uint16_t port) {
   udp.gso = options_.gso;
   udp.gro = options_.gro;
   auto sockets = io::UdpSockets::open(udp);
-  if (!sockets) return sockets.error();
+  if (!sockets) return explained(sockets.error(), port);
   listen_port_ = (*sockets)->port();
   adopt_sockets(std::move(*sockets));
+  return io::Success{};
+}
+
+// While the link is down there are no sockets, and none to come are promised. But whoever sets a port that is taken
+// hears of it at once, as from wireguard-go; wg-quick then takes back what it did.
+io::Status Device::try_port(uint16_t port) {
+  io::UdpOptions udp;
+  udp.port = port;
+  const auto sockets = io::UdpSockets::open(udp);
+  if (!sockets) return explained(sockets.error(), port);
   return io::Success{};
 }
 

@@ -53,7 +53,7 @@ struct DeviceOptions {
 
 // Thread safety: none; the control thread alone. `now` comes in by begin_turn(), once each turn of the loop.
 //
-// Invariants: 1. what workers can reach lives until reclaim() has waited for them; 2. sockets exist exactly
+// Invariants: 1. what workers can reach lives until reclaim() has waited for them; 2. sockets exist only
 // while the link is up; 3. each peer's deadline in deadlines_ is its timers' next_deadline(),
 // or when it was woken.
 class Device final : public Configurable {
@@ -72,8 +72,9 @@ class Device final : public Configurable {
   void begin_turn(protocol::Instant now, protocol::WallTime wall);
   void reclaim();
 
-  // The link went up or down: sockets are opened or closed, peers started or stopped. Error: the listen port
-  // or the fwmark is refused; the link then counts as down.
+  // The link went up or down: sockets are opened or closed, peers started or stopped. Error: the listen port or the
+  // fwmark is refused (in the log too); the link then counts as down, and advance_timers() tries again after 1, 2, 4
+  // and then every 8 s.
   io::Status set_link_up(bool up);
   bool up() const { return up_; }
   void set_mtu(uint32_t mtu_bytes);
@@ -146,7 +147,10 @@ class Device final : public Configurable {
   };
 
   // Life cycle.
+  io::Status bring_up();
+  void retry_bind_later(const io::Error& error);
   io::Status open_sockets(uint16_t port);
+  static io::Status try_port(uint16_t port);
   void adopt_sockets(std::unique_ptr<io::UdpSockets> sockets);
   void start_peer(DevicePeer& peer);
   void stop_peer(DevicePeer& peer);
@@ -202,7 +206,13 @@ class Device final : public Configurable {
   uint16_t listen_port_ = 0;
   uint32_t fwmark_ = 0;
   uint32_t mtu_ = 0;
-  bool up_ = false;
+  bool link_up_ = false;
+  bool up_ = false;  // the link is, and the sockets are open
+
+  // While the link is up and the host refuses the sockets.
+  int refused_by_ = 0;  // errno; 0: not refused
+  protocol::Duration bind_retry_after_{0};
+  std::optional<protocol::Instant> bind_retry_at_;
 
   // Peers in order of creation, and by key.
   std::map<uint64_t, std::unique_ptr<DevicePeer>> peers_;

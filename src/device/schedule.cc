@@ -109,6 +109,7 @@ void Device::wake(DevicePeer& peer) {
 }
 
 void Device::advance_timers() {
+  if (bind_retry_at_ && *bind_retry_at_ <= now_) (void)bring_up();
   const bool others_wait = std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) {
     return worker->mailbox().handshakes.size() >= kHandshakesPerTurn;
   });
@@ -143,8 +144,9 @@ void Device::advance(DevicePeer& peer) {
 }
 
 std::optional<protocol::Instant> Device::next_deadline() const {
-  if (deadlines_.empty()) return std::nullopt;
-  return deadlines_.begin()->first;
+  std::optional<protocol::Instant> next = bind_retry_at_;
+  if (!deadlines_.empty() && (!next || deadlines_.begin()->first < *next)) next = deadlines_.begin()->first;
+  return next;
 }
 
 void Device::reschedule(DevicePeer& peer) {

@@ -182,7 +182,8 @@ TEST(Config, SaysWhatTheDeviceRefuses) {
   device.refusal = EADDRINUSE;
   const io::Status status = apply_config(parse("[Interface]\nListenPort = 53\n").config, device);
   ASSERT_FALSE(status);
-  EXPECT_EQ(status.error().text(), "the device refuses ListenPort 53: Address already in use");
+  EXPECT_EQ(status.error().text(),
+            "ListenPort 53 is taken by another program (end it, or choose another ListenPort): Address already in use");
   EXPECT_EQ(device.publications, 1);
 }
 

@@ -436,13 +436,76 @@ TEST_F(DeviceTest, GoesDownAndUpAgainOnItsPort) {
   EXPECT_EQ(a_.handshakes("initiation_sent"), 2u) << "keys were forgotten";
 }
 
-TEST_F(DeviceTest, StaysDownWhenItsPortIsTaken) {
-  ASSERT_TRUE(a_.device->set_link_up(false));
+TEST_F(DeviceTest, RefusesAPortThatIsTakenAlsoWhileTheLinkIsDown) {
   auto taken = io::UdpSockets::open({});
   ASSERT_TRUE(taken);
-  EXPECT_EQ(a_.device->set_listen_port((*taken)->port()), 0);
-  EXPECT_FALSE(a_.device->set_link_up(true));
+  ASSERT_TRUE(a_.device->set_link_up(false));
+  const uint16_t before = a_.port();
+  EXPECT_EQ(a_.device->set_listen_port((*taken)->port()), EADDRINUSE);
+  EXPECT_EQ(a_.port(), before) << "an error changes nothing";
+  const uint16_t port = (*taken)->port();
+  taken->reset();
+  EXPECT_EQ(a_.device->set_listen_port(port), 0);
+  EXPECT_EQ(a_.port(), port);
+}
+
+// Somebody took the port between its configuration and link up.
+class TakenPortTest : public DeviceTest {
+ protected:
+  void SetUp() override {
+    introduce();
+    port_ = a_.port();
+    ASSERT_TRUE(a_.device->set_link_up(false));
+    io::UdpOptions same;
+    same.port = port_;
+    auto taken = io::UdpSockets::open(same);
+    ASSERT_TRUE(taken);
+    taken_ = std::move(*taken);
+    a_.device->begin_turn(now(), test::wall_now());
+    const io::Status up = a_.device->set_link_up(true);
+    ASSERT_FALSE(up);
+    EXPECT_EQ(up.error().number, EADDRINUSE);
+    EXPECT_NE(up.error().text().find(std::to_string(port_)), std::string::npos) << up.error().text();
+  }
+
+  uint16_t port_ = 0;
+  std::unique_ptr<io::UdpSockets> taken_;
+};
+
+TEST_F(TakenPortTest, ComesUpByItselfOnceThePortIsFree) {
+  for (int attempt = 0; attempt < 6; ++attempt) {
+    EXPECT_EQ(a_.metric("link_up"), 0u);
+    EXPECT_EQ(a_.port(), 0u) << "what is not bound is not shown";
+    const auto next = a_.device->next_deadline();
+    ASSERT_TRUE(next.has_value());
+    EXPECT_GT(*next, now());
+    EXPECT_LE(*next, now() + seconds(10));
+    advance_clock(*next - now());
+    a_.turn();
+  }
+  taken_.reset();
+  run_timers(a_, seconds(10));
+  EXPECT_EQ(a_.metric("link_up"), 1u);
+  EXPECT_EQ(a_.port(), port_);
+  transfer(a_, b_);
+}
+
+TEST_F(TakenPortTest, TakesAnotherPortAtOnceButNoneThatIsTakenToo) {
+  EXPECT_EQ(a_.device->set_listen_port(port_), EADDRINUSE);
+  auto other = io::UdpSockets::open({});
+  ASSERT_TRUE(other);
+  EXPECT_EQ(a_.device->set_listen_port((*other)->port()), EADDRINUSE);
   EXPECT_EQ(a_.metric("link_up"), 0u);
+  EXPECT_EQ(a_.device->set_listen_port(0), 0);
+  EXPECT_EQ(a_.metric("link_up"), 1u);
+  EXPECT_NE(a_.port(), 0u);
+  transfer(a_, b_);
+}
+
+TEST_F(TakenPortTest, TriesNoMoreWhenTheLinkGoesDown) {
+  ASSERT_TRUE(a_.device->set_link_up(false));
+  EXPECT_FALSE(a_.device->next_deadline());
+  EXPECT_EQ(a_.port(), port_) << "what it will be bound to";
 }
 
 TEST_F(DeviceTest, DropsWhatIsStagedWhenItGoesDownUnderTraffic) {

@@ -4,7 +4,7 @@ import ipaddress
 import os
 import socket
 
-from rig.implementation import generate_key, generate_preshared_key, wireguard
+from rig.implementation import generate_key, generate_preshared_key, implementation, wireguard
 from rig.lab import introduce
 from rig.scenario import PAIRS, scenario
 from rig.shell import attempt, check, wait_until
@@ -82,6 +82,59 @@ def single_values(lab, which):
     check(node.interface in wireguard("show", "interfaces").split(), "the interface is listed")
     check(attempt("wg", "set", node.interface, "peer", "nonsense").returncode != 0, "nonsense is refused")
     check(node.daemon.alive(), "the daemon lives")
+
+
+@scenario("a listen port that is taken is refused; the device comes up by itself once it is free", pairs=ALONE)
+def taken_port(lab, which):
+    node = single(lab, which)
+    with node.namespace.entered():
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        other.bind(("0.0.0.0", 7777))
+    for state in ("up", "down"):
+        node.namespace.ip("link", "set", node.interface, state)
+        done = attempt("wg", "set", node.interface, "listen-port", 7777)
+        check(done.returncode != 0 and "in use" in done.stderr, f"link {state}: a taken port is refused: {done}")
+        check(node.device()["listen_port"] == str(node.port), f"link {state}: and the old one stays")
+    other.close()
+    node.set("listen-port", 7777)
+    with node.namespace.entered():
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        other.bind(("0.0.0.0", 7777))
+    node.namespace.ip("link", "set", node.interface, "up")
+    wait_until(lambda: node.device()["listen_port"] == "0", "a port that is not bound is not shown")
+    check("7777" in node.daemon.log_tail(), "the log names it")
+    other.close()
+    wait_until(lambda: node.device()["listen_port"] == "7777", "the device comes up by itself")
+    with node.namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        check(probe.connect_ex(("127.0.0.1", 7777)) == 0, "and is reached")
+        try:
+            probe.bind(("0.0.0.0", 7777))
+            bound = False
+        except OSError:
+            bound = True
+        check(bound, "and holds the port")
+
+
+@scenario("--config with a listen port that is taken ends with status 1, and wg-quick takes back what it did", pairs=ALONE)
+def taken_port_at_start(lab, which):
+    namespace, program = lab.namespace("n"), implementation(which).program
+    with namespace.entered():
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        other.bind(("0.0.0.0", 7777))
+    text = f"[Interface]\nPrivateKey = {generate_key()[0]}\nListenPort = 7777\n"
+    interface = lab.number_interface()
+    quiet = {key: value for key, value in os.environ.items() if key not in ("LOG_LEVEL", "WG_PROCESS_FOREGROUND")}
+    for options in (["-f"], []):
+        done = namespace.attempt(program, *options, "--config", write(lab, "taken.conf", text), interface, env=quiet)
+        check(done.returncode == 1, f"culvert {options}: status {done.returncode}")
+        said = done.stdout + done.stderr
+        check("7777" in said and "in use" in said, f"culvert {options} says why: {said}")
+        check(namespace.attempt("ip", "link", "show", interface).returncode != 0, "no interface is left")
+    path = write(lab, f"{interface}.conf", text + "Address = 10.80.0.1/24\n")
+    done = namespace.attempt("wg-quick", "up", path, env={**quiet, "WG_QUICK_USERSPACE_IMPLEMENTATION": program})
+    check(done.returncode != 0 and "in use" in done.stderr, f"wg-quick fails: {done}")
+    wait_until(lambda: namespace.attempt("ip", "link", "show", interface).returncode != 0, "and leaves no interface")
+    other.close()
 
 
 @scenario("130,560 allowed IPs are set and read back equal", pairs=ALONE)
