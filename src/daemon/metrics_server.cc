@@ -25,7 +25,7 @@ namespace {
 
 enum Tag : uint64_t { kTagListener, kTagHttp, kTagTimer };
 
-constexpr int kBacklog = 64;
+constexpr int kBacklog = 128;
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr const char* kPlainType = "text/plain; charset=utf-8";
 
