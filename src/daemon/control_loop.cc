@@ -98,14 +98,14 @@ void ControlLoop::handle(const io::PollEvent& event) {
       if (routes_.read_changes()) device_.recheck_sources();
       break;
     case kTagUapi:
-      uapi_->handle_events();
+      uapi_->handle_events(now_.time_since_epoch());
       if (uapi_->socket_deleted()) {
         log_verbose("The UAPI socket was deleted");
         stop_ = true;
       }
       break;
     case kTagMetrics:
-      metrics_->handle_events(pipeline::read_boot_clock());
+      metrics_->handle_events(now_);
       break;
     default:
       break;
@@ -126,13 +126,17 @@ io::Status ControlLoop::read_link_events() {
 }
 
 void ControlLoop::begin_turn() {
-  device_.begin_turn(pipeline::read_boot_clock(), pipeline::read_wall_clock());
+  now_ = pipeline::read_boot_clock();
+  device_.begin_turn(now_, pipeline::read_wall_clock());
 }
 
 void ControlLoop::end_turn() {
+  const std::optional<std::chrono::nanoseconds> stall =
+      uapi_ != nullptr ? uapi_->close_stalled(now_.time_since_epoch()) : std::nullopt;
   device_.advance_timers();
   device_.reclaim();
-  const std::optional<protocol::Instant> deadline = device_.next_deadline();
+  std::optional<protocol::Instant> deadline = device_.next_deadline();
+  if (stall && (!deadline || protocol::Instant(*stall) < *deadline)) deadline = protocol::Instant(*stall);
   if (deadline == armed_) return;
   armed_ = deadline;
   if (deadline)

@@ -79,6 +79,7 @@ class ControlLoop final : public uapi::Handler {
   host::RouteMonitor routes_;
   std::unique_ptr<uapi::Server> uapi_;
   std::unique_ptr<MetricsServer> metrics_;  // null unless asked for
+  protocol::Instant now_{};                 // of this turn
   std::optional<protocol::Instant> armed_;  // what timer_ waits for
   bool stop_ = false;
 };

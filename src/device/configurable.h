@@ -17,11 +17,11 @@ enum class PeerOrigin : uint8_t {
   own_key,  // the device's own public key: there is no such peer, and later lines are parsed and ignored
 };
 
-// The device as a configuration changes it. Calls come in the order of its lines, on one thread. Every change counts at
-// once ("not transactional"), but may be published to the workers as late as end_of_operation(). Peers are
-// named by public key; a peer that meanwhile vanished is ignored and yields 0. Each call that returns int
-// yields 0 or a positive errno, which ends the operation; only set_listen_port, set_fwmark and select_peer
-// are expected to fail.
+// The device as a configuration changes it. All calls of an operation come in one turn of the control thread, in the
+// order of its lines, and end with end_of_operation(): readers and workers see all of it or nothing. An error undoes
+// nothing ("not transactional"). Peers are named by public key; a peer that meanwhile vanished is ignored and yields 0.
+// Each call that returns int yields 0 or a positive errno, which ends the operation; only set_listen_port, set_fwmark
+// and select_peer are expected to fail.
 class Configurable {
  public:
   virtual ~Configurable() = default;

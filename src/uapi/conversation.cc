@@ -33,6 +33,16 @@ void Conversation::take_end(std::string_view rest) {
   over_ = true;
 }
 
+void Conversation::take_timeout() {
+  if (parser_) {
+    parser_->fail_timed_out();
+    finish_set();
+  } else {
+    reply(UapiError::timed_out, "UAPI: an operation did not end in time; end it with a blank line");
+  }
+  over_ = true;
+}
+
 std::string Conversation::take_reply() {
   return std::exchange(reply_, std::string());
 }
@@ -48,7 +58,7 @@ void Conversation::take_line(std::string_view line) {
         reply_ = handler_->get();
         reply(UapiError::none, "");
       } else {
-        reply(UapiError::invalid, "UAPI get: the line after get=1 is not blank; send get=1 and a blank line");
+        reply(UapiError::invalid, "UAPI get: the line after get=1 is not blank; send get=1 and then a blank line");
         over_ = true;
       }
       break;
@@ -72,7 +82,7 @@ void Conversation::take_operation(std::string_view line) {
   } else if (line == "get=1") {
     expects_ = Expects::end_of_get;
   } else {
-    handler_->on_error("UAPI: unknown operation; start with set=1 or get=1");
+    handler_->on_error("UAPI: a client sent something else than an operation; start with set=1 or get=1");
     over_ = true;
   }
 }
@@ -82,7 +92,8 @@ void Conversation::take_too_long_line() {
     parser_->fail_line_too_long();
     finish_set();
   } else {
-    handler_->on_error(fmt::format("UAPI: a line is longer than {} bytes", kMaxUapiLineBytes));
+    handler_->on_error(fmt::format("UAPI: a client sent a line of more than {} bytes; write one key=value per line",
+                                   kMaxUapiLineBytes));
   }
   over_ = true;
 }

@@ -24,8 +24,8 @@ class Handler {
   virtual void on_error(const std::string& text) = 0;
 };
 
-// Splits the bytes of a client into operations and answers each. Many operations may follow each other. A
-// line is applied as it arrives, so a `set` needs constant memory.
+// Splits the bytes of a client into operations and answers each. Many operations may follow each other. The changes
+// of a `set` are made when all of its lines have arrived.
 //
 // wireguard-go replies to the bad line of a `set` at once and takes the next line for an operation, which
 // ends the connection; we reply at once too, but skip the rest of the `set`.
@@ -43,6 +43,15 @@ class Conversation {
   // The client will send no more; `rest` is what take() left. As in wireguard-go that also ends a `set`,
   // whose last line needs no newline.
   void take_end(std::string_view rest);
+
+  // The client has been silent for too long in the middle of an operation. It gets an error, and the lines that it sent
+  // are applied, as they are when it hangs up.
+  void take_timeout();
+
+  // Whether an operation has begun and not ended.
+  bool is_inside() const { return expects_ == Expects::set_line || expects_ == Expects::end_of_get; }
+  // Lines of a `set` that wait for its end.
+  size_t waiting_lines() const { return parser_ ? parser_->waiting_lines() : 0; }
 
   // The reply to send before the next take(); "" if there is none.
   std::string take_reply();

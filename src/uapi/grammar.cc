@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
 #include <iterator>
 
 #include "crypto/secret.h"
@@ -19,196 +18,168 @@ std::string quote(std::string_view value) {
   return out;
 }
 
-constexpr const char* kKeyForm = "a key is 64 hexadecimal digits";
+constexpr const char* kKeyForm = "64 hexadecimal digits";
+
+struct NumberField {
+  uint32_t greatest;
+  const char* form;
+};
+
+NumberField number_field(Field field) {
+  switch (field) {
+    case Field::listen_port:
+      return {UINT16_MAX, "a port: 0 (any free one) to 65535"};
+    case Field::fwmark:
+      return {UINT32_MAX, "a mark: a decimal number, 0 (off) to 4294967295"};
+    default:
+      return {UINT16_MAX, "a time in seconds: 0 (off) to 65535"};
+  }
+}
 
 }  // namespace
 
 SetParser::Progress SetParser::feed_line(std::string_view line) {
   if (!finished_) {
-    ++line_number_;
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-    if (line.empty())
+    if (line.empty()) {
       finish();
-    else
-      apply_line(line);
+    } else {
+      ++line_number_;
+      parse_line(line);
+    }
   }
   return finished_ ? Progress::finished : Progress::more;
 }
 
 void SetParser::finish() {
-  if (!finished_) {
-    leave_peer();
-    end();
-  }
+  if (!finished_) end(true);
 }
 
 void SetParser::fail_line_too_long() {
   ++line_number_;
-  fail(UapiError::io, fmt::format("the line is longer than {} bytes; write one key=value per line", kMaxUapiLineBytes));
+  fail(UapiError::io, fmt::format("it is longer than {} bytes; write one key=value per line", kMaxUapiLineBytes));
 }
 
-void SetParser::apply_line(std::string_view line) {
+void SetParser::fail_timed_out() {
+  ++line_number_;
+  fail(UapiError::timed_out, "it did not come in time; end a set operation with a blank line");
+}
+
+void SetParser::parse_line(std::string_view line) {
   const size_t equals = line.find('=');
-  if (equals == std::string_view::npos) {
-    // Might be a piece of a key: not quoted.
-    fail(UapiError::protocol, "the line has no '='; write key=value");
-    return;
-  }
+  // What has no '=' might be a piece of a key: it is not quoted.
+  if (equals == std::string_view::npos) return fail(UapiError::protocol, "it has no '='; write key=value");
   const std::string_view key = line.substr(0, equals);
   const std::string_view value = line.substr(equals + 1);
   if (key == "public_key") {
-    leave_peer();
-    select_peer(value);
-  } else if (section_ == Section::device) {
-    apply_device_line(key, value);
+    in_peer_ = true;
+    parse_key(Field::public_key, key, value);
+  } else if (in_peer_) {
+    parse_peer_line(key, value);
   } else {
-    apply_peer_line(key, value);
+    parse_device_line(key, value);
   }
 }
 
-void SetParser::apply_device_line(std::string_view key, std::string_view value) {
-  if (key == "private_key") {
-    if (auto private_key = device::key_from_hex(value)) {
-      check(target_.set_private_key(*private_key), UapiError::unknown, key, "(hidden)");
-      crypto::wipe(*private_key);
-    } else {
-      fail(UapiError::invalid, fmt::format("private_key is no key; {}", kKeyForm));
-    }
-  } else if (key == "listen_port") {
-    if (const auto port = device::parse_decimal(value, UINT16_MAX))
-      check(target_.set_listen_port(static_cast<uint16_t>(*port)), UapiError::port_in_use, key, value);
-    else
-      fail(UapiError::invalid, fmt::format("listen_port={} is no port; use 0 (any) to 65535", quote(value)));
-  } else if (key == "fwmark") {
-    if (const auto mark = device::parse_decimal(value, UINT32_MAX)) {
-      check(target_.set_fwmark(static_cast<uint32_t>(*mark)), UapiError::port_in_use, key, value);
-    } else {
-      fail(UapiError::invalid,
-           fmt::format("fwmark={} is no mark; use a decimal number, 0 (off) to 4294967295", quote(value)));
-    }
-  } else if (key == "replace_peers") {
-    if (value == "true")
-      check(target_.remove_all_peers(), UapiError::unknown, key, value);
-    else
-      fail(UapiError::invalid, fmt::format("replace_peers={}: only 'true' is allowed", quote(value)));
-  } else {
-    fail(UapiError::invalid, fmt::format("{} is no device key; peer keys need a public_key line first, device "
-                                         "keys are private_key, listen_port, fwmark, replace_peers",
+void SetParser::parse_device_line(std::string_view key, std::string_view value) {
+  if (key == "private_key") return parse_key(Field::private_key, key, value);
+  if (key == "listen_port") return parse_number(Field::listen_port, key, value);
+  if (key == "fwmark") return parse_number(Field::fwmark, key, value);
+  if (key == "replace_peers") return parse_switch(Field::replace_peers, key, value);
+  fail(UapiError::invalid,
+       fmt::format("{} is not a key of the device (private_key, listen_port, fwmark, replace_peers); "
+                   "a peer's keys come after its public_key line",
+                   quote(key)));
+}
+
+void SetParser::parse_peer_line(std::string_view key, std::string_view value) {
+  if (key == "update_only") return parse_switch(Field::update_only, key, value);
+  if (key == "remove") return parse_switch(Field::remove, key, value);
+  if (key == "replace_allowed_ips") return parse_switch(Field::replace_allowed_ips, key, value);
+  if (key == "preshared_key") return parse_key(Field::preshared_key, key, value);
+  if (key == "endpoint") return parse_endpoint(value);
+  if (key == "persistent_keepalive_interval") return parse_number(Field::persistent_keepalive_interval, key, value);
+  if (key == "allowed_ip") return parse_allowed_ip(value);
+  if (key != "protocol_version") {
+    fail(UapiError::invalid, fmt::format("{} is not a key of a peer (update_only, remove, replace_allowed_ips, "
+                                         "preshared_key, endpoint, persistent_keepalive_interval, allowed_ip, "
+                                         "protocol_version); the device's keys come before the first public_key line",
                                          quote(key)));
-  }
-}
-
-void SetParser::select_peer(std::string_view value) {
-  section_ = Section::ignored_peer;
-  const auto public_key = device::key_from_hex(value);
-  if (!public_key) {
-    fail(UapiError::invalid, fmt::format("public_key is no key; {}", kKeyForm));
-    return;
-  }
-  device::PeerOrigin origin = device::PeerOrigin::existing;
-  const int number = target_.select_peer(*public_key, origin);
-  if (number != 0) {
-    fail(UapiError::invalid,
-         fmt::format("cannot create peer {}: {}", device::short_name(*public_key), std::strerror(number)));
-    return;
-  }
-  peer_ = *public_key;
-  peer_created_ = origin == device::PeerOrigin::created;
-  section_ = origin == device::PeerOrigin::own_key ? Section::ignored_peer : Section::peer;
-}
-
-void SetParser::apply_peer_line(std::string_view key, std::string_view value) {
-  const bool apply = section_ == Section::peer;
-  if (key == "update_only" || key == "remove" || key == "replace_allowed_ips") {
-    apply_peer_switch(key, value);
-  } else if (key == "allowed_ip") {
-    apply_allowed_ip(value);
-  } else if (key == "preshared_key") {
-    auto preshared_key = device::key_from_hex(value);
-    if (!preshared_key) {
-      fail(UapiError::invalid, fmt::format("preshared_key is no key; {}, all zero for none", kKeyForm));
-    } else if (apply) {
-      check(target_.set_preshared_key(peer_, *preshared_key), UapiError::unknown, key, "(hidden)");
-      crypto::wipe(*preshared_key);
-    }
-  } else if (key == "endpoint") {
-    io::Endpoint endpoint;
-    if (!io::parse_endpoint(std::string(value), endpoint)) {
-      fail(UapiError::invalid,
-           fmt::format("endpoint={} is none; use 192.0.2.1:51820 or [2001:db8::1]:51820", quote(value)));
-    } else if (apply) {
-      check(target_.set_endpoint(peer_, endpoint), UapiError::unknown, key, value);
-    }
-  } else if (key == "persistent_keepalive_interval") {
-    const auto seconds = device::parse_decimal(value, UINT16_MAX);
-    if (!seconds) {
-      fail(UapiError::invalid,
-           fmt::format("persistent_keepalive_interval={} is none; use 0 (off) to 65535 seconds", quote(value)));
-    } else if (apply) {
-      check(target_.set_persistent_keepalive(peer_, static_cast<uint16_t>(*seconds)), UapiError::unknown, key, value);
-    }
-  } else if (key == "protocol_version") {
-    if (value != "1") fail(UapiError::invalid, fmt::format("protocol_version={}: only 1 exists", quote(value)));
+  } else if (value == "1") {
+    add({});
   } else {
-    fail(UapiError::invalid,
-         fmt::format("{} is no peer key; device keys come before the first public_key line", quote(key)));
+    fail(UapiError::invalid, fmt::format("protocol_version={} is unknown; there is only version 1", quote(value)));
   }
 }
 
-void SetParser::apply_peer_switch(std::string_view key, std::string_view value) {
-  if (value != "true") {
-    fail(UapiError::invalid, fmt::format("{}={}: only 'true' is allowed", key, quote(value)));
-    return;
-  }
-  if (section_ != Section::peer) {
-    section_ = Section::ignored_peer;
-    return;
-  }
-  if (key == "replace_allowed_ips") {
-    check(target_.clear_allowed_ips(peer_), UapiError::unknown, key, value);
-  } else if (key == "remove" || peer_created_) {
-    section_ = Section::ignored_peer;
-    check(target_.remove_peer(peer_), UapiError::unknown, key, value);
-  }
+// Keys are never quoted.
+void SetParser::parse_key(Field field, std::string_view key, std::string_view value) {
+  auto parsed = device::key_from_hex(value);
+  if (!parsed) return fail(UapiError::invalid, fmt::format("the value of {} is not a key: {}", key, kKeyForm));
+  Change change{field, *parsed};
+  crypto::wipe(*parsed);
+  add(change);
+  crypto::wipe(std::get<device::Key>(change.value));
 }
 
-void SetParser::apply_allowed_ip(std::string_view value) {
-  std::string_view text = value;
-  const bool remove = !text.empty() && text.front() == '-';
-  if (remove) text.remove_prefix(1);
-  const auto prefix = device::parse_prefix(text, device::PrefixLength::required);
-  if (!prefix) {
-    fail(UapiError::invalid,
-         fmt::format("allowed_ip={} is none; use 192.0.2.0/24 or 2001:db8::/32, with a leading '-' to remove",
-                     quote(value)));
-    return;
-  }
-  if (section_ == Section::peer) {
-    const int number = remove ? target_.remove_allowed_ip(peer_, device::masked(*prefix))
-                              : target_.add_allowed_ip(peer_, device::masked(*prefix));
-    check(number, UapiError::unknown, "allowed_ip", value);
-  }
+void SetParser::parse_number(Field field, std::string_view key, std::string_view value) {
+  const NumberField number = number_field(field);
+  if (const auto parsed = device::parse_decimal(value, number.greatest))
+    add({field, static_cast<uint32_t>(*parsed)});
+  else
+    fail(UapiError::invalid, fmt::format("{}={} is not {}", key, quote(value), number.form));
 }
 
-void SetParser::leave_peer() {
-  if (section_ == Section::peer) target_.finish_peer(peer_);
+void SetParser::parse_switch(Field field, std::string_view key, std::string_view value) {
+  if (value == "true")
+    add({field});
+  else
+    fail(UapiError::invalid, fmt::format("{}={} is not 'true', its only value; leave the line out", key, quote(value)));
 }
 
-void SetParser::end() {
+void SetParser::parse_endpoint(std::string_view value) {
+  io::Endpoint endpoint;
+  if (io::parse_endpoint(std::string(value), endpoint))
+    add({Field::endpoint, endpoint});
+  else
+    fail(UapiError::invalid, fmt::format("endpoint={} is not ADDRESS:PORT, such as 192.0.2.1:51820 or "
+                                         "[2001:db8::1]:51820",
+                                         quote(value)));
+}
+
+void SetParser::parse_allowed_ip(std::string_view value) {
+  const bool remove = value.starts_with('-');
+  const auto prefix = device::parse_prefix(value.substr(remove ? 1 : 0), device::PrefixLength::required);
+  if (prefix)
+    add({remove ? Field::remove_allowed_ip : Field::add_allowed_ip, device::masked(*prefix)});
+  else
+    fail(UapiError::invalid, fmt::format("allowed_ip={} is not ADDRESS/LENGTH, such as 192.0.2.0/24 or 2001:db8::/32, "
+                                         "with a '-' before it to take it away",
+                                         quote(value)));
+}
+
+void SetParser::add(const Change& change) {
+  if (!operation_.add(change))
+    fail(UapiError::too_long, fmt::format("a set operation has {} lines at most; send several", kMaxUapiLines));
+}
+
+void SetParser::end(bool complete) {
   finished_ = true;
-  target_.end_of_operation();
+  if (const auto refusal = operation_.apply(target_, complete)) set_error(refusal->line, refusal->error, refusal->text);
+  operation_.clear();
 }
 
-void SetParser::fail(UapiError error, std::string text) {
+// An earlier line that the device refuses comes first.
+void SetParser::fail(UapiError error, const std::string& text) {
   if (finished_) return;
-  error_ = error;
-  error_text_ = fmt::format("UAPI set, line {}: {} (errno={}; earlier lines stay applied)", line_number_, text,
-                            static_cast<int>(error));
-  end();
+  end(false);
+  if (error_ == UapiError::none) set_error(line_number_, error, text);
 }
 
-void SetParser::check(int number, UapiError error, std::string_view key, std::string_view value) {
-  if (number != 0) fail(error, fmt::format("the device refuses {}={}: {}", key, quote(value), std::strerror(number)));
+void SetParser::set_error(size_t line, UapiError error, const std::string& text) {
+  error_ = error;
+  error_text_ =
+      fmt::format("UAPI set, line {}: {} (errno={}; earlier lines stay applied)", line, text, static_cast<int>(error));
 }
 
 namespace {

@@ -32,10 +32,13 @@ constexpr uint64_t kFirstConnectionTag = 2;
 
 // One client. Invariant: while `output` waits, nothing is read from it.
 struct Connection {
-  Connection(int number, uint64_t tag_in, Handler& handler) : fd(number), tag(tag_in), conversation(handler) {}
+  Connection(int number, uint64_t tag_in, Handler& handler, std::chrono::nanoseconds now)
+      : fd(number), tag(tag_in), conversation(handler), heard(now) {}
 
   size_t pending_bytes() const { return output.size() - output_sent; }
   bool has_line() const { return input.find('\n') != std::string::npos; }
+  // Whether we wait for the client to end what it has begun.
+  bool is_awaited() const { return output.empty() && (conversation.is_inside() || !input.empty()); }
 
   io::Fd fd;
   uint64_t tag;
@@ -45,6 +48,7 @@ struct Connection {
   size_t output_sent = 0;
   bool input_ended = false;
   uint32_t interest = io::Poller::kRead;
+  std::chrono::nanoseconds heard;  // when it last did something
 };
 
 void wipe(std::string& text) {
@@ -67,6 +71,7 @@ struct Server::Impl {
   std::string path;
   struct stat file {};  // the socket file as we found it
   uint64_t next_tag = kFirstConnectionTag;
+  std::chrono::nanoseconds now{0};
 
   using Iterator = std::list<Connection>::iterator;
 
@@ -83,6 +88,8 @@ struct Server::Impl {
   void update_interest(Connection& connection);
   void close(Iterator connection);
   void bound_pending_bytes(const Connection& newest);
+  void bound_waiting_lines(const Connection& newest);
+  std::optional<std::chrono::nanoseconds> close_stalled();
 };
 
 io::Status Server::Impl::start() {
@@ -111,8 +118,9 @@ io::Status Server::Impl::start() {
 }
 
 bool Server::Impl::file_is_ours() const {
-  struct stat now {};
-  return !path.empty() && ::lstat(path.c_str(), &now) == 0 && now.st_ino == file.st_ino && now.st_dev == file.st_dev;
+  struct stat found {};
+  return !path.empty() && ::lstat(path.c_str(), &found) == 0 && found.st_ino == file.st_ino &&
+         found.st_dev == file.st_dev;
 }
 
 bool Server::Impl::socket_file_gone() {
@@ -145,12 +153,12 @@ void Server::Impl::accept_clients() {
 void Server::Impl::add_client(int fd) {
   if (connections.size() >= kMaxConnections) {
     handler.on_error(
-        fmt::format("UAPI: more than {} connections, the one silent longest was closed; close "
+        fmt::format("UAPI: more than {} connections; the one silent longest was closed. Close "
                     "connections after use",
                     kMaxConnections));
     close(connections.begin());
   }
-  const Connection& connection = connections.emplace_back(fd, next_tag++, handler);
+  const Connection& connection = connections.emplace_back(fd, next_tag++, handler, now);
   if (!poller.add(fd, connection.tag)) connections.pop_back();
 }
 
@@ -172,6 +180,7 @@ void Server::Impl::serve(uint64_t tag) {
   }
   update_interest(connection);
   bound_pending_bytes(connection);
+  bound_waiting_lines(connection);
 }
 
 void Server::Impl::converse(Connection& connection) {
@@ -191,6 +200,7 @@ void Server::Impl::converse(Connection& connection) {
 void Server::Impl::touch(Connection& connection) {
   const auto at = std::find_if(connections.begin(), connections.end(),
                                [&](const Connection& other) { return &other == &connection; });
+  connection.heard = now;
   connections.splice(connections.end(), connections, at);
 }
 
@@ -250,6 +260,34 @@ void Server::Impl::bound_pending_bytes(const Connection& newest) {
   }
 }
 
+void Server::Impl::bound_waiting_lines(const Connection& newest) {
+  size_t total = 0;
+  for (const Connection& connection : connections) total += connection.conversation.waiting_lines();
+  for (auto at = connections.begin(); at != connections.end() && total > kMaxUapiLines;) {
+    const auto next = std::next(at);
+    if (at->conversation.waiting_lines() > 0 && &*at != &newest) {
+      total -= at->conversation.waiting_lines();
+      handler.on_error(
+          "UAPI: too many lines wait for the end of their operations; the client silent longest was closed");
+      close(at);
+    }
+    at = next;
+  }
+}
+
+std::optional<std::chrono::nanoseconds> Server::Impl::close_stalled() {
+  for (auto at = connections.begin(); at != connections.end();) {
+    const auto stalled = at++;  // longest silent first
+    if (!stalled->is_awaited()) continue;
+    if (now < stalled->heard + kStallTimeout) return stalled->heard + kStallTimeout;
+    stalled->conversation.take_timeout();
+    stalled->output = stalled->conversation.take_reply();
+    (void)send_output(*stalled);
+    close(stalled);
+  }
+  return std::nullopt;
+}
+
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Server::~Server() {
@@ -270,7 +308,8 @@ int Server::fd() const {
   return impl_->poller.fd();
 }
 
-void Server::handle_events() {
+void Server::handle_events(std::chrono::nanoseconds now) {
+  impl_->now = now;
   std::array<io::PollEvent, kEventsAtOnce> events;
   for (const io::PollEvent& event : impl_->poller.wait(events, std::chrono::nanoseconds(0)))
     if (event.tag == kListenerTag)
@@ -279,6 +318,11 @@ void Server::handle_events() {
       socket_deleted_ = socket_deleted_ || impl_->socket_file_gone();
     else
       impl_->serve(event.tag);
+}
+
+std::optional<std::chrono::nanoseconds> Server::close_stalled(std::chrono::nanoseconds now) {
+  impl_->now = now;
+  return impl_->close_stalled();
 }
 
 size_t Server::connections() const {

@@ -12,7 +12,7 @@ inline constexpr const char* kUapiDirectory = "/var/run/wireguard";
 
 // Creates `directory` (0755) where it is missing and puts a listening IFNAME.sock into it, made under umask 077. When
 // a socket is there already: alive is an error (EADDRINUSE), dead is replaced; a file of another kind is an error
-// (EEXIST). The file never refuses: whoever finds it can connect. Yields a listening, non-blocking, close-on-exec
+// (EEXIST). The file appears only once connections are accepted. Yields a listening, non-blocking, close-on-exec
 // descriptor. Changes the umask for a moment: call it before threads start.
 io::Result<io::Fd> open_uapi_socket(const std::string& interface_name, const std::string& directory = kUapiDirectory);
 

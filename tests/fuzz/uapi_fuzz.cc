@@ -6,7 +6,7 @@
 
 #include "tests/fake_device.h"
 
-namespace culvert::daemon {
+namespace culvert::uapi {
 namespace {
 
 void require(bool condition) {
@@ -44,10 +44,10 @@ void converse(test::FakeDevice& device, const std::string& text, size_t piece_by
 }
 
 }  // namespace
-}  // namespace culvert::daemon
+}  // namespace culvert::uapi
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  using namespace culvert::daemon;
+  using namespace culvert::uapi;
   if (size == 0) return 0;
   const std::string text(reinterpret_cast<const char*>(bytes) + 1, size - 1);
   test::FakeDevice in_pieces;

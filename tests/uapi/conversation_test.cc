@@ -85,7 +85,7 @@ TEST(Conversation, TellsTheLogWhatWentWrong) {
   say(device, "set=1\nlisten_port=x\n\nnonsense\n", 1000);
   ASSERT_EQ(device.errors.size(), 2u);
   EXPECT_EQ(device.errors[0],
-            "UAPI set, line 1: listen_port='x' is no port; use 0 (any) to 65535 (errno=-22; earlier lines stay "
+            "UAPI set, line 1: listen_port='x' is not a port: 0 (any free one) to 65535 (errno=-22; earlier lines stay "
             "applied)");
 }
 

@@ -126,6 +126,39 @@ TEST(UapiSet, KeepsTheLinesBeforeTheBadOneAndIgnoresThoseAfter) {
   EXPECT_EQ(device.publications, 1);
 }
 
+TEST(UapiSet, ChangesNothingBeforeItsEnd) {
+  test::FakeDevice device;
+  SetParser parser(device);
+  for (const std::string& line : {std::string("listen_port=5"), kPeer1.substr(0, kPeer1.size() - 1),
+                                  std::string("allowed_ip=10.0.0.0/8"), kPeer2.substr(0, kPeer2.size() - 1)})
+    EXPECT_EQ(parser.feed_line(line), SetParser::Progress::more);
+  EXPECT_EQ(parser.waiting_lines(), 4u);
+  EXPECT_EQ(device.state.listen_port, 0);
+  EXPECT_TRUE(device.state.peers.empty());
+  EXPECT_EQ(parser.feed_line(""), SetParser::Progress::finished);
+  EXPECT_EQ(parser.waiting_lines(), 0u);
+  EXPECT_EQ(device.state.peers.size(), 2u);
+  EXPECT_EQ(device.publications, 1);
+}
+
+TEST(UapiSet, HasABoundedNumberOfLines) {
+  test::FakeDevice device;
+  SetParser parser(device);
+  for (size_t i = 0; i < kMaxUapiLines; ++i) ASSERT_EQ(parser.feed_line("fwmark=7"), SetParser::Progress::more);
+  EXPECT_EQ(parser.feed_line("fwmark=8"), SetParser::Progress::finished);
+  EXPECT_EQ(parser.error(), UapiError::too_long);
+  EXPECT_EQ(device.state.fwmark, 7u) << "the lines before count";
+  EXPECT_EQ(device.publications, 1);
+}
+
+TEST(UapiSet, TellsOfTheEarlierOfTwoErrors) {
+  test::FakeDevice device;
+  device.refusal = EADDRINUSE;
+  const Outcome outcome = set(device, "listen_port=53\nfwmark=x\n");
+  EXPECT_EQ(outcome.error, UapiError::port_in_use);
+  EXPECT_THAT(outcome.text, HasSubstr("line 1: listen_port=53 is taken by another program"));
+}
+
 TEST(UapiSet, NeverPutsAKeyIntoAnErrorText) {
   test::FakeDevice device;
   const std::string secret = "c0ffee" + device::to_hex(test::key_number(0x5a)).substr(7);
@@ -240,6 +273,8 @@ TEST(UapiErrors, AreTheNumbersOfWireguardGo) {
   EXPECT_EQ(static_cast<int>(UapiError::protocol), -EPROTO);
   EXPECT_EQ(static_cast<int>(UapiError::port_in_use), -EADDRINUSE);
   EXPECT_EQ(static_cast<int>(UapiError::unknown), -ENOANO);
+  EXPECT_EQ(static_cast<int>(UapiError::too_long), -ENOBUFS) << "ours";
+  EXPECT_EQ(static_cast<int>(UapiError::timed_out), -ETIMEDOUT) << "ours";
 }
 
 TEST(UapiGet, PrintsNothingForAnUnsetDevice) {

@@ -92,7 +92,7 @@ class UapiServerTest : public ::testing::Test {
 
   // Lets the server work until it has nothing to do.
   void pump() {
-    while (test::wait_readable(server_->fd(), milliseconds(0))) server_->handle_events();
+    while (test::wait_readable(server_->fd(), milliseconds(0))) server_->handle_events(now_);
   }
 
   // What one client reads that sends `text`.
@@ -113,7 +113,7 @@ class UapiServerTest : public ::testing::Test {
     for (;;) {
       pollfd waiting[2] = {{server_->fd(), POLLIN, 0}, {fd, POLLIN, 0}};
       ::poll(waiting, 2, 10000);
-      if (waiting[0].revents != 0) server_->handle_events();
+      if (waiting[0].revents != 0) server_->handle_events(now_);
       const ssize_t count = ::read(fd, buffer, sizeof buffer);
       if (count == 0) break;
       out.append(buffer, static_cast<size_t>(std::max<ssize_t>(count, 0)));
@@ -122,7 +122,16 @@ class UapiServerTest : public ::testing::Test {
     return {out, WIFEXITED(status) ? WEXITSTATUS(status) : -1};
   }
 
+  // Lets time pass; says when the server wants to look again.
+  std::optional<std::chrono::nanoseconds> after(std::chrono::nanoseconds while_) {
+    now_ += while_;
+    const auto next = server_->close_stalled(now_);
+    pump();
+    return next;
+  }
+
   static inline bool isolated_ = false;
+  std::chrono::nanoseconds now_ = std::chrono::hours(5);
   std::string directory_, path_;
   test::FakeDevice device_;
   std::unique_ptr<Server> server_;
@@ -149,6 +158,70 @@ TEST_F(UapiServerTest, ServesConnectionsSideBySide) {
   EXPECT_EQ(slow.receive(), "errno=0\n\n");
   EXPECT_EQ(device_.state.listen_port, 9);
   EXPECT_EQ(device_.state.fwmark, 3u);
+}
+
+TEST_F(UapiServerTest, ShowsNothingOfASetThatHasNotEnded) {
+  const std::string peer = "public_key=" + device::to_hex(test::key_number(1)) + "\nallowed_ip=10.0.0.0/8\n";
+  Client setter(path_);
+  setter.send("set=1\nlisten_port=5\n" + peer);
+  pump();
+  EXPECT_EQ(ask("get=1\n\n"), "errno=0\n\n");
+  EXPECT_EQ(device_.publications, 0);
+  setter.send("\n");
+  pump();
+  EXPECT_EQ(setter.receive(), "errno=0\n\n");
+  EXPECT_THAT(ask("get=1\n\n"), StartsWith("listen_port=5\npublic_key="));
+  EXPECT_EQ(device_.publications, 1);
+}
+
+TEST_F(UapiServerTest, EndsTheOperationOfAClientThatStalls) {
+  for (const std::string text : {"set=1\nlisten_port=5\nfwm", "get=1\n", "set"}) {
+    Client stalled(path_), idle(path_);
+    idle.send("get=1\n\n");
+    pump();
+    after(std::chrono::seconds(7));
+    stalled.send(text);
+    pump();
+    const auto next = after(std::chrono::seconds(0));
+    ASSERT_TRUE(next.has_value()) << text;
+    EXPECT_EQ(*next, now_ + Server::kStallTimeout) << text;
+    EXPECT_TRUE(after(Server::kStallTimeout - milliseconds(1)).has_value()) << text;
+    EXPECT_FALSE(stalled.closed()) << text;
+    EXPECT_FALSE(after(milliseconds(1)).has_value()) << text << ": nothing is left to wait for";
+    EXPECT_EQ(stalled.receive(), "errno=-110\n\n") << text;
+    EXPECT_TRUE(stalled.closed()) << text;
+    EXPECT_FALSE(idle.closed()) << text << ": that one is between two operations";
+  }
+  EXPECT_EQ(device_.state.listen_port, 5) << "the lines so far count";
+  EXPECT_EQ(device_.publications, 1);
+}
+
+TEST_F(UapiServerTest, IsPatientWithAClientThatIsSlow) {
+  Client slow(path_);
+  for (const char piece : std::string("set=1\nlisten_port=5\n")) {
+    slow.send({&piece, 1});
+    pump();
+    after(Server::kStallTimeout - milliseconds(1));
+  }
+  slow.send("\n");
+  pump();
+  EXPECT_EQ(slow.receive(), "errno=0\n\n");
+}
+
+TEST_F(UapiServerTest, BoundsTheLinesOfSetsThatDoNotEnd) {
+  std::string lines = "set=1\n";
+  for (size_t i = 0; i < kMaxUapiLines / 2 + 1; ++i) lines += "fwmark=7\n";
+  Client first(path_), second(path_);
+  for (Client* const client : {&first, &second})
+    for (size_t at = 0; at < lines.size();) {
+      at += client->send(std::string_view(lines).substr(at));
+      server_->handle_events(now_);
+    }
+  pump();
+  EXPECT_TRUE(first.closed());
+  EXPECT_EQ(device_.state.fwmark, 7u) << "its lines count";
+  EXPECT_FALSE(second.closed());
+  EXPECT_THAT(device_.errors, ::testing::Contains(HasSubstr("too many lines")));
 }
 
 TEST_F(UapiServerTest, ClosesAfterAnUnknownOperation) {
@@ -248,7 +321,7 @@ TEST_F(UapiServerTest, TakesAHugeSetInPieces) {
   Client client(path_);
   for (size_t at = 0; at < text.size();) {
     at += client.send(std::string_view(text).substr(at));
-    server_->handle_events();
+    server_->handle_events(now_);
   }
   pump();
   EXPECT_EQ(client.receive(), "errno=0\n\n");

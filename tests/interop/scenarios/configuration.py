@@ -235,6 +235,8 @@ def wrong_uapi(lab, which):
             check(b"errno=0\n\n" in answer, f"{operation!r}: one connection carries many operations")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
         silent.connect(node.daemon.socket)
-        silent.sendall(b"set=1\nlisten_port=")
-        check("errno=0" in uapi(node, "get=1\n\n"), "a connection that says nothing more does not stall the next one")
+        silent.sendall(b"set=1\nfwmark=9\nlisten_port=")
+        shown = uapi(node, "get=1\n\n")
+        check("errno=0" in shown, "a connection that says nothing more does not stall the next one")
+        check("fwmark" not in shown, f"nobody sees half of what another one sets: {shown}")
     check(node.device()["listen_port"] == "4444", "what was set stays")
