@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the programs in bash: what they say of themselves, and of words that they do not know.
 
 # The comment that the program begins with.

@@ -107,11 +107,11 @@ def ended(lab):
         with open(log, "wb") as output:
             running = subprocess.Popen([LAB, "run", "--planes", "culvert,none", "--rounds", "50", "--json", path],
                                        stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True)
-        wait_until(lambda log=log: "[3/" in text(log), f"the lab is at work before {number.name}", 60)
+        wait_until(lambda log=log: "[3/" in text(log), f"the lab is at work before {number.name}", 120)
         check(len(traces()[0]) > len(before[0]) + 3, "and has processes")
         (os.killpg if whole_group else os.kill)(running.pid, number)
         check(running.wait(30) == status, f"{number.name}: status {running.returncode}: {text(log)}")
-        wait_until(lambda: traces() == before, f"{number.name} leaves nothing behind", 20)
+        wait_until(lambda: traces() == before, f"{number.name} leaves nothing behind")
         check(not os.listdir(env["TMPDIR"]), "no file either")
         if number == signal.SIGINT:
             check(f"TCP, 1 flow, {DEFAULT}, Gb/s" in text(log) and "not complete" in text(log), f"there is a table of what was: {text(log)}")
