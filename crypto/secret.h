@@ -1,10 +1,12 @@
-// Keys and other secrets: fixed-size bytes that never outlive their owner.
+// Keys and other secrets: bytes and text that never outlive their owner.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
 
 namespace culvert::crypto {
 
@@ -58,5 +60,37 @@ class Secret {
  private:
   std::array<uint8_t, N> bytes_{};
 };
+
+// Hands memory out as `Upstream` does, and wipes it before it gives it back: a string that grows leaves no copy behind.
+//
+// Thread safety: as Upstream.
+template <typename T, typename Upstream = std::allocator<T>>
+class WipingAllocator {
+ public:
+  using value_type = T;
+  // The second parameter would keep the library from finding this by itself.
+  template <typename Other>
+  struct rebind {
+    using other = WipingAllocator<Other, typename std::allocator_traits<Upstream>::template rebind_alloc<Other>>;
+  };
+
+  WipingAllocator() = default;
+  template <typename Other, typename OtherUpstream>
+  WipingAllocator(const WipingAllocator<Other, OtherUpstream>&) {}  // NOLINT(google-explicit-constructor): its contract
+
+  T* allocate(size_t count) { return Upstream().allocate(count); }
+  void deallocate(T* memory, size_t count) {
+    wipe({reinterpret_cast<uint8_t*>(memory), count * sizeof(T)});
+    Upstream().deallocate(memory, count);
+  }
+  friend bool operator==(const WipingAllocator&, const WipingAllocator&) { return true; }
+};
+
+// Text that holds keys, in whatever notation. What fits into the object itself (15 characters, less than any key) is
+// not wiped.
+using SecretString = std::basic_string<char, std::char_traits<char>, WipingAllocator<char>>;
+
+// Removes the first `count` characters, and the copies that moving the rest forward leaves behind its new end.
+void drop_front(SecretString& text, size_t count);
 
 }  // namespace culvert::crypto

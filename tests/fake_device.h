@@ -17,6 +17,10 @@ inline device::Key key_number(uint8_t n) {
   return key;
 }
 
+inline device::SecretKey secret_number(uint8_t n) {
+  return device::SecretKey(key_number(n));
+}
+
 class FakeDevice final : public device::Configurable, public uapi::Handler {
  public:
   // What the test looks at.
@@ -29,12 +33,12 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
   device::Key own_public_key = key_number(0xee);
   int refusal = 0;  // what set_listen_port(), set_fwmark() and select_peer() return
 
-  std::string get() override { return uapi::print_get(state); }
+  crypto::SecretString get() override { return uapi::print_get(state); }
   device::Configurable& target() override { return *this; }
   void on_error(const std::string& text) override { errors.push_back(text); }
 
-  int set_private_key(const device::Key& private_key) override {
-    state.private_key = private_key;
+  int set_private_key(const device::SecretKey& private_key) override {
+    state.private_key = private_key.clone();
     return 0;
   }
   int set_listen_port(uint16_t port) override {
@@ -65,8 +69,8 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
     std::erase_if(state.peers, [&](const device::PeerState& peer) { return peer.public_key == public_key; });
     return 0;
   }
-  int set_preshared_key(const device::Key& public_key, const device::Key& preshared_key) override {
-    find(public_key)->preshared_key = preshared_key;
+  int set_preshared_key(const device::Key& public_key, const device::SecretKey& preshared_key) override {
+    find(public_key)->preshared_key = preshared_key.clone();
     return 0;
   }
   int set_endpoint(const device::Key& public_key, const io::Endpoint& endpoint) override {

@@ -53,7 +53,7 @@ bool Applier::apply_peer(const ConfigPeer& peer) {
   device::PeerOrigin origin = device::PeerOrigin::existing;
   if (!accepted(target_.select_peer(key, origin), "to create the peer " + device::to_base64(key))) return false;
   if (origin == device::PeerOrigin::own_key) return true;
-  bool good = device::is_zero(peer.preshared_key) ||
+  bool good = peer.preshared_key.is_zero() ||
               accepted(target_.set_preshared_key(key, peer.preshared_key), "PresharedKey" + name);
   good = good && (!peer.endpoint || accepted(target_.set_endpoint(key, *peer.endpoint), "Endpoint" + name));
   good = good && accepted(target_.set_persistent_keepalive(key, peer.persistent_keepalive_seconds),

@@ -55,7 +55,9 @@ class Parser {
   void parse_interface_key(std::string_view key, std::string_view value);
   void parse_peer_key(std::string_view key, std::string_view value);
 
-  void parse_key_value(std::string_view key, std::string_view value, device::Key& out);
+  void parse_secret_key(std::string_view key, std::string_view value, device::SecretKey& out);
+  void parse_public_key(std::string_view value);
+  void fail_key(std::string_view key);
   void parse_mark(std::string_view value);
   void parse_addresses(std::string_view value);
   void parse_allowed_ips(std::string_view value);
@@ -143,7 +145,7 @@ void Parser::close_section() {
 void Parser::parse_interface_key(std::string_view key, std::string_view value) {
   Config& config = outcome_.config;
   if (same_word(key, "PrivateKey")) {
-    parse_key_value(key, value, config.private_key);
+    parse_secret_key(key, value, config.private_key);
   } else if (same_word(key, "ListenPort")) {
     if (const auto port = device::parse_decimal(value, UINT16_MAX))
       config.listen_port = static_cast<uint16_t>(*port);
@@ -172,30 +174,38 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
 
 void Parser::parse_peer_key(std::string_view key, std::string_view value) {
   ConfigPeer& peer = outcome_.config.peers.back();
-  if (same_word(key, "PublicKey")) {
-    has_public_key_ = true;
-    parse_key_value(key, value, peer.public_key);
-  } else if (same_word(key, "PresharedKey")) {
-    parse_key_value(key, value, peer.preshared_key);
-  } else if (same_word(key, "AllowedIPs")) {
+  if (same_word(key, "PublicKey"))
+    parse_public_key(value);
+  else if (same_word(key, "PresharedKey"))
+    parse_secret_key(key, value, peer.preshared_key);
+  else if (same_word(key, "AllowedIPs"))
     parse_allowed_ips(value);
-  } else if (same_word(key, "Endpoint")) {
+  else if (same_word(key, "Endpoint"))
     parse_endpoint(value);
-  } else if (same_word(key, "PersistentKeepalive")) {
+  else if (same_word(key, "PersistentKeepalive"))
     parse_keepalive(value);
-  } else {
+  else
     fail("'{}' is no key of [Peer]; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive", key);
-  }
+}
+
+void Parser::parse_secret_key(std::string_view key, std::string_view value, device::SecretKey& out) {
+  if (auto parsed = device::secret_key_from_base64(value))
+    out = std::move(*parsed);
+  else
+    fail_key(key);
+}
+
+void Parser::parse_public_key(std::string_view value) {
+  has_public_key_ = true;
+  if (const auto parsed = device::key_from_base64(value))
+    outcome_.config.peers.back().public_key = *parsed;
+  else
+    fail_key("PublicKey");
 }
 
 // Never quotes the value: it may be a private key with a slip of the pen.
-void Parser::parse_key_value(std::string_view key, std::string_view value, device::Key& out) {
-  if (auto parsed = device::key_from_base64(value)) {
-    out = *parsed;
-    crypto::wipe(*parsed);
-  } else {
-    fail("{} is no key; a key is 44 characters of base64, as `wg genkey` prints it", key);
-  }
+void Parser::fail_key(std::string_view key) {
+  fail("the value of {} is not a key; a key is 44 characters of base64, as `wg genkey` prints it", key);
 }
 
 void Parser::parse_mark(std::string_view value) {
@@ -291,7 +301,7 @@ void Parser::parse_keepalive(std::string_view value) {
 }
 
 // Zero or an errno; EFBIG for a file that is no configuration.
-int read_file(const std::string& path, std::string& text) {
+int read_file(const std::string& path, crypto::SecretString& text) {
   const io::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return errno;
   for (;;) {
@@ -330,12 +340,11 @@ ConfigOutcome parse_config(std::string_view text, const std::string& file_name, 
 
 ConfigOutcome load_config(const std::string& path) {
   ConfigOutcome outcome;
-  std::string text;
+  crypto::SecretString text;
   if (const int number = read_file(path, text); number != 0)
     outcome.errors.push_back(fmt::format("{}: cannot be read: {}; check --config", path, std::strerror(number)));
   else
     outcome = parse_config(text, path, resolve_endpoint);
-  crypto::wipe(std::span(reinterpret_cast<uint8_t*>(text.data()), text.size()));
   return outcome;
 }
 

@@ -22,7 +22,7 @@ struct ConfigAllowedIp {
 
 struct ConfigPeer {
   device::Key public_key{};
-  device::Key preshared_key{};  // all zero: none
+  device::SecretKey preshared_key;  // all zero: none
   std::optional<io::Endpoint> endpoint;
   uint16_t persistent_keepalive_seconds = 0;
   std::vector<ConfigAllowedIp> allowed_ips;
@@ -30,8 +30,8 @@ struct ConfigPeer {
 
 // Like `wg setconf`, what the file leaves out is off or empty.
 struct Config {
-  device::Key private_key{};  // all zero: none
-  uint16_t listen_port = 0;   // 0: any
+  device::SecretKey private_key;  // all zero: none
+  uint16_t listen_port = 0;       // 0: any
   uint32_t fwmark = 0;
   std::vector<device::Prefix> addresses;  // of the interface, host bits kept
   std::optional<uint32_t> mtu;

@@ -6,9 +6,8 @@
 #include <array>
 #include <cerrno>
 
-#include "crypto/secret.h"
 #include "src/daemon/metrics.h"
-#include "src/daemon/signals.h"
+#include "src/daemon/process.h"
 #include "src/log.h"
 #include "src/pipeline/clock.h"
 
@@ -153,12 +152,8 @@ io::Status ControlLoop::serve_metrics(const io::Endpoint& at) {
   return poller_.add(metrics_->fd(), kTagMetrics);
 }
 
-std::string ControlLoop::get() {
-  device::DeviceState state = device_.state();
-  std::string text = uapi::print_get(state);
-  crypto::wipe(state.private_key);
-  for (device::PeerState& peer : state.peers) crypto::wipe(peer.preshared_key);
-  return text;
+crypto::SecretString ControlLoop::get() {
+  return uapi::print_get(device_.state());
 }
 
 void ControlLoop::on_error(const std::string& text) {

@@ -49,7 +49,7 @@ class ControlLoop final : public uapi::Handler {
   io::Status serve_metrics(const io::Endpoint& at);
 
   // Handler.
-  std::string get() override;
+  crypto::SecretString get() override;
   device::Configurable& target() override { return device_; }
   void on_error(const std::string& text) override;
 

@@ -1,15 +1,14 @@
 #include "src/daemon/daemonize.h"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <utility>
 #include <vector>
+
+#include "src/daemon/process.h"
 
 namespace culvert::daemon {
 namespace {
@@ -61,15 +60,6 @@ Daemonized wait_for_report(pid_t child, int pipe_fd) {
   if (WIFSIGNALED(status)) outcome.error += ", killed by signal " + std::to_string(WTERMSIG(status));
   outcome.error += "; start it with --foreground and LOG_LEVEL=verbose to see why";
   return outcome;
-}
-
-constexpr rlim_t kMostDescriptors = 1 << 20;  // fs.nr_open, unless somebody raised it
-
-void close_each(unsigned first, unsigned last) {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  const rlim_t end = std::min(limit.rlim_max, kMostDescriptors);
-  for (unsigned fd = first; fd <= last && fd < end; ++fd) ::close(static_cast<int>(fd));
 }
 
 }  // namespace
@@ -128,27 +118,6 @@ io::Result<Daemonized> daemonize(std::span<const int> kept) {
   outcome.in_child = true;
   outcome.readiness = Readiness(pipe_fds[1]);
   return outcome;
-}
-
-void open_missing_standard_streams() {
-  int fd = 0;
-  while (fd >= 0 && fd <= STDERR_FILENO) fd = ::open("/dev/null", O_RDWR);
-  if (fd >= 0) ::close(fd);
-}
-
-void close_all_but(std::span<const int> kept, CloseRange close_range) {
-  std::vector<int> stays(kept.begin(), kept.end());
-  std::sort(stays.begin(), stays.end());
-  unsigned first = STDERR_FILENO + 1;
-  const auto close_to = [&](unsigned last) {
-    if (first <= last && close_range(first, last, 0) != 0) close_each(first, last);
-  };
-  for (const int fd : stays) {
-    if (fd < static_cast<int>(first)) continue;
-    close_to(static_cast<unsigned>(fd) - 1);
-    first = static_cast<unsigned>(fd) + 1;
-  }
-  close_to(UINT_MAX);
 }
 
 }  // namespace culvert::daemon

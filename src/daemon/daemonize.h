@@ -44,15 +44,4 @@ struct Daemonized {
 // there is one thread, before anything is opened that the parent would close or unlink on exit.
 io::Result<Daemonized> daemonize(std::span<const int> kept);
 
-// Points each of stdin, stdout and stderr that is closed to /dev/null, so that no device gets its number. First thing
-// in a process.
-void open_missing_standard_streams();
-
-// close_range(2), or something that fails like it.
-using CloseRange = int (*)(unsigned first, unsigned last, int flags);
-
-// Closes every descriptor above stderr but `kept`. Where close_range() fails (before Linux 5.9) each number up to the
-// limit on open files is closed by itself.
-void close_all_but(std::span<const int> kept, CloseRange close_range);
-
 }  // namespace culvert::daemon

@@ -15,7 +15,7 @@
 #include "src/daemon/control_loop.h"
 #include "src/daemon/daemonize.h"
 #include "src/daemon/environment.h"
-#include "src/daemon/signals.h"
+#include "src/daemon/process.h"
 #include "src/device/device.h"
 #include "src/host/link_setup.h"
 #include "src/host/netns_id.h"
@@ -72,7 +72,7 @@ int fail(Readiness& readiness, const std::string& what) {
   return kExitSetupFailed;
 }
 
-int serve(const CommandLine& command_line, const Environment& environment, const std::optional<config::Config>& config,
+int serve(const CommandLine& command_line, const Environment& environment, std::optional<config::Config> config,
           Readiness readiness) {
   block_end_signals();
   auto tun = open_tun(command_line.interface_name, environment);
@@ -108,6 +108,7 @@ int serve(const CommandLine& command_line, const Environment& environment, const
       return fail(readiness, "Failed to set up the interface: " + set.error().text());
     if (const io::Status served = (*loop)->follow_link(); !served)
       return fail(readiness, "Failed to bring the interface up: " + served.error().text());
+    config.reset();  // the keys are the device's alone from now on
   }
   if (environment.metrics)
     if (const io::Status served = (*loop)->serve_metrics(*environment.metrics); !served)
@@ -160,7 +161,7 @@ int run(const CommandLine& command_line) {
     }
     readiness = std::move(daemonized->readiness);
   }
-  return serve(command_line, *environment, config, std::move(readiness));
+  return serve(command_line, *environment, std::move(config), std::move(readiness));
 }
 
 }  // namespace
@@ -169,6 +170,7 @@ int run(const CommandLine& command_line) {
 int main(int argc, char** argv) {
   using namespace culvert::daemon;
   open_missing_standard_streams();
+  forbid_core_dumps();
   const CommandLineOutcome outcome = parse_command_line({argv + 1, argv + argc});
   if (outcome.run) return run(outcome.command_line);
   std::fputs(outcome.output.c_str(), outcome.exit_code == kExitSuccess ? stdout : stderr);

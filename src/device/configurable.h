@@ -28,7 +28,7 @@ class Configurable {
 
   // As given; all zero clears. The target clamps it, expires keypairs if it changed, and removes the peer
   // whose public key it matches.
-  virtual int set_private_key(const Key& private_key) = 0;
+  virtual int set_private_key(const SecretKey& private_key) = 0;
   // 0 chooses a free one. Binds at once if the interface is up; else looks whether the port could be bound. An error
   // (EADDRINUSE: another program has it) leaves the port as it was.
   virtual int set_listen_port(uint16_t port) = 0;
@@ -40,7 +40,7 @@ class Configurable {
   virtual int select_peer(const Key& public_key, PeerOrigin& origin) = 0;
   virtual int remove_peer(const Key& public_key) = 0;
   // All zero clears.
-  virtual int set_preshared_key(const Key& public_key, const Key& preshared_key) = 0;
+  virtual int set_preshared_key(const Key& public_key, const SecretKey& preshared_key) = 0;
   virtual int set_endpoint(const Key& public_key, const io::Endpoint& endpoint) = 0;
   // 0 turns it off. From 0 to something sends one keepalive in finish_peer().
   virtual int set_persistent_keepalive(const Key& public_key, uint16_t seconds) = 0;
@@ -61,7 +61,7 @@ class Configurable {
 // What `get` prints of one peer.
 struct PeerState {
   Key public_key{};
-  Key preshared_key{};  // all zero: none
+  SecretKey preshared_key;  // all zero: none
   std::optional<io::Endpoint> endpoint;
   uint64_t last_handshake_seconds = 0;  // Unix time; both zero: never
   uint32_t last_handshake_nanoseconds = 0;
@@ -73,7 +73,7 @@ struct PeerState {
 
 // What `get` prints of the device.
 struct DeviceState {
-  Key private_key{};  // all zero: none
+  SecretKey private_key;  // all zero: none
   // The real one while bound, the one to come while the interface is down; 0: not bound although it is up, or any.
   uint16_t listen_port = 0;
   uint32_t fwmark = 0;

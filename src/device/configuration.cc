@@ -9,8 +9,8 @@
 
 namespace culvert::device {
 
-int Device::set_private_key(const Key& private_key) {
-  protocol::StaticIdentity identity{protocol::PrivateKey(private_key)};
+int Device::set_private_key(const SecretKey& private_key) {
+  protocol::StaticIdentity identity{private_key.clone()};
   if (identity.exists() == identity_.exists() &&
       (!identity.exists() || identity.private_key() == identity_.private_key()))
     return 0;
@@ -73,9 +73,8 @@ int Device::remove_peer(const Key& public_key) {
   return 0;
 }
 
-int Device::set_preshared_key(const Key& public_key, const Key& preshared_key) {
-  if (DevicePeer* const peer = find_peer(public_key))
-    peer->peer.set_preshared_key(protocol::SymmetricKey(preshared_key));
+int Device::set_preshared_key(const Key& public_key, const SecretKey& preshared_key) {
+  if (DevicePeer* const peer = find_peer(public_key)) peer->peer.set_preshared_key(preshared_key.clone());
   return 0;
 }
 
@@ -136,16 +135,14 @@ void Device::end_of_operation() {
 
 DeviceState Device::state() const {
   DeviceState state;
-  const std::span<const uint8_t, 32> private_key = identity_.private_key().bytes();
-  std::copy(private_key.begin(), private_key.end(), state.private_key.begin());
+  state.private_key = identity_.private_key().clone();
   if (up_ || !link_up_) state.listen_port = listen_port_;
   state.fwmark = fwmark_;
   state.peers.reserve(peers_.size());
   for (const auto& [id, peer] : peers_) {
     PeerState& out = state.peers.emplace_back();
     out.public_key = peer->peer.public_key().bytes;
-    const std::span<const uint8_t, 32> psk = peer->peer.preshared_key().bytes();
-    std::copy(psk.begin(), psk.end(), out.preshared_key.begin());
+    out.preshared_key = peer->peer.preshared_key().clone();
     const io::Endpoint endpoint = peer->path.endpoint.load();
     if (endpoint.valid()) out.endpoint = endpoint;
     if (const std::optional<protocol::WallTime> last = peer->peer.last_handshake()) {

@@ -96,13 +96,13 @@ class Device final : public Configurable {
   Metrics metrics() const;
 
   // Configurable; see src/device/configurable.h.
-  int set_private_key(const Key& private_key) override;
+  int set_private_key(const SecretKey& private_key) override;
   int set_listen_port(uint16_t port) override;
   int set_fwmark(uint32_t mark) override;
   int remove_all_peers() override;
   int select_peer(const Key& public_key, PeerOrigin& origin) override;
   int remove_peer(const Key& public_key) override;
-  int set_preshared_key(const Key& public_key, const Key& preshared_key) override;
+  int set_preshared_key(const Key& public_key, const SecretKey& preshared_key) override;
   int set_endpoint(const Key& public_key, const io::Endpoint& endpoint) override;
   int set_persistent_keepalive(const Key& public_key, uint16_t seconds) override;
   int clear_allowed_ips(const Key& public_key) override;

@@ -16,6 +16,21 @@ constexpr size_t kKeyBase64Digits = 44;
 constexpr uint8_t kLongestV4 = 32;
 constexpr uint8_t kLongestV6 = 128;
 
+bool decode_hex(std::string_view text, std::span<uint8_t, kKeyBytes> out) {
+  size_t bytes = 0;
+  return text.size() == kKeyHexDigits &&
+         sodium_hex2bin(out.data(), out.size(), text.data(), text.size(), nullptr, &bytes, nullptr) == 0 &&
+         bytes == kKeyBytes;
+}
+
+bool decode_base64(std::string_view text, std::span<uint8_t, kKeyBytes> out) {
+  size_t bytes = 0;
+  return text.size() == kKeyBase64Digits &&
+         sodium_base642bin(out.data(), out.size(), text.data(), text.size(), nullptr, &bytes, nullptr,
+                           sodium_base64_VARIANT_ORIGINAL) == 0 &&
+         bytes == kKeyBytes;
+}
+
 // A prefix of full length.
 std::optional<Prefix> parse_address(std::string_view text) {
   char terminated[INET6_ADDRSTRLEN] = {};
@@ -32,7 +47,7 @@ std::optional<Prefix> parse_address(std::string_view text) {
 
 // One octet or prefix length. inet_ntop() and std::to_chars would do, but 130,000 addresses are printed by
 // one `get`.
-void append_small_number(std::string& out, unsigned value) {
+void append_small_number(crypto::SecretString& out, unsigned value) {
   if (value >= 100) out.push_back(static_cast<char>('0' + value / 100));
   if (value >= 10) out.push_back(static_cast<char>('0' + value / 10 % 10));
   out.push_back(static_cast<char>('0' + value % 10));
@@ -40,11 +55,7 @@ void append_small_number(std::string& out, unsigned value) {
 
 }  // namespace
 
-bool is_zero(const Key& key) {
-  return sodium_is_zero(key.data(), key.size()) == 1;
-}
-
-void append_hex(std::string& out, const Key& key) {
+void append_hex(crypto::SecretString& out, std::span<const uint8_t, 32> key) {
   char text[kKeyHexDigits + 1];
   sodium_bin2hex(text, sizeof text, key.data(), key.size());
   out.append(text, kKeyHexDigits);
@@ -52,18 +63,20 @@ void append_hex(std::string& out, const Key& key) {
 }
 
 std::string to_hex(const Key& key) {
-  std::string out;
+  crypto::SecretString out;
   append_hex(out, key);
-  return out;
+  return std::string(out);
 }
 
 std::optional<Key> key_from_hex(std::string_view text) {
-  Key key;
-  size_t bytes = 0;
-  if (text.size() != kKeyHexDigits ||
-      sodium_hex2bin(key.data(), key.size(), text.data(), text.size(), nullptr, &bytes, nullptr) != 0 ||
-      bytes != kKeyBytes)
-    return std::nullopt;
+  std::optional<Key> key(std::in_place);
+  if (!decode_hex(text, *key)) key.reset();
+  return key;
+}
+
+std::optional<SecretKey> secret_key_from_hex(std::string_view text) {
+  std::optional<SecretKey> key(std::in_place);
+  if (!decode_hex(text, key->bytes())) key.reset();
   return key;
 }
 
@@ -79,13 +92,14 @@ std::string short_name(const Key& public_key) {
 }
 
 std::optional<Key> key_from_base64(std::string_view text) {
-  Key key;
-  size_t bytes = 0;
-  if (text.size() != kKeyBase64Digits ||
-      sodium_base642bin(key.data(), key.size(), text.data(), text.size(), nullptr, &bytes, nullptr,
-                        sodium_base64_VARIANT_ORIGINAL) != 0 ||
-      bytes != kKeyBytes)
-    return std::nullopt;
+  std::optional<Key> key(std::in_place);
+  if (!decode_base64(text, *key)) key.reset();
+  return key;
+}
+
+std::optional<SecretKey> secret_key_from_base64(std::string_view text) {
+  std::optional<SecretKey> key(std::in_place);
+  if (!decode_base64(text, key->bytes())) key.reset();
   return key;
 }
 
@@ -97,7 +111,7 @@ Prefix masked(Prefix prefix) {
   return prefix;
 }
 
-void append_prefix(std::string& out, const Prefix& prefix) {
+void append_prefix(crypto::SecretString& out, const Prefix& prefix) {
   if (prefix.version == protocol::IpVersion::v4) {
     for (size_t i = 0; i < 4; ++i) {
       append_small_number(out, prefix.address[i]);
@@ -112,9 +126,9 @@ void append_prefix(std::string& out, const Prefix& prefix) {
 }
 
 std::string to_string(const Prefix& prefix) {
-  std::string out;
+  crypto::SecretString out;
   append_prefix(out, prefix);
-  return out;
+  return std::string(out);
 }
 
 std::optional<Prefix> parse_prefix(std::string_view text, PrefixLength length) {

@@ -4,24 +4,27 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
+#include "crypto/secret.h"
 #include "src/protocol/allowed_ips.h"
 
 namespace culvert::device {
 
-// 32 bytes of a private, public or preshared key, as given: never clamped here.
+// 32 bytes of a public key.
 using Key = std::array<uint8_t, 32>;
-
-bool is_zero(const Key& key);
+// 32 bytes of a private or preshared key, as given: never clamped here.
+using SecretKey = crypto::Secret<32>;
 
 // Lower-case, 64 characters, appended to `out`.
-void append_hex(std::string& out, const Key& key);
+void append_hex(crypto::SecretString& out, std::span<const uint8_t, 32> key);
 std::string to_hex(const Key& key);
 
 // Exactly 64 hex digits of either case; nothing otherwise.
 std::optional<Key> key_from_hex(std::string_view text);
+std::optional<SecretKey> secret_key_from_hex(std::string_view text);
 
 // "AbCd…wXyZ": a public key for the log, shortened as wireguard-go does it.
 std::string short_name(const Key& public_key);
@@ -31,6 +34,7 @@ std::string to_base64(const Key& key);
 
 // Exactly 44 characters; the unused low bits of the last digit must be zero, as wg(8) demands.
 std::optional<Key> key_from_base64(std::string_view text);
+std::optional<SecretKey> secret_key_from_base64(std::string_view text);
 
 // Masked on the way into AllowedIps; an interface's address keeps its host bits.
 using Prefix = protocol::Prefix;
@@ -39,7 +43,7 @@ using Prefix = protocol::Prefix;
 Prefix masked(Prefix prefix);
 
 // "10.0.0.0/8", "2001:db8::/32" (RFC 5952), appended to `out`. 130,000 of them take a few milliseconds.
-void append_prefix(std::string& out, const Prefix& prefix);
+void append_prefix(crypto::SecretString& out, const Prefix& prefix);
 std::string to_string(const Prefix& prefix);
 
 // Which prefix texts parse_prefix() takes.

@@ -43,8 +43,8 @@ void Conversation::take_timeout() {
   over_ = true;
 }
 
-std::string Conversation::take_reply() {
-  return std::exchange(reply_, std::string());
+crypto::SecretString Conversation::take_reply() {
+  return std::exchange(reply_, crypto::SecretString());
 }
 
 void Conversation::take_line(std::string_view line) {

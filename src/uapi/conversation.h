@@ -17,7 +17,7 @@ class Handler {
   virtual ~Handler() = default;
 
   // The reply to `get`: print_get() of the device.
-  virtual std::string get() = 0;
+  virtual crypto::SecretString get() = 0;
   // Receives `set`.
   virtual device::Configurable& target() = 0;
   // A client did something wrong; for the log. No secrets.
@@ -54,7 +54,7 @@ class Conversation {
   size_t waiting_lines() const { return parser_ ? parser_->waiting_lines() : 0; }
 
   // The reply to send before the next take(); "" if there is none.
-  std::string take_reply();
+  crypto::SecretString take_reply();
   bool has_reply() const { return !reply_.empty(); }
 
   // Close the connection after the reply.
@@ -77,7 +77,7 @@ class Conversation {
   Handler* handler_;
   Expects expects_ = Expects::operation;
   std::optional<SetParser> parser_;
-  std::string reply_;
+  crypto::SecretString reply_;
   bool over_ = false;
 };
 

@@ -3,8 +3,7 @@
 #include <fmt/format.h>
 
 #include <iterator>
-
-#include "crypto/secret.h"
+#include <utility>
 
 namespace culvert::uapi {
 namespace {
@@ -16,6 +15,12 @@ std::string quote(std::string_view value) {
   for (const char c : value.substr(0, kLongest)) out.push_back(c >= ' ' && c <= '~' ? c : '?');
   out += value.size() > kLongest ? "...'" : "'";
   return out;
+}
+
+// The name of a setting that nobody knows. What is as long as a key may be one, pasted into the wrong place.
+std::string quote_name(std::string_view name) {
+  constexpr size_t kLongestName = 40;
+  return name.size() <= kLongestName ? quote(name) : fmt::format("a word of {} characters", name.size());
 }
 
 constexpr const char* kKeyForm = "64 hexadecimal digits";
@@ -73,7 +78,7 @@ void SetParser::parse_line(std::string_view line) {
   const std::string_view value = line.substr(equals + 1);
   if (key == "public_key") {
     in_peer_ = true;
-    parse_key(Field::public_key, key, value);
+    parse_public_key(value);
   } else if (in_peer_) {
     parse_peer_line(key, value);
   } else {
@@ -82,21 +87,21 @@ void SetParser::parse_line(std::string_view line) {
 }
 
 void SetParser::parse_device_line(std::string_view key, std::string_view value) {
-  if (key == "private_key") return parse_key(Field::private_key, key, value);
+  if (key == "private_key") return parse_secret_key(Field::private_key, key, value);
   if (key == "listen_port") return parse_number(Field::listen_port, key, value);
   if (key == "fwmark") return parse_number(Field::fwmark, key, value);
   if (key == "replace_peers") return parse_switch(Field::replace_peers, key, value);
   fail(UapiError::invalid,
        fmt::format("{} is not a key of the device (private_key, listen_port, fwmark, replace_peers); "
                    "a peer's keys come after its public_key line",
-                   quote(key)));
+                   quote_name(key)));
 }
 
 void SetParser::parse_peer_line(std::string_view key, std::string_view value) {
   if (key == "update_only") return parse_switch(Field::update_only, key, value);
   if (key == "remove") return parse_switch(Field::remove, key, value);
   if (key == "replace_allowed_ips") return parse_switch(Field::replace_allowed_ips, key, value);
-  if (key == "preshared_key") return parse_key(Field::preshared_key, key, value);
+  if (key == "preshared_key") return parse_secret_key(Field::preshared_key, key, value);
   if (key == "endpoint") return parse_endpoint(value);
   if (key == "persistent_keepalive_interval") return parse_number(Field::persistent_keepalive_interval, key, value);
   if (key == "allowed_ip") return parse_allowed_ip(value);
@@ -104,7 +109,7 @@ void SetParser::parse_peer_line(std::string_view key, std::string_view value) {
     fail(UapiError::invalid, fmt::format("{} is not a key of a peer (update_only, remove, replace_allowed_ips, "
                                          "preshared_key, endpoint, persistent_keepalive_interval, allowed_ip, "
                                          "protocol_version); the device's keys come before the first public_key line",
-                                         quote(key)));
+                                         quote_name(key)));
   } else if (value == "1") {
     add({});
   } else {
@@ -113,13 +118,18 @@ void SetParser::parse_peer_line(std::string_view key, std::string_view value) {
 }
 
 // Keys are never quoted.
-void SetParser::parse_key(Field field, std::string_view key, std::string_view value) {
-  auto parsed = device::key_from_hex(value);
-  if (!parsed) return fail(UapiError::invalid, fmt::format("the value of {} is not a key: {}", key, kKeyForm));
-  Change change{field, *parsed};
-  crypto::wipe(*parsed);
-  add(change);
-  crypto::wipe(std::get<device::Key>(change.value));
+void SetParser::parse_public_key(std::string_view value) {
+  if (const auto parsed = device::key_from_hex(value))
+    add({Field::public_key, *parsed});
+  else
+    fail(UapiError::invalid, fmt::format("the value of public_key is not a key: {}", kKeyForm));
+}
+
+void SetParser::parse_secret_key(Field field, std::string_view key, std::string_view value) {
+  if (auto parsed = device::secret_key_from_hex(value))
+    add({field, std::move(*parsed)});
+  else
+    fail(UapiError::invalid, fmt::format("the value of {} is not a key: {}", key, kKeyForm));
 }
 
 void SetParser::parse_number(Field field, std::string_view key, std::string_view value) {
@@ -158,8 +168,8 @@ void SetParser::parse_allowed_ip(std::string_view value) {
                                          quote(value)));
 }
 
-void SetParser::add(const Change& change) {
-  if (!operation_.add(change))
+void SetParser::add(Change change) {
+  if (!operation_.add(std::move(change)))
     fail(UapiError::too_long, fmt::format("a set operation has {} lines at most; send several", kMaxUapiLines));
 }
 
@@ -184,20 +194,20 @@ void SetParser::set_error(size_t line, UapiError error, const std::string& text)
 
 namespace {
 
-void append_key_line(std::string& out, std::string_view name, const device::Key& key) {
+void append_key_line(crypto::SecretString& out, std::string_view name, std::span<const uint8_t, 32> key) {
   out += name;
   out += '=';
   device::append_hex(out, key);
   out += '\n';
 }
 
-void append_number_line(std::string& out, std::string_view name, uint64_t value) {
+void append_number_line(crypto::SecretString& out, std::string_view name, uint64_t value) {
   fmt::format_to(std::back_inserter(out), "{}={}\n", name, value);
 }
 
-void append_peer(std::string& out, const device::PeerState& peer) {
+void append_peer(crypto::SecretString& out, const device::PeerState& peer) {
   append_key_line(out, "public_key", peer.public_key);
-  append_key_line(out, "preshared_key", peer.preshared_key);
+  append_key_line(out, "preshared_key", peer.preshared_key.bytes());
   out += "protocol_version=1\n";
   if (peer.endpoint) fmt::format_to(std::back_inserter(out), "endpoint={}\n", io::to_string(*peer.endpoint));
   append_number_line(out, "last_handshake_time_sec", peer.last_handshake_seconds);
@@ -214,15 +224,15 @@ void append_peer(std::string& out, const device::PeerState& peer) {
 
 }  // namespace
 
-std::string print_get(const device::DeviceState& state) {
+crypto::SecretString print_get(const device::DeviceState& state) {
   constexpr size_t kUsualPeerBytes = 400;
   constexpr size_t kUsualAllowedIpBytes = 34;
   size_t expected_bytes = kUsualPeerBytes;
   for (const device::PeerState& peer : state.peers)
     expected_bytes += kUsualPeerBytes + kUsualAllowedIpBytes * peer.allowed_ips.size();
-  std::string out;
+  crypto::SecretString out;
   out.reserve(expected_bytes);
-  if (!device::is_zero(state.private_key)) append_key_line(out, "private_key", state.private_key);
+  if (!state.private_key.is_zero()) append_key_line(out, "private_key", state.private_key.bytes());
   if (state.listen_port != 0) append_number_line(out, "listen_port", state.listen_port);
   if (state.fwmark != 0) append_number_line(out, "fwmark", state.fwmark);
   for (const device::PeerState& peer : state.peers) append_peer(out, peer);

@@ -48,12 +48,13 @@ class SetParser {
   void parse_line(std::string_view line);
   void parse_device_line(std::string_view key, std::string_view value);
   void parse_peer_line(std::string_view key, std::string_view value);
-  void parse_key(Field field, std::string_view key, std::string_view value);
+  void parse_public_key(std::string_view value);
+  void parse_secret_key(Field field, std::string_view key, std::string_view value);
   void parse_number(Field field, std::string_view key, std::string_view value);
   void parse_switch(Field field, std::string_view key, std::string_view value);
   void parse_endpoint(std::string_view value);
   void parse_allowed_ip(std::string_view value);
-  void add(const Change& change);
+  void add(Change change);
   void end(bool complete);
   void fail(UapiError error, const std::string& text);
   void set_error(size_t line, UapiError error, const std::string& text);
@@ -67,7 +68,7 @@ class SetParser {
   std::string error_text_;
 };
 
-// The reply to `get` in wireguard-go's order and format, without the closing errno line.
-std::string print_get(const device::DeviceState& state);
+// The reply to `get`, with all keys, in wireguard-go's order and format, without the closing errno line.
+crypto::SecretString print_get(const device::DeviceState& state);
 
 }  // namespace culvert::uapi

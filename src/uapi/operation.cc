@@ -4,8 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
-
-#include "crypto/secret.h"
+#include <utility>
 
 namespace culvert::uapi {
 namespace {
@@ -82,7 +81,7 @@ std::optional<Refusal> Applier::apply(const Change& change) {
 int Applier::apply_to_device(const Change& change) {
   switch (change.field) {
     case Field::private_key:
-      return target_.set_private_key(value_of<device::Key>(change));
+      return target_.set_private_key(value_of<device::SecretKey>(change));
     case Field::listen_port:
       return target_.set_listen_port(static_cast<uint16_t>(value_of<uint32_t>(change)));
     case Field::fwmark:
@@ -103,7 +102,7 @@ int Applier::apply_to_peer(const Change& change) {
     case Field::replace_allowed_ips:
       return target_.clear_allowed_ips(peer_);
     case Field::preshared_key:
-      return target_.set_preshared_key(peer_, value_of<device::Key>(change));
+      return target_.set_preshared_key(peer_, value_of<device::SecretKey>(change));
     case Field::endpoint:
       return target_.set_endpoint(peer_, value_of<io::Endpoint>(change));
     case Field::persistent_keepalive_interval:
@@ -135,16 +134,10 @@ int Applier::remove_peer() {
 
 }  // namespace
 
-bool Operation::add(const Change& change) {
+bool Operation::add(Change change) {
   if (changes_.size() >= kMaxUapiLines) return false;
-  changes_.push_back(change);
+  changes_.push_back(std::move(change));
   return true;
-}
-
-void Operation::clear() {
-  for (Change& change : changes_)
-    if (auto* const key = std::get_if<device::Key>(&change.value)) crypto::wipe(*key);
-  changes_.clear();
 }
 
 std::optional<Refusal> Operation::apply(device::Configurable& target, bool complete) const {

@@ -50,7 +50,7 @@ enum class Field : uint8_t {
 
 struct Change {
   Field field = Field::nothing;
-  std::variant<uint32_t, device::Key, device::Prefix, io::Endpoint> value = uint32_t{0};
+  std::variant<uint32_t, device::Key, device::SecretKey, device::Prefix, io::Endpoint> value = uint32_t{0};
 };
 
 // Why a change was not made.
@@ -60,18 +60,13 @@ struct Refusal {
   std::string text;
 };
 
-// Thread safety: none. Wipes the keys that it held.
+// Thread safety: none.
 class Operation {
  public:
-  Operation() = default;
-  ~Operation() { clear(); }
-  Operation(const Operation&) = delete;
-  Operation& operator=(const Operation&) = delete;
-
   // One line, one change. False beyond kMaxUapiLines.
-  [[nodiscard]] bool add(const Change& change);
+  [[nodiscard]] bool add(Change change);
   size_t lines() const { return changes_.size(); }
-  void clear();
+  void clear() { changes_.clear(); }
 
   // Makes the changes in order, up to the first that is refused, and ends the operation of `target`. The peer of the
   // last lines is finished too if they are `complete`: no error ends them.

@@ -43,17 +43,13 @@ struct Connection {
   io::Fd fd;
   uint64_t tag;
   Conversation conversation;
-  std::string input;  // at most kReadBytes: what the conversation did not take yet
-  std::string output;
+  crypto::SecretString input;  // at most kReadBytes: what the conversation did not take yet
+  crypto::SecretString output;
   size_t output_sent = 0;
   bool input_ended = false;
   uint32_t interest = io::Poller::kRead;
   std::chrono::nanoseconds heard;  // when it last did something
 };
-
-void wipe(std::string& text) {
-  crypto::wipe(std::span(reinterpret_cast<uint8_t*>(text.data()), text.size()));
-}
 
 }  // namespace
 
@@ -186,11 +182,10 @@ void Server::Impl::serve(uint64_t tag) {
 void Server::Impl::converse(Connection& connection) {
   Conversation& conversation = connection.conversation;
   const size_t taken = conversation.take(connection.input);
-  crypto::wipe(std::span(reinterpret_cast<uint8_t*>(connection.input.data()), taken));
-  connection.input.erase(0, taken);
+  crypto::drop_front(connection.input, taken);
   if (connection.input_ended && !conversation.has_reply() && !connection.has_line()) {
     conversation.take_end(connection.input);
-    connection.input.clear();
+    crypto::drop_front(connection.input, connection.input.size());
   }
   connection.output = conversation.take_reply();
   connection.output_sent = 0;
@@ -213,8 +208,7 @@ bool Server::Impl::send_output(Connection& connection) {
     connection.output_sent += static_cast<size_t>(sent);
     touch(connection);
   }
-  wipe(connection.output);
-  connection.output = std::string();  // gives the megabytes back
+  crypto::SecretString().swap(connection.output);  // gives the megabytes back, which an assignment keeps
   connection.output_sent = 0;
   return true;
 }
@@ -241,8 +235,6 @@ void Server::Impl::update_interest(Connection& connection) {
 // A `set` that was under way ends here. Closing the descriptor takes it out of the poller.
 void Server::Impl::close(Iterator connection) {
   connection->conversation.take_end("");
-  wipe(connection->input);
-  wipe(connection->output);
   connections.erase(connection);
 }
 

@@ -43,7 +43,7 @@ TEST(Config, ReadsEveryKey) {
                                       "AllowedIPs = +10.9.0.0/16, -10.9.0.0/16");
   ASSERT_TRUE(outcome) << outcome.errors.front();
   const Config& config = outcome.config;
-  EXPECT_EQ(config.private_key, test::key_number(9));
+  EXPECT_EQ(config.private_key, test::secret_number(9));
   EXPECT_EQ(config.listen_port, 51820);
   EXPECT_EQ(config.fwmark, 0xca6cu);
   ASSERT_THAT(config.addresses, SizeIs(3));
@@ -53,7 +53,7 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_EQ(config.mtu, 1380u);
   ASSERT_THAT(config.peers, SizeIs(2));
   EXPECT_EQ(config.peers[0].public_key, test::key_number(1));
-  EXPECT_EQ(config.peers[0].preshared_key, test::key_number(2));
+  EXPECT_EQ(config.peers[0].preshared_key, test::secret_number(2));
   ASSERT_THAT(config.peers[0].allowed_ips, SizeIs(3));
   EXPECT_EQ(device::to_string(config.peers[0].allowed_ips[0].prefix), "10.0.0.0/24");
   EXPECT_EQ(device::to_string(config.peers[0].allowed_ips[2].prefix), "192.0.2.1/32");
@@ -163,12 +163,12 @@ TEST(Config, AppliesToADeviceAndPublishesOnce) {
             device::to_base64(device.own_public_key) + "\n");
   ASSERT_TRUE(outcome);
   ASSERT_TRUE(apply_config(outcome.config, device));
-  EXPECT_EQ(device.state.private_key, test::key_number(9));
+  EXPECT_EQ(device.state.private_key, test::secret_number(9));
   EXPECT_EQ(device.state.listen_port, 7);
   ASSERT_THAT(device.state.peers, SizeIs(1));
   const device::PeerState& peer = device.state.peers[0];
   EXPECT_EQ(peer.public_key, test::key_number(1));
-  EXPECT_EQ(peer.preshared_key, test::key_number(2));
+  EXPECT_EQ(peer.preshared_key, test::secret_number(2));
   EXPECT_EQ(io::to_string(*peer.endpoint), "192.0.2.1:1");
   EXPECT_EQ(peer.persistent_keepalive_seconds, 5);
   ASSERT_THAT(peer.allowed_ips, SizeIs(1));

@@ -58,6 +58,48 @@ TEST(Secret, ClonesAreIndependent) {
   EXPECT_FALSE(clone == key);
 }
 
+// Looks at what it is given back.
+template <typename T>
+struct WatchingAllocator : std::allocator<T> {
+  template <typename Other>
+  struct rebind {
+    using other = WatchingAllocator<Other>;
+  };
+  void deallocate(T* memory, size_t count) {
+    ++given_back;
+    all_zero = all_zero && std::all_of(memory, memory + count, [](T value) { return value == T{}; });
+    std::allocator<T>::deallocate(memory, count);
+  }
+  static inline int given_back = 0;
+  static inline bool all_zero = true;
+};
+
+TEST(WipingAllocator, LeavesNoCopyBehindWhereAStringGrows) {
+  using Watched = WatchingAllocator<char>;
+  {
+    std::basic_string<char, std::char_traits<char>, WipingAllocator<char, Watched>> text;
+    for (int i = 0; i < 1000; ++i) text += "secret";
+    auto moved = std::move(text);
+    text = moved;
+  }
+  EXPECT_GT(Watched::given_back, 2);
+  EXPECT_TRUE(Watched::all_zero);
+}
+
+TEST(SecretString, DropsItsFrontAndWhatTheMoveLeavesBehind) {
+  SecretString text(100, 'a');
+  text.replace(60, 40, 40, 'b');
+  const size_t capacity = text.capacity();
+  const char* const memory = text.data();
+  drop_front(text, 60);
+  EXPECT_EQ(text, SecretString(40, 'b'));
+  ASSERT_EQ(text.data(), memory);
+  text.resize(capacity, 'c');  // all of it may be looked at now
+  EXPECT_EQ(text.find('a'), SecretString::npos);
+  drop_front(text, capacity);
+  EXPECT_TRUE(text.empty());
+}
+
 TEST(EqualConstantTime, SeesADifferenceInEveryByte) {
   EXPECT_TRUE(equal_constant_time(kBytes, kBytes));
   for (size_t i = 0; i < kBytes.size(); ++i) {

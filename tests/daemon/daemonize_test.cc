@@ -112,46 +112,6 @@ TEST(Daemonize, TheDaemonKeepsNoDescriptorThatItInherited) {
   EXPECT_NE(observed.output.find("[-1 -1]"), std::string::npos) << observed.output;
 }
 
-TEST(CloseAllBut, ClosesWhatIsNotKeptAlsoWithoutCloseRange) {
-  for (const CloseRange close_range : {CloseRange{::close_range}, CloseRange{[](unsigned, unsigned, int) {
-                                         errno = ENOSYS;
-                                         return -1;
-                                       }}}) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      int fds[6];
-      for (int& fd : fds) fd = ::dup(STDOUT_FILENO);
-      const int far = ::fcntl(STDOUT_FILENO, F_DUPFD, 900);
-      const int kept[] = {fds[4], STDOUT_FILENO, fds[1], 777};
-      close_all_but(kept, close_range);
-      for (const int fd : {fds[0], fds[2], fds[3], fds[5], far})
-        if (::fcntl(fd, F_GETFD) != -1) ::_exit(1);
-      for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, fds[1], fds[4]})
-        if (::fcntl(fd, F_GETFD) == -1) ::_exit(2);
-      ::_exit(0);
-    }
-    int status = -1;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFEXITED(status));
-    EXPECT_EQ(WEXITSTATUS(status), 0);
-  }
-}
-
-TEST(OpenMissingStandardStreams, GivesTheirNumbersToNobodyElse) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::close(STDIN_FILENO);
-    ::close(STDERR_FILENO);
-    open_missing_standard_streams();
-    const int next = ::open("/dev/null", O_RDONLY);
-    ::_exit(next > STDERR_FILENO && ::fcntl(STDIN_FILENO, F_GETFD) == 0 && ::fcntl(STDERR_FILENO, F_GETFD) == 0 ? 0
-                                                                                                                : 1);
-  }
-  int status = -1;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 TEST(Daemonize, InTheForegroundNothingIsReported) {
   Readiness readiness;
   readiness.report_ready(false);

@@ -29,13 +29,13 @@ inline protocol::WallTime wall_now() {
   return protocol::WallTime(std::chrono::hours(24 * 365 * 50) + now().time_since_epoch());
 }
 
-inline Key private_key(uint8_t n) {
-  Key key;
-  key.fill(n);
+inline SecretKey private_key(uint8_t n) {
+  SecretKey key;
+  std::fill(key.bytes().begin(), key.bytes().end(), n);
   return key;
 }
 inline Key public_key(uint8_t n) {
-  return protocol::StaticIdentity(protocol::PrivateKey(private_key(n))).public_key().bytes;
+  return protocol::StaticIdentity(private_key(n)).public_key().bytes;
 }
 
 inline Prefix prefix(const std::string& text) {

@@ -90,7 +90,7 @@ class DeviceTest : public testing::Test {
     node.turn();
   }
 
-  PeerState peer_of(const Node& node) { return node.device->state().peers.at(0); }
+  PeerState peer_of(const Node& node) { return std::move(node.device->state().peers.at(0)); }
   uint64_t last_handshake(const Node& node) { return peer_of(node).last_handshake_seconds; }
 
   Node a_{1}, b_{2};
@@ -371,7 +371,7 @@ TEST_F(DeviceTest, IsItsOwnPeerUnderNoKey) {
 
 TEST_F(DeviceTest, TakesNoHandshakesWithoutAPrivateKey) {
   introduce();
-  EXPECT_EQ(b_.device->set_private_key(Key{}), 0);
+  EXPECT_EQ(b_.device->set_private_key(SecretKey{}), 0);
   b_.turn();
   a_.inner.push(next_packet());
   ASSERT_TRUE(pump([&] { return b_.drops("invalid_mac1") == 1; }));

@@ -22,8 +22,8 @@ TEST(KeyText, RoundTripsInBothForms) {
   EXPECT_EQ(to_base64(counting_key()), kCountingBase64);
   EXPECT_EQ(key_from_hex(kCountingHex), counting_key());
   EXPECT_EQ(key_from_base64(kCountingBase64), counting_key());
-  EXPECT_FALSE(is_zero(counting_key()));
-  EXPECT_TRUE(is_zero(Key{}));
+  EXPECT_EQ(secret_key_from_hex(kCountingHex), SecretKey(counting_key()));
+  EXPECT_EQ(secret_key_from_base64(kCountingBase64), SecretKey(counting_key()));
 }
 
 TEST(KeyText, TakesUpperCaseHex) {
@@ -35,11 +35,11 @@ TEST(KeyText, RefusesWhatIsNoKey) {
   const std::string base64 = kCountingBase64;
   for (const std::string& text : {std::string(), hex.substr(1), hex + "0", hex + "00", std::string("g").append(hex, 1),
                                   std::string(" ").append(hex, 1), base64})
-    EXPECT_FALSE(key_from_hex(text)) << text;
+    EXPECT_FALSE(key_from_hex(text) || secret_key_from_hex(text)) << text;
   for (const std::string& text :
        {std::string(), base64.substr(1), base64 + "=", base64.substr(0, 43) + "A", std::string(43, 'A') + "A",
         base64.substr(0, 42) + "9=", std::string("-").append(base64, 1), hex, std::string(44, '=')})
-    EXPECT_FALSE(key_from_base64(text)) << text;
+    EXPECT_FALSE(key_from_base64(text) || secret_key_from_base64(text)) << text;
 }
 
 TEST(PrefixText, RoundTripsAndMasks) {

@@ -35,7 +35,7 @@ void converse(test::FakeDevice& device, const std::string& text, size_t piece_by
       const size_t taken = conversation.take(input);
       require(taken <= input.size());
       input.erase(0, taken);
-      const std::string reply = conversation.take_reply();
+      const crypto::SecretString reply = conversation.take_reply();
       require(reply.empty() || reply.ends_with("\n\n"));
     } while (!conversation.is_over() && input.find('\n') != std::string::npos);
     require(conversation.is_over() || input.size() <= kMaxUapiLineBytes);
@@ -57,7 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   require(print_get(in_pieces.state) == print_get(at_once.state));
 
   test::FakeDevice again;
-  converse(again, "set=1\n" + settable(print_get(at_once.state)) + "\n", 4096);
+  converse(again, "set=1\n" + settable(std::string(print_get(at_once.state))) + "\n", 4096);
   require(again.errors.empty());
   require(print_get(again.state) == print_get(at_once.state));
   return 0;

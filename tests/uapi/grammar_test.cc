@@ -43,12 +43,12 @@ TEST(UapiSet, AppliesEveryKey) {
                       "endpoint=[2001:db8::1]:1\n\n");
   EXPECT_EQ(outcome.error, UapiError::none) << outcome.text;
   EXPECT_EQ(outcome.text, "");
-  EXPECT_EQ(device.state.private_key, test::key_number(9));
+  EXPECT_EQ(device.state.private_key, test::secret_number(9));
   EXPECT_EQ(device.state.listen_port, 51820);
   EXPECT_EQ(device.state.fwmark, 4294967295);
   ASSERT_EQ(device.state.peers.size(), 2u);
   const device::PeerState& peer = device.state.peers[0];
-  EXPECT_EQ(peer.preshared_key, test::key_number(3));
+  EXPECT_EQ(peer.preshared_key, test::secret_number(3));
   EXPECT_EQ(io::to_string(*peer.endpoint), "192.0.2.1:51820");
   EXPECT_EQ(peer.persistent_keepalive_seconds, 25);
   ASSERT_EQ(peer.allowed_ips.size(), 2u);
@@ -259,12 +259,12 @@ TEST(UapiSet, EndsWithTheInput) {
 
 TEST(UapiSet, TakesZeroKeysAsTheyAre) {
   test::FakeDevice device;
-  device.state.private_key = test::key_number(1);
+  device.state.private_key = test::secret_number(1);
   EXPECT_EQ(set(device, "private_key=" + device::to_hex(device::Key{}) + "\n" + kPeer1 +
                             "preshared_key=" + device::to_hex(device::Key{}) + "\n\n")
                 .error,
             UapiError::none);
-  EXPECT_TRUE(device::is_zero(device.state.private_key));
+  EXPECT_TRUE(device.state.private_key.is_zero());
 }
 
 TEST(UapiErrors, AreTheNumbersOfWireguardGo) {
@@ -278,12 +278,12 @@ TEST(UapiErrors, AreTheNumbersOfWireguardGo) {
 }
 
 TEST(UapiGet, PrintsNothingForAnUnsetDevice) {
-  EXPECT_EQ(print_get(device::DeviceState{}), "");
+  EXPECT_EQ(std::string(print_get(device::DeviceState{})), "");
 }
 
 TEST(UapiGet, PrintsInTheOrderOfWireguardGo) {
   device::DeviceState state;
-  state.private_key = test::key_number(9);
+  state.private_key = test::secret_number(9);
   state.listen_port = 51820;
   state.fwmark = 1;
   device::PeerState& peer = state.peers.emplace_back();
@@ -299,15 +299,16 @@ TEST(UapiGet, PrintsInTheOrderOfWireguardGo) {
   peer.allowed_ips = {*device::parse_prefix("10.0.0.0/8", device::PrefixLength::required)};
   state.peers.emplace_back().public_key = test::key_number(2);
   const std::string zero(64, '0');
-  EXPECT_EQ(print_get(state), "private_key=" + device::to_hex(test::key_number(9)) + "\nlisten_port=51820\nfwmark=1\n" +
-                                  kPeer1 + "preshared_key=" + zero +
-                                  "\nprotocol_version=1\nendpoint=[2001:db8::1]:2\n"
-                                  "last_handshake_time_sec=1700000000\nlast_handshake_time_nsec=5\n"
-                                  "tx_bytes=18446744073709551615\nrx_bytes=7\npersistent_keepalive_interval=25\n"
-                                  "allowed_ip=10.0.0.0/8\n" +
-                                  kPeer2 + "preshared_key=" + zero +
-                                  "\nprotocol_version=1\nlast_handshake_time_sec=0\nlast_handshake_time_nsec=0\n"
-                                  "tx_bytes=0\nrx_bytes=0\npersistent_keepalive_interval=0\n");
+  EXPECT_EQ(std::string(print_get(state)),
+            "private_key=" + device::to_hex(test::key_number(9)) + "\nlisten_port=51820\nfwmark=1\n" + kPeer1 +
+                "preshared_key=" + zero +
+                "\nprotocol_version=1\nendpoint=[2001:db8::1]:2\n"
+                "last_handshake_time_sec=1700000000\nlast_handshake_time_nsec=5\n"
+                "tx_bytes=18446744073709551615\nrx_bytes=7\npersistent_keepalive_interval=25\n"
+                "allowed_ip=10.0.0.0/8\n" +
+                kPeer2 + "preshared_key=" + zero +
+                "\nprotocol_version=1\nlast_handshake_time_sec=0\nlast_handshake_time_nsec=0\n"
+                "tx_bytes=0\nrx_bytes=0\npersistent_keepalive_interval=0\n");
 }
 
 TEST(UapiGet, RoundTripsAHundredThousandAllowedIps) {
@@ -327,7 +328,7 @@ TEST(UapiGet, RoundTripsAHundredThousandAllowedIps) {
     peer.allowed_ips.push_back(prefix);
   }
   const auto start = std::chrono::steady_clock::now();
-  const std::string text = print_get(state);
+  const std::string text(print_get(state));
   const auto printed = std::chrono::steady_clock::now();
   // Only what `set` takes.
   std::string lines = kPeer1;

@@ -405,7 +405,7 @@ TEST_F(UapiServerWithWgTest, TakesSetAndShowsItBack) {
                  "10.0.0.0/8,fd00::/64");
   EXPECT_EQ(out, "");
   EXPECT_EQ(code, 0);
-  EXPECT_EQ(device_.state.private_key, test::key_number(8));
+  EXPECT_EQ(device_.state.private_key, test::secret_number(8));
   EXPECT_EQ(device_.state.fwmark, 42u);
   EXPECT_EQ(run_served("wg showconf wgt0").first,
             "[Interface]\nListenPort = 7\nFwMark = 0x2a\nPrivateKey = " + device::to_base64(test::key_number(8)) +
