@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 from rig.implementation import NAMES, wireguard  # noqa: E402
 from rig.lab import Lab, handshaken, introduce  # noqa: E402
-from rig.shell import Failure, Missing, attempt, wait_until  # noqa: E402
+from rig.shell import Failure, Missing, attempt, runs, wait_until  # noqa: E402
 
 UNPRIVILEGED = os.environ.get("CULVERT_DEMO_UNPRIVILEGED") == "1"
 INTERVAL = re.compile(r"\]\s+\d+\.\d+-\s*\d+\.\d+\s+sec\s+.*?(\d+(?:\.\d+)?) Gbits/sec(?:\s+(\d+))?.*?(sender|receiver)?$")
@@ -125,20 +125,12 @@ def stop(directory):
             with open(f"/proc/{pid}/cmdline", "rb") as command:
                 if interface.encode() in command.read().split(b"\0"):
                     os.kill(pid, signal.SIGTERM)
-            wait_until(lambda: not running(pid), f"{interface} ends", 10)
+            wait_until(lambda: not runs(pid), f"{interface} ends", 10)
         except (FileNotFoundError, ProcessLookupError):
             pass
     for name in namespaces:
         attempt("ip", "netns", "del", name)
     subprocess.call(["rm", "-rf", directory])
-
-
-def running(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def interrupted(number, _):

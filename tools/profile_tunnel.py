@@ -24,11 +24,10 @@ import profile_samples  # noqa: E402
 from profile_report import Report  # noqa: E402
 from rig.implementation import NAMES, implementation  # noqa: E402
 from rig.lab import Lab, introduce  # noqa: E402
+from rig.namespace import ISOLATED  # noqa: E402
 from rig.shell import Failure, Missing, wait_until  # noqa: E402
 from rig.traffic import SOL_UDP, UDP_SEGMENT, expect_ping  # noqa: E402
 
-ISOLATED = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
-            "mount -t tmpfs tmpfs /run && mkdir -p /run/netns /run/wireguard && exec \"$@\"", "sh"]
 UDP_GRO = 104
 
 

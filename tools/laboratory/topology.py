@@ -40,11 +40,7 @@ class KernelNode(Node):
 
     def start(self, mtu=1420, env=None):
         self.namespace.ip("link", "add", self.interface, "type", "wireguard")
-        self.set("listen-port", self.port, "private-key", self.lab.secret(self.private_key))
-        self.namespace.add_address(self.interface, f"{self.inner['v4']}/24", f"{self.inner['v6']}/64")
-        self.namespace.ip("link", "set", self.interface, "mtu", mtu, "up")
-        wait_until(lambda: self.namespace.owns(self.inner["v6"]), f"{self.inner['v6']} is up")
-        return self
+        return self.bring_up(mtu)
 
     def set(self, *arguments):
         self.namespace.run("wg", "set", self.interface, *arguments)

@@ -8,7 +8,7 @@ import sys
 
 from rig.implementation import ROOT, implementation
 from rig.scenario import scenario
-from rig.shell import attempt, check, wait_until
+from rig.shell import attempt, check, runs, wait_until
 
 sys.path.append(f"{ROOT}/tools")
 
@@ -33,15 +33,6 @@ def environment(lab):
 def figures(path):
     with open(path, encoding="utf-8") as file:
         return json.load(file)
-
-
-def runs(pid):
-    """True for a process that has not ended. Of a killed parent's children, nobody here takes note."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def traces():

@@ -30,6 +30,10 @@ class Node:
         self.daemon = Daemon(self.which, self.namespace, self.interface, self.lab.log(self.interface),
                              {"LOG_LEVEL": self.lab.log_level, **(env or {})}, self.lab.detached)
         self.lab.daemons.append(self.daemon)
+        return self.bring_up(mtu)
+
+    def bring_up(self, mtu):
+        """Gives the interface, which is there, its key, port and inner addresses."""
         self.set("listen-port", self.port, "private-key", self.lab.secret(self.private_key))
         self.namespace.add_address(self.interface, f"{self.inner['v4']}/24", f"{self.inner['v6']}/64")
         self.namespace.ip("link", "set", self.interface, "mtu", mtu, "up")

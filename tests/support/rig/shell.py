@@ -50,6 +50,15 @@ def wait_until(condition, what, timeout=60, interval=0.02):
         time.sleep(interval)
 
 
+def runs(pid):
+    """True for a process that has not ended. Of a killed parent's children, nobody here takes note."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def end(process, grace=10):
     """Ends a Popen by its pid: SIGTERM, and SIGKILL if that is ignored. Returns its status, None if it had to be killed."""
     if process.poll() is None:
