@@ -1,6 +1,7 @@
 """Every rule of tools/check_house.py, broken once: a rule that cannot fail says nothing."""
 
 import os
+import re
 import subprocess
 import sys
 import unittest
@@ -92,6 +93,22 @@ class Sources(unittest.TestCase):
         bad = '#include "fd.h"\nTEST(a, b)\n' + "x" * 121 + "\n" * 900
         self.assertGreaterEqual(len(check_house.breaches("io/fd_test.h", bad)), 5)
         self.assertEqual(check_house.breaches("tools/setup", bad), [])
+
+
+class Threads(unittest.TestCase):
+    def test_the_thread_sanitizer_sees_every_test_with_threads(self):
+        with open(os.path.join(ROOT, "tools", "test"), encoding="utf-8") as file:
+            watched = set(re.search(r'^threaded="(.*)"$', file.read(), re.M)[1].split())
+        found = set()
+        for where, _, names in os.walk(os.path.join(ROOT, "tests")):
+            for name in names:
+                if name.endswith((".cc", ".h")):
+                    with open(os.path.join(where, name), encoding="utf-8") as file:
+                        if "<thread>" in file.read():
+                            found.add(os.path.relpath(where, os.path.join(ROOT, "tests")).split(os.sep)[0])
+        self.assertGreater(len(found), 3)
+        # What tests the lab's program is not built with sanitizers.
+        self.assertEqual(found - {"traffic"} - watched, set())
 
 
 class Braces(unittest.TestCase):
