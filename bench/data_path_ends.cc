@@ -14,36 +14,52 @@ constexpr uint32_t kIndex = 0x01020304;
 
 }  // namespace
 
-io::ReadOutcome PreparedInner::read_batch(std::span<io::Superpacket> packets, size_t& count) {
-  for (count = 0; count < std::min(batch_, packets.size()); ++count) {
-    packets[count] = superpackets_[at_];
+io::ReadOutcome PreparedInner::read(io::PlainBatch& batch) {
+  for (batch.count = 0; batch.count < std::min(batch_, batch.packets.size()); ++batch.count) {
+    batch.packets[batch.count] = superpackets_[at_];
     at_ = at_ + 1 == superpackets_.size() ? 0 : at_ + 1;
   }
   return io::ReadOutcome::ok;
 }
 
-size_t PreparedInner::write_batch(std::span<const io::GatheredPacket> packets) {
+size_t PreparedInner::write(std::span<const io::GatheredPacket> packets) {
   written_ += packets.size();
   for (const io::GatheredPacket& packet : packets) packets_written_ += packet.packets;
   return packets.size();
 }
 
-size_t PreparedOuter::receive_batch(std::span<io::IncomingTrain> trains) {
-  const size_t count = std::min({batch_, trains.size(), trains_.size() - at_});
-  std::copy_n(trains_.begin() + static_cast<std::ptrdiff_t>(at_), count, trains.begin());
-  at_ += count;
-  return count;
+void PreparedOuter::receive(io::Received& batch) {
+  batch.count = batch.envelope_count = 0;
+  batch.more = false;
+  if (in_batch_ == batch_) in_batch_ = 0;
+  for (; in_batch_ < batch_ && at_ < trains_.size(); ++in_batch_, ++at_, offset_ = 0) {
+    const IncomingTrain& train = trains_[at_];
+    const io::Envelope envelope{train.from, 51820, 0};
+    if (batch.envelope_count == 0 || batch.envelopes[batch.envelope_count - 1] != envelope)
+      batch.envelopes[batch.envelope_count++] = envelope;
+    while (offset_ < train.length) {
+      if (batch.count == batch.datagrams.size()) {
+        batch.more = true;
+        return;
+      }
+      io::Datagram& datagram = batch.datagrams[batch.count++];
+      datagram.lease = {};
+      datagram.bytes = train.bytes + offset_;
+      datagram.length = std::min(train.segment_size, train.length - offset_);
+      datagram.envelope = static_cast<uint16_t>(batch.envelope_count - 1);
+      offset_ += datagram.length;
+    }
+  }
 }
 
-void PreparedOuter::send_batch(std::span<io::OutgoingTrain> trains) {
-  for (io::OutgoingTrain& train : trains) {
-    train.datagrams_sent = train.datagrams;
-    datagrams_sent_ += train.datagrams;
-    if (!remembers_) continue;
-    for (uint32_t at = 0; at < train.length; at += train.segment_size)
-      lengths_.push_back(std::min<uint32_t>(train.segment_size, train.length - at) -
-                         static_cast<uint32_t>(protocol::kTransportOverhead));
-  }
+void PreparedOuter::send(io::Sending& batch) {
+  batch.lost = 0;
+  datagrams_sent_ += batch.count;
+  for (io::Destination& to : std::span(batch.destinations).first(batch.destination_count))
+    to.segmentation_refused = to.source_refused = false;
+  if (!remembers_) return;
+  for (const io::Outgoing& out : std::span(batch.datagrams).first(batch.count))
+    lengths_.push_back(out.length - static_cast<uint32_t>(protocol::kTransportOverhead));
 }
 
 DataPathEnd::DataPathEnd() {

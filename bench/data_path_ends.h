@@ -8,8 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "io/inner_queue.h"
-#include "io/outer_queue.h"
+#include "io/inner_side.h"
+#include "io/outer_side.h"
+#include "io/train_layout.h"
 #include "io/wakeup.h"
 #include "src/pipeline/inbound.h"
 #include "src/pipeline/outbound.h"
@@ -19,16 +20,17 @@
 namespace culvert::bench {
 
 // Hands out the same superpackets again and again, `batch` of them at a time.
-class PreparedInner final : public io::InnerQueue {
+class PreparedInner final : public io::InnerSide {
  public:
   PreparedInner() = default;
   PreparedInner(std::vector<io::Superpacket> superpackets, size_t batch)
       : superpackets_(std::move(superpackets)), batch_(batch) {}
 
-  [[nodiscard]] int poll_fd() const override { return -1; }
-  io::ReadOutcome read_batch(std::span<io::Superpacket> packets, size_t& count) override;
-  size_t write_batch(std::span<const io::GatheredPacket> packets) override;
+  io::ReadOutcome read(io::PlainBatch& batch) override;
+  void release(io::PlainBatch& batch) override { batch.count = 0; }
+  size_t write(std::span<const io::GatheredPacket> packets) override;
   [[nodiscard]] io::InnerOffloads offloads() const override { return {true, true, true, true, true}; }
+  [[nodiscard]] const io::InnerCounters& counters() const override { return counters_; }
 
   // Of all that was written: superpackets, and packets before they were joined.
   [[nodiscard]] size_t written() const { return written_; }
@@ -40,21 +42,33 @@ class PreparedInner final : public io::InnerQueue {
   size_t at_ = 0;
   size_t written_ = 0;
   size_t packets_written_ = 0;
+  io::InnerCounters counters_;
 };
 
-// Hands out trains once, up to `batch` at a time, and says that all it is given was sent.
-class PreparedOuter final : public io::OuterQueue {
+// Datagrams of one size from one endpoint, back to back, as UDP_GRO hands them over.
+struct IncomingTrain {
+  uint8_t* bytes = nullptr;
+  uint32_t length = 0;
+  uint32_t segment_size = 0;
+  io::Endpoint from;
+};
+
+// Does what UdpSide does but for the system calls: hands out trains once, up to `batch` at a time, cut into datagrams,
+// lays out what it is given in trains, and says that all of them were sent.
+class PreparedOuter final : public io::OuterSide {
  public:
   PreparedOuter() = default;
-  PreparedOuter(std::vector<io::IncomingTrain> trains, size_t batch)
+  PreparedOuter(std::vector<IncomingTrain> trains, size_t batch)
       : trains_(std::move(trains)), at_(trains_.size()), batch_(batch) {}
 
   // From the first train again.
-  void rewind() { at_ = 0; }
+  void rewind() { at_ = offset_ = in_batch_ = 0; }
 
-  size_t receive_batch(std::span<io::IncomingTrain> trains) override;
-  void send_batch(std::span<io::OutgoingTrain> trains) override;
-  [[nodiscard]] io::OuterCounters counters() const override { return {}; }
+  void receive(io::Received& batch) override;
+  void release(io::Received& batch) override { batch.count = 0; }
+  void lend(io::Sending& batch) override { layout_.lay_out(batch); }
+  void send(io::Sending& batch) override;
+  [[nodiscard]] const io::OuterCounters& counters() const override { return counters_; }
 
   [[nodiscard]] size_t datagrams_sent() const { return datagrams_sent_; }
   // The plaintext lengths of the datagrams sent since the last call.
@@ -63,10 +77,14 @@ class PreparedOuter final : public io::OuterQueue {
   void remember_lengths(bool remember) { remembers_ = remember; }
 
  private:
-  std::vector<io::IncomingTrain> trains_;
+  std::vector<IncomingTrain> trains_;
   size_t at_ = 0;
+  uint32_t offset_ = 0;  // in the train at_
+  size_t in_batch_ = 0;  // trains of this batch that were handed out
   size_t batch_ = 0;
   size_t datagrams_sent_ = 0;
+  io::TrainLayout layout_;
+  io::OuterCounters counters_;
   bool remembers_ = false;
   std::vector<uint32_t> lengths_;
 };

@@ -15,6 +15,7 @@
 #include "bench/main.h"
 #include "bench/report.h"
 #include "crypto/aead.h"
+#include "io/udp_side.h"
 #include "src/protocol/messages.h"
 
 namespace culvert::bench {
@@ -25,7 +26,7 @@ using Kind = InnerPacket::Kind;
 constexpr size_t kMessages = 256;   // of an iteration, at least
 constexpr size_t kOpenBatch = 256;  // as Inbound has it
 constexpr size_t kMtu = 1420;
-constexpr size_t kTrains = pipeline::Inbound::kBatchTrains;
+constexpr size_t kTrains = io::UdpSide::kBuffers;
 
 struct Case {
   Kind kind;
@@ -42,7 +43,7 @@ class SealedTrains {
   SealedTrains(const Case& what, const protocol::Keypair& keypair, const io::Endpoint& from) : keypair_(keypair) {
     uint32_t number = 0;
     for (size_t i = 0; i < what.batches() * what.trains; ++i) {
-      Bytes& buffer = buffers_.emplace_back(what.datagrams * kMaxDatagram + io::OuterQueue::kReceiveTailroom);
+      Bytes& buffer = buffers_.emplace_back(what.datagrams * kMaxDatagram + io::kTailroom);
       uint8_t* at = buffer.data();
       for (size_t datagram = 0; datagram < what.datagrams; ++datagram, ++number) {
         Bytes& packet = packets_.emplace_back(make_packet(in_order(what.kind, what.mix.at(number), number)));
@@ -53,7 +54,7 @@ class SealedTrains {
         at += packet.size() + protocol::kTransportOverhead;
       }
       const auto length = static_cast<uint32_t>(at - buffer.data());
-      trains_.push_back({buffer.data(), length, static_cast<uint16_t>(length / what.datagrams), from, 0});
+      trains_.push_back({buffer.data(), length, static_cast<uint32_t>(length / what.datagrams), from});
     }
   }
   SealedTrains(const SealedTrains&) = delete;
@@ -79,7 +80,7 @@ class SealedTrains {
     return messages;
   }
 
-  [[nodiscard]] const std::vector<io::IncomingTrain>& trains() const { return trains_; }
+  [[nodiscard]] const std::vector<IncomingTrain>& trains() const { return trains_; }
   [[nodiscard]] size_t messages() const { return to_seal_.size(); }
   [[nodiscard]] size_t bytes() const { return bytes_; }
 
@@ -90,7 +91,7 @@ class SealedTrains {
   std::vector<Bytes> buffers_;
   std::vector<Bytes> packets_;
   std::vector<crypto::SealMessage> to_seal_;
-  std::vector<io::IncomingTrain> trains_;
+  std::vector<IncomingTrain> trains_;
   size_t bytes_ = 0;
   uint64_t counter_ = 0;
 };

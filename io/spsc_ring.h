@@ -23,6 +23,9 @@ class SpscRing {
   // Consumer only. How many items can be popped now.
   size_t size() const { return queue_.read_available(); }
 
+  // Producer only. How many items can be pushed now.
+  size_t room() const { return queue_.write_available(); }
+
  private:
   boost::lockfree::spsc_queue<T> queue_;
 };

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <span>
 
+#include "io/lease.h"
+
 namespace culvert::io {
 
 // How a superpacket is to be cut. The IP version tells v4 from v6.
@@ -26,12 +28,16 @@ struct Superpacket {
   uint8_t* bytes = nullptr;
   uint32_t length = 0;
   Offload offload;
+  Lease lease;
 };
 
-// One packet to write to the inner side, gathered from `parts` in order.
+// One packet to write to the inner side, gathered from `parts` in order, as writev(2) wants them. leases[i] stands
+// beside parts[i]; null: there are none, and the memory is good during the call. At least 16 bytes in front of a part
+// may be overwritten where it has a lease.
 struct GatheredPacket {
   Offload offload;
   std::span<const iovec> parts;
+  Lease* const* leases = nullptr;
   uint32_t length = 0;   // sum of the parts
   uint16_t packets = 1;  // how many packets were coalesced into it
 };

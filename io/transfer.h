@@ -1,4 +1,5 @@
-// How a queue moves a batch of messages between memory and a descriptor: one virtual call a batch.
+// How a side moves a batch of messages between memory and a descriptor: one virtual call a batch. By plain system calls
+// here, by io_uring in io/uring/ring_transfer.h.
 #pragma once
 
 #include <sys/socket.h>
@@ -7,6 +8,7 @@
 #include <span>
 
 #include "io/engine.h"
+#include "io/syscalls.h"
 
 namespace culvert::io {
 
@@ -17,7 +19,7 @@ struct Transferred {
   int error = 0;
 };
 
-// Thread safety: none; the owner of the queue. No method waits, and none keeps a pointer that it was given.
+// Thread safety: none; the owner of the side. No method waits, and none keeps a pointer that it was given.
 class Transfer {
  public:
   virtual ~Transfer() = default;
@@ -32,6 +34,41 @@ class Transfer {
   virtual Transferred receive(int fd, std::span<mmsghdr> messages, size_t budget_bytes) = 0;
 
   virtual Engine engine() const = 0;
+};
+
+// By sendmmsg and recvmmsg. `budget_bytes` is not looked at: a call takes all that it has room for.
+class SocketTransfer final : public Transfer {
+ public:
+  // `syscalls` must outlive it.
+  explicit SocketTransfer(const Syscalls& syscalls) : syscalls_(syscalls) {}
+
+  Transferred send(int fd, std::span<mmsghdr> messages) override;
+  Transferred receive(int fd, std::span<mmsghdr> messages, size_t budget_bytes) override;
+  Engine engine() const override { return Engine::epoll; }
+
+ private:
+  const Syscalls& syscalls_;
+};
+
+// By read and writev, for packet devices: TUN knows no recvmmsg. Of a message, only the memory counts; a packet is
+// received into its first part.
+//
+// A receive takes as many as the last one found, and twice as many after one that found all it took: a packet that
+// comes alone does not wait for a read that finds nothing. What it leaves, the Poller reports again.
+class PacketTransfer final : public Transfer {
+ public:
+  // `syscalls` must outlive it.
+  explicit PacketTransfer(const Syscalls& syscalls) : syscalls_(syscalls) {}
+
+  Transferred send(int fd, std::span<mmsghdr> messages) override;
+  Transferred receive(int fd, std::span<mmsghdr> messages, size_t budget_bytes) override;
+  Engine engine() const override { return Engine::epoll; }
+
+ private:
+  static constexpr size_t kMostExpected = 64;
+
+  const Syscalls& syscalls_;
+  size_t expected_ = kMostExpected;
 };
 
 }  // namespace culvert::io

@@ -114,27 +114,26 @@ void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, 
     append(message, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, static_cast<int>(traffic_class));
 }
 
-void read_control(const msghdr& message, IncomingTrain& train) {
-  train.segment_size = 0;
-  train.traffic_class = 0;
-  train.from.source = {};
+ReceivedControl read_control(const msghdr& message) {
+  ReceivedControl read;
   auto* mutable_message = const_cast<msghdr*>(&message);  // CMSG_NXTHDR is not const-correct
   for (cmsghdr* header = CMSG_FIRSTHDR(mutable_message); header != nullptr;
        header = CMSG_NXTHDR(mutable_message, header)) {
     const int type = header->cmsg_type;
     if (header->cmsg_level == SOL_UDP && type == UDP_GRO) {
-      train.segment_size = static_cast<uint16_t>(value_of<int>(header));
+      read.segment_size = static_cast<uint16_t>(value_of<int>(header));
     } else if (header->cmsg_level == IPPROTO_IP && type == IP_PKTINFO) {
       // spec_dst, not addr: what to answer from, also when the datagram went to a broadcast address.
-      train.from.source = address_from(Family::v4, value_of<in_pktinfo>(header).ipi_spec_dst);
+      read.local = address_from(Family::v4, value_of<in_pktinfo>(header).ipi_spec_dst);
     } else if (header->cmsg_level == IPPROTO_IPV6 && type == IPV6_PKTINFO) {
-      train.from.source = address_from(Family::v6, value_of<in6_pktinfo>(header).ipi6_addr);
+      read.local = address_from(Family::v6, value_of<in6_pktinfo>(header).ipi6_addr);
     } else if (header->cmsg_level == IPPROTO_IP && type == IP_TOS) {
-      train.traffic_class = value_of<uint8_t>(header);
+      read.traffic_class = value_of<uint8_t>(header);
     } else if (header->cmsg_level == IPPROTO_IPV6 && type == IPV6_TCLASS) {
-      train.traffic_class = static_cast<uint8_t>(value_of<int>(header));
+      read.traffic_class = static_cast<uint8_t>(value_of<int>(header));
     }
   }
+  return read;
 }
 
 }  // namespace culvert::io

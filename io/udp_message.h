@@ -9,7 +9,6 @@
 #include <cstdint>
 
 #include "io/endpoint.h"
-#include "io/outer_queue.h"
 
 namespace culvert::io {
 
@@ -48,8 +47,12 @@ bool may_be_source_error(int error);
 void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, bool use_source, uint8_t traffic_class,
                    uint16_t segment_size);
 
-// Reads UDP_GRO's segment size (0 if there is none), the local address and the traffic class of a received
-// message into segment_size, from.source and traffic_class of `train`.
-void read_control(const msghdr& message, IncomingTrain& train);
+// What the control messages of a received message say.
+struct ReceivedControl {
+  uint16_t segment_size = 0;  // UDP_GRO's; 0: there is one datagram
+  uint8_t traffic_class = 0;
+  Address local;  // that it was sent to
+};
+ReceivedControl read_control(const msghdr& message);
 
 }  // namespace culvert::io

@@ -2,13 +2,11 @@
 
 #include <netinet/in.h>
 #include <netinet/udp.h>
-#include <sys/utsname.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <string>
 
-#include "io/outer_queue.h"
+#include "io/kernel_version.h"
 #include "io/udp_message.h"
 
 namespace culvert::io {
@@ -20,11 +18,7 @@ constexpr int kPortAttempts = 64;
 
 // UDP_GRO handed up broken trains before Linux 5.12, which cannot be probed.
 bool kernel_has_sound_gro() {
-  utsname name{};
-  int major = 0, minor = 0;
-  if (uname(&name) != 0 || std::sscanf(name.release, "%d.%d", &major, &minor) != 2)  // NOLINT(cert-err34-c)
-    return false;
-  return major > 5 || (major == 5 && minor >= 12);
+  return kernel_version() >= KernelVersion{5, 12, 0};
 }
 
 bool set_option(const Syscalls& syscalls, int fd, int level, int name, int value) {
@@ -124,34 +118,6 @@ Status UdpSockets::set_fwmark(uint32_t fwmark) {
     if (fd >= 0 && syscalls_->setsockopt(fd, SOL_SOCKET, SO_MARK, &fwmark, sizeof fwmark) != 0)
       return Error{errno, "set fwmark " + std::to_string(fwmark)};
   return Success{};
-}
-
-SendOutcome UdpSockets::send_datagram(std::span<const uint8_t> bytes, const Endpoint& to, uint8_t traffic_class) const {
-  SocketAddress address{};
-  const socklen_t address_length = to_socket_address(to.remote, to.port, to.scope_id, address);
-  if (fd(to.remote.family) < 0) return {.error = EAFNOSUPPORT};
-  iovec part{const_cast<uint8_t*>(bytes.data()), bytes.size()};
-  msghdr message{};
-  message.msg_name = &address;
-  message.msg_namelen = address_length;
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  ControlBuffer control;
-  const auto send = [&](bool use_source) {
-    write_control(message, control, to, use_source, traffic_class, 0);
-    ssize_t sent = 0;
-    do {
-      sent = syscalls_->sendmsg(fd(to.remote.family), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent < 0 ? errno : 0;
-  };
-
-  const bool use_source = has_usable_source(to);
-  const int error = send(use_source);
-  if (!use_source || !may_be_source_error(error)) return {.error = error};
-  // The same error again was about something else.
-  const int second_error = send(false);
-  return {.error = second_error, .source_refused = second_error != error};
 }
 
 Address preferred_source(const Endpoint& remote, uint32_t fwmark, const Syscalls& syscalls) {

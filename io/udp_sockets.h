@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 
 #include "io/endpoint.h"
 #include "io/fd.h"
@@ -14,26 +13,24 @@
 
 namespace culvert::io {
 
+// A train is datagrams of one size to or from one endpoint, back to back in memory, the last one possibly shorter
+// (udp(7), UDP_SEGMENT and UDP_GRO). The kernel cuts a longer one in software, datagram by datagram (Linux 6.18,
+// loopback and veth: a frame of gso_max_size, 65536, is too long). 65493 for v4; v6 headers are 20 bytes longer.
+inline constexpr size_t kMaxTrainBytes = 65473;
+inline constexpr size_t kMaxTrainDatagrams = 128;
+
 struct UdpOptions {
   uint16_t port = 0;    // 0: any port that is free for both families
   uint32_t fwmark = 0;  // SO_MARK; 0: none
   bool gso = true;      // UDP_SEGMENT, if the kernel has it
   bool gro = true;      // UDP_GRO, from Linux 5.12 on
-  // Memory is taken only when filled. 8 MB against the default of 208 KiB was measured as 8.75 against 6.6
-  // Gb/s and 457,000 fewer retransmits.
+  // Memory is taken only when filled; bench/RESULTS.md has what the default would cost.
   int receive_buffer_bytes = 8 << 20;
   int send_buffer_bytes = 8 << 20;
 };
 
-// What became of a single datagram.
-struct SendOutcome {
-  int error = 0;                // errno, or 0 when the kernel took it
-  bool source_refused = false;  // the sticky source is no address of this host any more: forget it
-};
-
 // Thread safety: made, changed and destroyed by one thread, which makes sure that nobody uses it any more
-// when it is destroyed. send_datagram() and everything const may be called by any thread, disable_gso() and
-// limit_train_datagrams() too.
+// when it is destroyed. Everything const may be called by any thread, disable_gso() and limit_train_datagrams() too.
 //
 // Invariants: at least one family has a socket; every socket is non-blocking and bound to port().
 class UdpSockets {
@@ -53,10 +50,6 @@ class UdpSockets {
 
   // Sets SO_MARK of the sockets from now on; 0 removes it. Error: EPERM without CAP_NET_ADMIN.
   Status set_fwmark(uint32_t fwmark);
-
-  // Sends one datagram at once: handshake messages and keepalives. Never waits: a full socket buffer is
-  // EAGAIN. When the sticky source is gone (EINVAL), sends once more with the kernel's choice and says so.
-  SendOutcome send_datagram(std::span<const uint8_t> bytes, const Endpoint& to, uint8_t traffic_class) const;
 
   // Whether trains go out by UDP_SEGMENT.
   bool gso_active() const { return gso_active_.load(std::memory_order_relaxed); }

@@ -7,12 +7,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <sys/utsname.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <climits>
 
 #include "io/uring/ring_transfer.h"
@@ -133,11 +131,6 @@ io::Result<std::unique_ptr<io::Transfer>> make_transfer(int fd, io::Engine engin
       std::make_unique<io::RingTransfer>(std::move(*ring), io::RingTransfer::For::packet_devices));
 }
 
-std::string kernel_release() {
-  utsname names{};
-  return ::uname(&names) == 0 ? names.release : "";
-}
-
 io::Result<io::Fd> control_socket() {
   io::Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd) return error_of("open a socket");
@@ -146,18 +139,9 @@ io::Result<io::Fd> control_socket() {
 
 }  // namespace
 
-bool udp_superpackets_are_safe(std::string_view release) {
-  std::array<int, 3> number{};
-  const char* at = release.data();
-  const char* const end = at + release.size();
-  for (int& part : number) {
-    const auto [next, error] = std::from_chars(at, end, part);
-    if (error != std::errc{}) return false;
-    at = next != end && *next == '.' ? next + 1 : next;
-    if (at == next) break;  // "6.12-rc1" has two numbers
-  }
-  const bool fixed_long_term = number[0] == 6 && number[1] == 6 && number[2] >= 26;
-  return number >= std::array<int, 3>{6, 8, 5} || fixed_long_term;
+bool udp_superpackets_are_safe(io::KernelVersion kernel) {
+  const bool fixed_long_term = kernel >= io::KernelVersion{6, 6, 26} && kernel < io::KernelVersion{6, 7, 0};
+  return fixed_long_term || kernel >= io::KernelVersion{6, 8, 5};
 }
 
 io::Result<std::unique_ptr<TunDevice>> TunDevice::create(const std::string& name, const TunOptions& options) {
@@ -215,7 +199,7 @@ io::Status TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& o
     return error_of("set the virtio header size of " + name_);
   io::InnerOffloads offloads = agree_on_offloads(fd.get(), vnet_header, options);
   const bool tcp = options.join && offloads.tcp4 && takes_superpacket(fd.get(), io::GsoType::tcp);
-  const bool udp = options.join && offloads.udp4 && udp_superpackets_are_safe(kernel_release()) &&
+  const bool udp = options.join && offloads.udp4 && udp_superpackets_are_safe(io::kernel_version()) &&
                    takes_superpacket(fd.get(), io::GsoType::udp);
   offloads = {tcp, tcp, udp, udp, offloads.checksum};
   // A full send buffer would make writes wait or fail; the kernel's default already is that, an adopter's may
@@ -225,7 +209,7 @@ io::Status TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& o
   auto transfer = make_transfer(fd.get(), options.engine);
   if (!transfer) return transfer.error();
   queues_.push_back(
-      std::make_unique<TunQueue>(std::move(fd), vnet_header, offloads, kernel_tun_syscalls(), std::move(*transfer)));
+      std::make_unique<TunQueue>(std::move(fd), vnet_header, offloads, io::kernel_syscalls(), std::move(*transfer)));
   return io::Success{};
 }
 
@@ -241,7 +225,7 @@ void TunDevice::set_transmit_queue_length() {
 
 const std::string& TunDevice::name() {
   ifreq request{};
-  if (::ioctl(queues_[0]->poll_fd(), TUNGETIFF, &request) == 0) name_ = request.ifr_name;
+  if (::ioctl(queues_[0]->fd(), TUNGETIFF, &request) == 0) name_ = request.ifr_name;
   return name_;
 }
 
@@ -264,7 +248,7 @@ io::Status TunDevice::set_mtu(int mtu) {
 }
 
 io::Result<io::Fd> TunDevice::device_namespace_fd() const {
-  const int fd = ::ioctl(queues_[0]->poll_fd(), kTunGetDevNetNs);
+  const int fd = ::ioctl(queues_[0]->fd(), kTunGetDevNetNs);
   if (fd < 0) return error_of("get the network namespace of " + name_);
   return io::Fd(fd);
 }

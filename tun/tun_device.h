@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "io/fd.h"
-#include "io/inner_queue.h"
+#include "io/inner_side.h"
+#include "io/kernel_version.h"
 #include "io/result.h"
 #include "tun/tun_queue.h"
 
@@ -24,10 +24,10 @@ struct TunOptions {
   io::Engine engine = io::Engine::automatic;
 };
 
-// Whether a kernel of this release ("6.1.0-18-amd64") survives UDP superpackets written to a TUN when they
+// Whether a kernel of this version survives UDP superpackets written to a TUN when they
 // carry a tunnel, VXLAN say. They corrupted it before Linux 6.8.5 and 6.6.26 (kernel commit 3d010c8031e3,
 // "udp: do not accept non-tunnel GSO skbs landing in a tunnel"), which no probe can see.
-bool udp_superpackets_are_safe(std::string_view kernel_release);
+bool udp_superpackets_are_safe(io::KernelVersion kernel);
 
 // Set-up of a TUN device. Thread safety: none, the control thread's; each queue belongs to its worker.
 // Lifetime: owns its queues. Destroying it closes them, which deletes a device that is not persistent.

@@ -30,12 +30,13 @@ bool is_v6(const io::GatheredPacket& packet) {
 
 }  // namespace
 
-TunQueue::TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads, const TunSyscalls& syscalls,
+TunQueue::TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads, const io::Syscalls& syscalls,
                    std::unique_ptr<io::Transfer> transfer)
     : fd_(std::move(fd)),
+      poll_fd_(fd_.get()),
       vnet_header_(vnet_header),
       syscalls_(syscalls),
-      transfer_(transfer != nullptr ? std::move(transfer) : std::make_unique<TunTransfer>(syscalls)),
+      transfer_(transfer != nullptr ? std::move(transfer) : std::make_unique<io::PacketTransfer>(syscalls)),
       slots_(new Slot[kReadSlots]),
       whole_(new uint8_t[kMaxPacketBytes]),
       segments_(new uint8_t[kSegmentsBytes]),
@@ -68,31 +69,10 @@ io::InnerOffloads TunQueue::offloads() const {
   return offloads;
 }
 
-TunCounters TunQueue::counters() const {
-  const auto get = [this](Counter counter) { return counters_[counter].load(std::memory_order_relaxed); };
-  TunCounters counters;
-  counters.read_packets = get(kReadPackets);
-  counters.read_bytes = get(kReadBytes);
-  counters.read_refused = get(kReadRefused);
-  counters.written_packets = get(kWrittenPackets);
-  counters.written_bytes = get(kWrittenBytes);
-  counters.write_dropped = get(kWriteDropped);
-  counters.write_down = get(kWriteDown);
-  counters.write_full = get(kWriteFull);
-  counters.segmented_writes = get(kSegmentedWrites);
-  counters.offload_refusals = get(kOffloadRefusals);
-  return counters;
-}
-
-// One writer: a load and a store do, without the price of an atomic addition.
-void TunQueue::count_up(Counter counter, uint64_t by) {
-  counters_[counter].store(counters_[counter].load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
-}
-
-io::ReadOutcome TunQueue::read_batch(std::span<io::Superpacket> packets, size_t& count) {
-  count = 0;
+io::ReadOutcome TunQueue::read(io::PlainBatch& batch) {
+  batch.count = 0;
   const size_t header = vnet_header_ ? kVnetHeaderBytes : 0;
-  const std::span<mmsghdr> slots = std::span(read_messages_).first(std::min(packets.size(), kReadSlots));
+  const std::span<mmsghdr> slots(read_messages_);
   const io::Transferred got = transfer_->receive(fd_.get(), slots, kReadBudgetBytes);
   uint64_t bytes_read = 0;
   for (const mmsghdr& message : slots.first(got.count)) {
@@ -102,14 +82,14 @@ io::ReadOutcome TunQueue::read_batch(std::span<io::Superpacket> packets, size_t&
     packet.length = static_cast<uint32_t>(message.msg_len - std::min<size_t>(message.msg_len, header));
     if (packet.length == 0 || packet.length > kMaxPacketBytes ||
         (vnet_header_ && !decode_vnet_header(before, packet.offload))) {
-      count_up(kReadRefused);
+      counters_.read_refused.add(1);
       continue;
     }
     bytes_read += packet.length;
-    packets[count++] = packet;
+    batch.packets[batch.count++] = packet;
   }
-  count_up(kReadPackets, count);
-  count_up(kReadBytes, bytes_read);
+  counters_.read_packets.add(batch.count);
+  counters_.read_bytes.add(bytes_read);
   if (got.count != 0) return io::ReadOutcome::ok;  // an error comes again with the next call
   switch (got.error) {
     case EIO:
@@ -124,8 +104,8 @@ io::ReadOutcome TunQueue::read_batch(std::span<io::Superpacket> packets, size_t&
   }
 }
 
-size_t TunQueue::write_batch(std::span<const io::GatheredPacket> packets) {
-  const uint64_t written_before = counters_[kWrittenPackets].load(std::memory_order_relaxed);
+size_t TunQueue::write(std::span<const io::GatheredPacket> packets) {
+  const uint64_t written_before = counters_.written_packets.get();
   waited_ = false;
   size_t next = 0;
   WriteOutcome last = WriteOutcome::taken;
@@ -143,16 +123,16 @@ size_t TunQueue::write_batch(std::span<const io::GatheredPacket> packets) {
     }
   }
   if (last == WriteOutcome::stop) {
-    count_up(kWriteDropped, packets.size() - next);
-    count_up(kWriteDown, packets.size() - next + 1);
+    counters_.write_dropped.add(packets.size() - next);
+    counters_.write_down.add(packets.size() - next + 1);
   }
-  return counters_[kWrittenPackets].load(std::memory_order_relaxed) - written_before;
+  return counters_.written_packets.get() - written_before;
 }
 
 void TunQueue::account(const io::GatheredPacket& packet, WriteOutcome outcome) {
-  if (outcome != WriteOutcome::taken) return count_up(kWriteDropped);
-  count_up(kWrittenPackets);
-  count_up(kWrittenBytes, packet.length);
+  if (outcome != WriteOutcome::taken) return counters_.write_dropped.add(1);
+  counters_.written_packets.add(1);
+  counters_.written_bytes.add(packet.length);
 }
 
 uint8_t TunQueue::bit_of(const io::Offload& offload, bool v6) {
@@ -236,7 +216,7 @@ TunQueue::WriteOutcome TunQueue::outcome_of(int error) {
     case EAGAIN:
     case ENOBUFS:
     case ENOMEM:
-      count_up(kWriteFull);
+      counters_.write_full.add(1);
       return WriteOutcome::dropped;
     default:
       return WriteOutcome::dropped;
@@ -255,7 +235,7 @@ bool TunQueue::wait_for_room() {
 bool TunQueue::refuse_offload(const io::GatheredPacket& packet) {
   const uint8_t needed = needed_bits(packet);
   if (needed == 0) return false;
-  count_up(kOffloadRefusals);
+  counters_.offload_refusals.add(1);
   const uint8_t bits = offload_bits_.load(std::memory_order_relaxed);
   offload_bits_.store(static_cast<uint8_t>(bits & ~needed), std::memory_order_relaxed);
   return true;
@@ -273,7 +253,7 @@ TunQueue::WriteOutcome TunQueue::write_segments(const io::GatheredPacket& packet
   }
   packet::SegmentPlan plan;
   if (plan.plan(whole) != packet::SegmentError::none) return WriteOutcome::dropped;
-  count_up(kSegmentedWrites);
+  counters_.segmented_writes.add(1);
   WriteOutcome worst = WriteOutcome::taken;
   for (uint32_t first = 0; first < plan.count();) {
     uint32_t used = 0;

@@ -12,77 +12,51 @@
 #include <vector>
 
 #include "io/fd.h"
-#include "io/inner_queue.h"
+#include "io/inner_side.h"
 #include "io/transfer.h"
-#include "tun/tun_transfer.h"
 #include "tun/vnet_header.h"
 
 namespace culvert::tun {
 
-// What a queue has seen since it was made. All but the last two count packets, before cutting or after
-// joining.
-struct TunCounters {
-  uint64_t read_packets = 0, read_bytes = 0;
-  uint64_t read_refused = 0;  // too short, or of a GSO type that we never asked for
-  uint64_t written_packets = 0, written_bytes = 0;
-  uint64_t write_dropped = 0;     // refused by the device, for whatever reason
-  uint64_t write_down = 0;        // of those: the interface was down
-  uint64_t write_full = 0;        // of those: no room
-  uint64_t segmented_writes = 0;  // superpackets that were cut because the device does not take them
-  uint64_t offload_refusals = 0;  // EINVAL for an offload: each ends it
-};
-
 // Thread safety: one worker owns it; counters() and offloads() may be called from any thread.
 // All memory is allocated by the constructor: kReadSlots superpackets and the scratch for cutting, 1.3 MiB.
-class TunQueue : public io::InnerQueue {
+class TunQueue : public io::InnerSide {
  public:
   static constexpr size_t kReadSlots = 16;
-  // read_batch() stops once it has read this much: what was read has to leave before the next superpacket.
+  // read() stops once it has read this much: what was read has to leave before the next superpacket.
   static constexpr size_t kReadBudgetBytes = 256 * 1024;
   static constexpr size_t kMaxPacketBytes = 65535;
 
   // Takes a non-blocking descriptor. `vnet_header`: whether every packet on it has a virtio_net_hdr. `transfer`: how
-  // packets are moved, null for a TunTransfer of `syscalls`.
+  // packets are moved, null for a PacketTransfer of `syscalls`.
   TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads,
-           const TunSyscalls& syscalls = kernel_tun_syscalls(), std::unique_ptr<io::Transfer> transfer = nullptr);
+           const io::Syscalls& syscalls = io::kernel_syscalls(), std::unique_ptr<io::Transfer> transfer = nullptr);
 
-  int poll_fd() const override { return fd_.get(); }
-  io::ReadOutcome read_batch(std::span<io::Superpacket> packets, size_t& count) override;
-  size_t write_batch(std::span<const io::GatheredPacket> packets) override;
+  io::ReadOutcome read(io::PlainBatch& batch) override;
+  void release(io::PlainBatch& batch) override { batch.count = 0; }
+  size_t write(std::span<const io::GatheredPacket> packets) override;
   io::InnerOffloads offloads() const override;
+  const io::InnerCounters& counters() const override { return counters_; }
+  std::span<const int> poll_fds() const override { return {&poll_fd_, 1}; }
 
-  TunCounters counters() const;
+  int fd() const { return fd_.get(); }
   bool has_vnet_header() const { return vnet_header_; }
   io::Engine engine() const { return transfer_->engine(); }
 
  private:
-  enum Counter : uint8_t {
-    kReadPackets,
-    kReadBytes,
-    kReadRefused,
-    kWrittenPackets,
-    kWrittenBytes,
-    kWriteDropped,
-    kWriteDown,
-    kWriteFull,
-    kSegmentedWrites,
-    kOffloadRefusals,
-    kCounters
-  };
   // Bits of offload_bits_.
   enum OffloadBit : uint8_t { kTcp4 = 1, kTcp6 = 2, kUdp4 = 4, kUdp6 = 8, kChecksum = 16 };
   // Where one packet is read. The virtio header ends where the packet starts, on a cache line; the size is no
   // power of two, so that the headers of all slots do not fall into the same cache sets.
   struct alignas(64) Slot {
     uint8_t before[64];
-    uint8_t packet[kMaxPacketBytes + 1 + kReadTailroom];
+    uint8_t packet[kMaxPacketBytes + 1 + 64];
   };
   enum class WriteOutcome : uint8_t { taken, dropped, refused, stop };
   static constexpr size_t kWrites = 32;  // messages of one send
   static constexpr size_t kIovecs = 2048;
 
   static uint8_t bit_of(const io::Offload& offload, bool v6);
-  void count_up(Counter counter, uint64_t by = 1);
   static uint8_t needed_bits(const io::GatheredPacket& packet);
   bool takes_whole(const io::GatheredPacket& packet) const;
   bool add_message(const io::GatheredPacket& packet);
@@ -95,8 +69,9 @@ class TunQueue : public io::InnerQueue {
   void account(const io::GatheredPacket& packet, WriteOutcome outcome);
 
   const io::Fd fd_;
+  const int poll_fd_;
   const bool vnet_header_;
-  const TunSyscalls& syscalls_;
+  const io::Syscalls& syscalls_;
   const std::unique_ptr<io::Transfer> transfer_;
   const std::unique_ptr<Slot[]> slots_;
   const std::unique_ptr<uint8_t[]> whole_;     // a gathered packet in one piece, for cutting
@@ -112,9 +87,9 @@ class TunQueue : public io::InnerQueue {
   std::array<std::array<uint8_t, kVnetHeaderBytes>, kWrites> headers_;
   std::vector<iovec> iovecs_;
   bool waited_ = false;  // this batch has waited for room already
-  // Relaxed everywhere: they tell of no other memory. The owner alone writes them.
+  // Relaxed everywhere: it tells of no other memory. The owner alone writes it.
   std::atomic<uint8_t> offload_bits_;
-  std::array<std::atomic<uint64_t>, kCounters> counters_{};
+  io::InnerCounters counters_;
 };
 
 }  // namespace culvert::tun

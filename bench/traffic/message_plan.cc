@@ -4,7 +4,7 @@
 #include <charconv>
 
 #include "bench/traffic/datagram.h"
-#include "io/outer_queue.h"
+#include "io/udp_sockets.h"
 
 namespace culvert::traffic {
 namespace {

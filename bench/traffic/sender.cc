@@ -7,7 +7,7 @@
 
 #include "bench/traffic/datagram.h"
 #include "bench/traffic/sockets.h"
-#include "io/outer_queue.h"
+#include "io/udp_sockets.h"
 
 namespace culvert::traffic {
 namespace {

@@ -15,7 +15,6 @@
 #include "bench/traffic/control.h"
 #include "bench/traffic/end_signal.h"
 #include "bench/traffic/sockets.h"
-#include "io/outer_queue.h"
 #include "io/poller.h"
 
 namespace culvert::traffic {
@@ -70,9 +69,8 @@ size_t Sink::drain() {
     if (count <= 0) break;
     const int64_t now = now_ns();
     for (int i = 0; i < count; ++i) {
-      io::IncomingTrain train;
-      io::read_control(headers_[i].msg_hdr, train);
-      counts_.record({slots_[i].bytes, headers_[i].msg_len}, train.segment_size, now);
+      const io::ReceivedControl control = io::read_control(headers_[i].msg_hdr);
+      counts_.record({slots_[i].bytes, headers_[i].msg_len}, control.segment_size, now);
     }
     total += static_cast<size_t>(count);
     if (count < static_cast<int>(kSlots)) break;

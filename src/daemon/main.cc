@@ -92,11 +92,11 @@ int serve(const CommandLine& command_line, const Environment& environment, std::
   device::Device device({name, environment.gso, environment.gro, environment.udp_engine, (*tun)->queue(0).engine()},
                         *wakeup);
   device.set_mtu(kDefaultMtu);
-  std::vector<io::InnerQueue*> queues;
+  std::vector<io::InnerSide*> queues;
   for (size_t i = 0; i < (*tun)->queue_count(); ++i) queues.push_back(&(*tun)->queue(i));
   if (const io::Status started = device.start_workers(queues); !started)
     return fail(readiness, "Failed to start the workers: " + started.error().text());
-  auto loop = ControlLoop::open(device, *wakeup, (*tun)->queue(0).poll_fd(), std::move(*listener),
+  auto loop = ControlLoop::open(device, *wakeup, (*tun)->queue(0).fd(), std::move(*listener),
                                 environment.uapi_fd ? "" : uapi::uapi_socket_file(name));
   if (!loop) return fail(readiness, "Failed to start the control loop: " + loop.error().text());
 

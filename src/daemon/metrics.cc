@@ -71,6 +71,10 @@ void write_drops(Exposition& out, const device::Metrics& metrics) {
     for (const device::WorkerMetrics& worker : metrics.workers) drops += worker.drops[i];
     out.sample(label("reason", kDropReasonNames[i]), drops);
   }
+  for (size_t i = 0; i < io::kOuterCounters.size(); ++i)
+    if (!io::kOuterCounters[i].drop.empty()) out.sample(label("reason", io::kOuterCounters[i].drop), metrics.outer[i]);
+  for (size_t i = 0; i < io::kInnerCounters.size(); ++i)
+    if (!io::kInnerCounters[i].drop.empty()) out.sample(label("reason", io::kInnerCounters[i].drop), metrics.inner[i]);
 }
 
 void write_workers(Exposition& out, const device::Metrics& metrics) {
@@ -83,29 +87,19 @@ void write_workers(Exposition& out, const device::Metrics& metrics) {
 }
 
 void write_sides(Exposition& out, const device::Metrics& metrics) {
-  const io::OuterCounters& outer = metrics.outer;
-  const auto total = [&](std::string_view name, std::string_view help, uint64_t value) {
-    out.family(name, "counter", help);
-    out.sample("", value);
-  };
-  total("datagrams_sent_total", "Transport data datagrams sent since the link came up.", outer.datagrams_sent);
-  total("datagrams_received_total", "Datagrams received since the link came up.", outer.datagrams_received);
-  total("trains_sent_total", "Sends of one or more datagrams.", outer.trains_sent);
-  total("trains_received_total", "Receives of one or more datagrams.", outer.trains_received);
-  total("send_errors_total", "Sends that the kernel refused.", outer.send_errors);
-  total("receive_errors_total", "Receives that failed.", outer.receive_errors);
-  total("truncated_total", "Datagrams longer than a receive buffer.", outer.truncated);
-  total("gso_downgrades_total", "Times that UDP_SEGMENT was refused.", outer.gso_downgrades);
+  out.families(
+      io::kOuterCounters, [&](size_t i) { out.sample("", metrics.outer[i]); });
+  out.families(io::kInnerCounters, [&](size_t i) { out.sample("", metrics.inner[i]); });
 
   out.family("offload_active", "gauge", "Whether an offload is in use.");
-  out.sample(label("offload", "udp_segment"), outer.gso_active ? 1 : 0);
-  out.sample(label("offload", "udp_gro"), outer.gro_active ? 1 : 0);
+  out.sample(label("offload", "udp_segment"), metrics.outer_state.gso_active ? 1 : 0);
+  out.sample(label("offload", "udp_gro"), metrics.outer_state.gro_active ? 1 : 0);
   out.sample(label("offload", "tun_tcp"), metrics.tun_tcp ? 1 : 0);
   out.sample(label("offload", "tun_udp"), metrics.tun_udp ? 1 : 0);
   out.gauge("tun_engine", "The system calls in use on the TUN device: epoll or io_uring.",
             label("name", io::engine_name(metrics.tun_engine)), 1);
   out.gauge("udp_engine", "The system calls in use on the outer sockets: epoll or io_uring.",
-            label("name", io::engine_name(outer.engine)), 1);
+            label("name", io::engine_name(metrics.outer_state.engine)), 1);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "crypto/random.h"
-#include "io/udp_queue.h"
+#include "io/udp_side.h"
 #include "src/log.h"
 
 namespace culvert::device {
@@ -42,8 +42,8 @@ Device::~Device() {
   workers_.clear();
 }
 
-io::Status Device::start_workers(std::span<io::InnerQueue* const> queues) {
-  for (io::InnerQueue* const queue : queues) {
+io::Status Device::start_workers(std::span<io::InnerSide* const> queues) {
+  for (io::InnerSide* const queue : queues) {
     auto worker = pipeline::Worker::start(published_, control_, *queue, options_.worker_clock);
     if (!worker) return worker.error();
     workers_.push_back(std::move(*worker));
@@ -142,7 +142,7 @@ io::Status Device::try_port(uint16_t port) {
 void Device::adopt_sockets(std::unique_ptr<io::UdpSockets> sockets) {
   published_.listen_port.store(sockets != nullptr ? sockets->port() : 0, std::memory_order_relaxed);
   for (const auto& worker : workers_)
-    worker->adopt_outer(sockets != nullptr ? io::UdpQueue::make(*sockets, options_.udp_engine) : nullptr);
+    worker->adopt_outer(sockets != nullptr ? io::UdpSide::make(*sockets, options_.udp_engine) : nullptr);
   sockets_ = std::move(sockets);
   forget_sources();
 }

@@ -65,7 +65,7 @@ class Device final : public Configurable {
   Device& operator=(const Device&) = delete;
 
   // One worker for each queue of the inner side; the queues outlive the device. Once, before the first turn.
-  io::Status start_workers(std::span<io::InnerQueue* const> queues);
+  io::Status start_workers(std::span<io::InnerSide* const> queues);
 
   // Every turn of the control loop starts with the first and ends with the second, which frees what no worker
   // can reach any more.
@@ -184,6 +184,7 @@ class Device final : public Configurable {
   void receive_response(const pipeline::HandshakeDatagram& datagram);
   void receive_cookie_reply(const pipeline::HandshakeDatagram& datagram);
   void send_initiation(DevicePeer& peer);
+  bool send(std::span<const uint8_t> message, pipeline::ControlDatagram datagram);
   bool send_to_peer(DevicePeer& peer, std::span<const uint8_t> message, uint8_t traffic_class);
   void flush_or_keepalive(DevicePeer& peer);
   void flush(DevicePeer& peer);

@@ -70,12 +70,10 @@ bool Device::passes_cookie_check(const pipeline::HandshakeDatagram& datagram, ui
   }
   protocol::CookieReply reply;
   cookie_checker_->create_cookie_reply(message, sender_index, source.span(), now_, reply);
-  const io::SendOutcome sent =
-      sockets_->send_datagram(protocol::wire_bytes(reply), datagram.from, protocol::kHandshakeDsField);
-  if (sent.error != 0)
-    stats_.handshake_send_errors.add(1);
-  else
-    stats_.cookie_replies_sent.add(1);
+  const bool sent =
+      send(protocol::wire_bytes(reply),
+           {.to = datagram.from, .local_port = datagram.local_port, .traffic_class = protocol::kHandshakeDsField});
+  if (sent) stats_.cookie_replies_sent.add(1);
   if (log_enabled(LogLevel::verbose))
     log_verbose("Under load: sent a cookie reply to {}", io::to_string(datagram.from));
   return false;
@@ -147,17 +145,18 @@ void Device::send_initiation(DevicePeer& peer) {
 }
 
 bool Device::send_to_peer(DevicePeer& peer, std::span<const uint8_t> message, uint8_t traffic_class) {
-  const io::Endpoint endpoint = peer.path.endpoint.load();
-  if (sockets_ == nullptr || !endpoint.valid()) return false;
-  const io::SendOutcome sent = sockets_->send_datagram(message, endpoint, traffic_class);
-  if (sent.source_refused) peer.path.endpoint.forget_source(endpoint.source);
-  if (sent.error != 0) {
-    stats_.handshake_send_errors.add(1);
-    log_verbose("{} - Failed to send to {}: {}", log_name(peer), io::to_string(endpoint), std::strerror(sent.error));
-    return false;
-  }
-  peer.path.tx_bytes.fetch_add(message.size(), std::memory_order_relaxed);
-  return true;
+  if (!peer.path.endpoint.load().valid()) return false;
+  return send(message, {.path = &peer.path, .local_port = listen_port_, .traffic_class = traffic_class});
+}
+
+// Hands a datagram to a worker, which sends it.
+bool Device::send(std::span<const uint8_t> message, pipeline::ControlDatagram datagram) {
+  if (sockets_ == nullptr || workers_.empty()) return false;
+  datagram.length = static_cast<uint16_t>(message.size());
+  std::copy(message.begin(), message.end(), datagram.bytes.begin());
+  if (workers_.front()->send_control(datagram)) return true;
+  stats_.handshake_send_errors.add(1);
+  return false;
 }
 
 }  // namespace culvert::device

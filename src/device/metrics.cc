@@ -24,20 +24,14 @@ Metrics Device::metrics() const {
   metrics.tun_engine = options_.tun_engine;
   io::add_counters(stats_, kControlCounters, metrics.control);
 
-  io::OuterCounters& outer = metrics.outer;
+  io::OuterState& outer = metrics.outer_state;
   outer.engine = io::chosen_engine(options_.udp_engine);
   outer.gso_active = outer.gro_active = metrics.tun_tcp = metrics.tun_udp = !workers_.empty();
   for (const auto& worker : workers_) {
     metrics.workers.push_back(metrics_of(*worker));
-    const io::OuterCounters one = worker->outer_counters();
-    outer.datagrams_sent += one.datagrams_sent;
-    outer.datagrams_received += one.datagrams_received;
-    outer.trains_sent += one.trains_sent;
-    outer.trains_received += one.trains_received;
-    outer.send_errors += one.send_errors;
-    outer.receive_errors += one.receive_errors;
-    outer.truncated += one.truncated;
-    outer.gso_downgrades += one.gso_downgrades;
+    worker->add_outer_counters(metrics.outer);
+    io::add_counters(worker->inner_counters(), io::kInnerCounters, metrics.inner);
+    const io::OuterState one = worker->outer_state();
     if (one.engine != io::Engine::automatic) outer.engine = one.engine;
     outer.gso_active &= one.gso_active;
     outer.gro_active &= one.gro_active;

@@ -9,7 +9,8 @@
 
 #include "io/counters.h"
 #include "io/engine.h"
-#include "io/outer_queue.h"
+#include "io/inner_side.h"
+#include "io/outer_side.h"
 #include "src/pipeline/stats.h"
 
 namespace culvert::device {
@@ -54,7 +55,10 @@ struct Metrics {
   size_t peers = 0;
   bool link_up = false;
   std::vector<WorkerMetrics> workers;
-  io::OuterCounters outer;  // of all workers
+  // Of all workers.
+  io::CounterValues<io::kOuterCounters.size()> outer{};
+  io::CounterValues<io::kInnerCounters.size()> inner{};
+  io::OuterState outer_state;
   bool tun_tcp = false, tun_udp = false;
   io::Engine tun_engine = io::Engine::automatic;
   io::CounterValues<kControlCounters.size()> control{};

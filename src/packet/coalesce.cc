@@ -30,6 +30,7 @@ enum class IdRun : uint8_t { unknown, counting, zero };
 // What add() reads of a packet before it compares it with others.
 struct Parsed {
   uint8_t* bytes = nullptr;
+  io::Lease* lease = nullptr;
   uint32_t length = 0;
   uint32_t ip_header_length = 0;
   uint32_t header_length = 0;
@@ -78,6 +79,7 @@ struct Coalescer::State {
   // One packet to write: a packet as it came, or a superpacket.
   struct Item {
     uint8_t* head;
+    io::Lease* lease;  // of the head
     uint32_t length;
     uint32_t next_sequence;
     uint32_t epoch;  // open for joining while it equals epochs_[transport]
@@ -93,6 +95,7 @@ struct Coalescer::State {
   };
   struct Follower {
     uint8_t* payload;
+    io::Lease* lease;
     uint16_t length;
     uint16_t next;
   };
@@ -100,6 +103,7 @@ struct Coalescer::State {
   std::array<Item, kMaxPackets> items;
   std::array<Follower, kMaxPackets> followers;
   std::array<iovec, kMaxPackets> parts;
+  std::array<io::Lease*, kMaxPackets> leases;  // beside the parts
   std::array<io::GatheredPacket, kMaxPackets> gathered;
   std::array<uint16_t, kSlots> slots;  // item + 1 of the flow's newest item, 0: free
   uint32_t item_count = 0;
@@ -243,7 +247,7 @@ bool Coalescer::State::can_join(const Item& item, const Parsed& packet, IdRun& i
 
 void Coalescer::State::join(Item& item, const Parsed& packet, IdRun id_run) {
   const auto index = static_cast<uint16_t>(follower_count++);
-  followers[index] = {packet.bytes + packet.header_length, packet.payload(), kNone};
+  followers[index] = {packet.bytes + packet.header_length, packet.lease, packet.payload(), kNone};
   (item.first == kNone ? item.first : followers[item.last].next) = index;
   item.last = index;
   item.length += packet.payload();
@@ -258,6 +262,7 @@ void Coalescer::State::join(Item& item, const Parsed& packet, IdRun id_run) {
 uint32_t Coalescer::State::append_item(const Parsed& packet, bool open) {
   Item& item = items[item_count];
   item.head = packet.bytes;
+  item.lease = packet.lease;
   item.length = packet.length;
   item.packets = 1;
   item.first = item.last = item.slot = kNone;
@@ -315,13 +320,14 @@ Coalescer::Coalescer() : state_(std::make_unique<State>()) {
 
 Coalescer::~Coalescer() = default;
 
-void Coalescer::add(uint8_t* bytes, uint32_t length, const io::InnerOffloads& offloads) {
+void Coalescer::add(uint8_t* bytes, uint32_t length, const io::InnerOffloads& offloads, io::Lease* lease) {
   State& state = *state_;
   assert(state.item_count + state.follower_count < kMaxPackets);
   Parsed packet;
   packet.bytes = bytes;
+  packet.lease = lease;
   packet.length = length;
-  if (!state.parse(packet, offloads)) {
+  if (!offloads.joining_pays || !state.parse(packet, offloads)) {
     state.append_item(packet, false);
     return;
   }
@@ -334,7 +340,7 @@ void Coalescer::add(uint8_t* bytes, uint32_t length, const io::InnerOffloads& of
   if (found != kNone) {
     State::Item& item = state.items[found];
     IdRun id_run = IdRun::unknown;
-    if (packet.joinable && state.can_join(item, packet, id_run)) {
+    if (packet.joinable && item.packets < offloads.max_parts && state.can_join(item, packet, id_run)) {
       state.join(item, packet, id_run);
       state.newest = found;
       return;
@@ -363,9 +369,13 @@ std::span<const io::GatheredPacket> Coalescer::finish() {
     io::GatheredPacket& packet = state.gathered[i];
     const uint32_t first_part = part;
     packet = io::GatheredPacket{};
+    state.leases[part] = item.lease;
     state.parts[part++] = {item.head, item.packets == 1 ? item.length : size_t{item.header_length} + item.gso_size};
-    for (uint16_t next = item.first; next != kNone; next = state.followers[next].next)
+    for (uint16_t next = item.first; next != kNone; next = state.followers[next].next) {
+      state.leases[part] = state.followers[next].lease;
       state.parts[part++] = {state.followers[next].payload, state.followers[next].length};
+    }
+    packet.leases = &state.leases[first_part];
     packet.parts = {&state.parts[first_part], part - first_part};
     packet.length = item.length;
     packet.packets = item.packets;

@@ -7,7 +7,7 @@
 #include <memory>
 #include <span>
 
-#include "io/inner_queue.h"
+#include "io/inner_side.h"
 #include "io/superpacket.h"
 
 namespace culvert::packet {
@@ -31,8 +31,8 @@ class Coalescer {
 
   // Adds one packet whose IP header and total length have been checked: `length` is the IP total length. The
   // bytes stay where they are, may be written to (headers of the first packet of a superpacket are), and live
-  // until clear(). At most kMaxPackets before clear().
-  void add(uint8_t* packet, uint32_t length, const io::InnerOffloads& offloads);
+  // until clear(). `lease` is the claim on their memory, if there is one. At most kMaxPackets before clear().
+  void add(uint8_t* packet, uint32_t length, const io::InnerOffloads& offloads, io::Lease* lease = nullptr);
 
   // The packets to write, in order. Valid until clear().
   std::span<const io::GatheredPacket> finish();

@@ -31,6 +31,8 @@ class SegmentPlan {
   uint32_t count() const { return count_; }
   // Bytes of segment i < count(). All are equal but the last, which may be shorter.
   uint32_t length(uint32_t i) const { return i + 1 == count_ ? last_length_ : segment_length_; }
+  // Whether the packet is its only segment, byte for byte: there is nothing to write.
+  bool is_whole() const { return count_ == 1 && gso_ == io::GsoType::none && checksum_at_ == 0; }
   // Writes segment i, length(i) bytes, to `destination`, which overlaps nothing of the superpacket.
   void write(uint32_t i, uint8_t* destination) const;
 

@@ -19,7 +19,9 @@ enum class DropReason : uint8_t {
   staging_full,        // waited for a handshake and was displaced
   handshake_failed,    // waited for a handshake that never came
   counters_exhausted,  // the keypair ran out of counters
-  send_failed,         // the outer side refused it
+  send_failed,         // the outer side refused it, or had no room
+  link_down,           // there is no outer side: the interface is down
+  control_queue_full,  // a handshake message or keepalive of ours: the worker is behind
   // Inbound: datagrams from the outer side.
   malformed_datagram,    // no WireGuard message: wrong type or length
   invalid_mac1,          // a handshake message that is not for us
@@ -57,6 +59,10 @@ constexpr std::string_view name_of(DropReason reason) {
       return "counters_exhausted";
     case DropReason::send_failed:
       return "send_failed";
+    case DropReason::link_down:
+      return "link_down";
+    case DropReason::control_queue_full:
+      return "control_queue_full";
     case DropReason::malformed_datagram:
       return "malformed_datagram";
     case DropReason::invalid_mac1:

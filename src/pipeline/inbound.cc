@@ -10,8 +10,8 @@
 namespace culvert::pipeline {
 namespace {
 
-// Messages opened and coalesced together. More would leave the cache before they are written.
-constexpr size_t kOpenBatch = 256;
+// A batch is opened and coalesced together. A larger one would leave the cache before it is written.
+constexpr size_t kOpenBatch = io::Received::kMaxDatagrams;
 static_assert(kOpenBatch <= packet::Coalescer::kMaxPackets);
 
 // The length that the IP header claims; 0 when there is no whole IP packet in `bytes`. What
@@ -37,76 +37,80 @@ Inbound::Inbound(const Published& published, Mailbox& mailbox, WorkerStats& stat
   pending_.reserve(kOpenBatch);
 }
 
-size_t Inbound::run(io::InnerQueue& inner, io::OuterQueue& outer, protocol::Instant now) {
-  const size_t received = outer.receive_batch(trains_);
-  if (received == 0) return 0;
-  allowed_ips_ = published_.allowed_ips.load(std::memory_order_acquire);
-  index_table_ = published_.index_table.load(std::memory_order_acquire);
-  mac1_key_ = published_.mac1_key.load(std::memory_order_acquire);
-  for (size_t i = 0; i < received; ++i) classify(trains_[i], inner, now);
-  finish_batch(inner, now);
+size_t Inbound::run(io::InnerSide& inner, io::OuterSide& outer, protocol::Instant now) {
+  size_t received = 0;
+  do {
+    outer.receive(batch_);
+    if (batch_.count == 0) break;
+    received += batch_.count;
+    process(inner, now);
+    outer.release(batch_);
+  } while (batch_.more);
   return received;
 }
 
-void Inbound::classify(const io::IncomingTrain& train, io::InnerQueue& inner, protocol::Instant now) {
-  const size_t step = train.segment_size != 0 ? train.segment_size : train.length;
-  for (size_t at = 0; at < train.length; at += step) {
-    const std::span<uint8_t> datagram(train.bytes + at, std::min<size_t>(step, train.length - at));
-    switch (protocol::classify(datagram)) {
-      case protocol::MessageKind::transport_data:
-        receive_transport_data(datagram, train, now);
-        if (to_open_.size() == kOpenBatch) finish_batch(inner, now);
-        break;
-      case protocol::MessageKind::handshake_initiation:
-      case protocol::MessageKind::handshake_response:
-        receive_handshake(datagram, train, true);
-        break;
-      case protocol::MessageKind::cookie_reply:
-        receive_handshake(datagram, train, false);
-        break;
-      case protocol::MessageKind::unknown_type:
-      case protocol::MessageKind::dishonest_length:
-        stats_.drop(DropReason::malformed_datagram);
-        break;
-    }
-  }
-  if (train.length == 0) stats_.drop(DropReason::malformed_datagram);
+void Inbound::process(io::InnerSide& inner, protocol::Instant now) {
+  allowed_ips_ = published_.allowed_ips.load(std::memory_order_acquire);
+  index_table_ = published_.index_table.load(std::memory_order_acquire);
+  mac1_key_ = published_.mac1_key.load(std::memory_order_acquire);
+  for (io::Datagram& datagram : std::span(batch_.datagrams).first(batch_.count)) classify(datagram, now);
+  open_and_write(inner, now);
 }
 
-void Inbound::receive_transport_data(std::span<uint8_t> datagram, const io::IncomingTrain& train,
-                                     protocol::Instant now) {
-  const auto header = protocol::read_message<protocol::TransportHeader>(datagram);
+void Inbound::classify(io::Datagram& datagram, protocol::Instant now) {
+  switch (protocol::classify({datagram.bytes, datagram.length})) {
+    case protocol::MessageKind::transport_data:
+      return receive_transport_data(datagram, now);
+    case protocol::MessageKind::handshake_initiation:
+    case protocol::MessageKind::handshake_response:
+      return receive_handshake(datagram);
+    case protocol::MessageKind::cookie_reply:
+      return receive_cookie_reply(datagram);
+    case protocol::MessageKind::unknown_type:
+    case protocol::MessageKind::dishonest_length:
+      return stats_.drop(DropReason::malformed_datagram);
+  }
+}
+
+void Inbound::receive_transport_data(io::Datagram& datagram, protocol::Instant now) {
+  const auto header = protocol::read_message<protocol::TransportHeader>({datagram.bytes, datagram.length});
   protocol::Keypair* const keypair = index_table_->find(header.receiver_index);
-  if (keypair == nullptr) {
-    stats_.drop(DropReason::unknown_index);
-    return;
-  }
-  if (!keypair->usable_for_receiving(now)) {
-    stats_.drop(DropReason::keypair_expired);
-    return;
-  }
-  uint8_t* const ciphertext = datagram.data() + sizeof header;
+  if (keypair == nullptr) return stats_.drop(DropReason::unknown_index);
+  if (!keypair->usable_for_receiving(now)) return stats_.drop(DropReason::keypair_expired);
+  uint8_t* const ciphertext = datagram.bytes + sizeof header;
   to_open_.push_back({keypair->receiving_key(), header.counter, ciphertext, ciphertext,
-                      static_cast<uint32_t>(datagram.size() - protocol::kTransportOverhead), false});
-  pending_.push_back({keypair, &train});
+                      static_cast<uint32_t>(datagram.length - protocol::kTransportOverhead), false});
+  pending_.push_back({keypair, &datagram});
 }
 
-void Inbound::receive_handshake(std::span<const uint8_t> datagram, const io::IncomingTrain& train, bool has_mac1) {
-  if (mac1_key_ == nullptr || (has_mac1 && !mac1_key_->verify(datagram))) {
-    stats_.drop(DropReason::invalid_mac1);
-    return;
-  }
+void Inbound::receive_handshake(const io::Datagram& datagram) {
+  if (mac1_key_ == nullptr || !mac1_key_->verify({datagram.bytes, datagram.length}))
+    return stats_.drop(DropReason::invalid_mac1);
+  pass_on(datagram);
+}
+
+// A cookie reply has no mac1; what it has to have is the index of a message that we sent.
+void Inbound::receive_cookie_reply(const io::Datagram& datagram) {
+  const auto reply = protocol::read_message<protocol::CookieReply>({datagram.bytes, datagram.length});
+  if (!index_table_->is_ours(reply.receiver_index)) return stats_.drop(DropReason::unknown_index);
+  pass_on(datagram);
+}
+
+// To the control thread.
+void Inbound::pass_on(const io::Datagram& datagram) {
+  const io::Envelope& envelope = envelope_of(datagram);
   HandshakeDatagram handshake;
-  handshake.from = train.from;
-  handshake.length = static_cast<uint16_t>(datagram.size());
-  std::memcpy(handshake.bytes.data(), datagram.data(), datagram.size());
+  handshake.from = envelope.endpoint;
+  handshake.local_port = envelope.local_port;
+  handshake.length = static_cast<uint16_t>(datagram.length);
+  std::memcpy(handshake.bytes.data(), datagram.bytes, datagram.length);
   if (mailbox_.handshakes.try_push(handshake))
     mailbox_.control_wakeup.notify();
   else
     stats_.drop(DropReason::handshake_queue_full);
 }
 
-void Inbound::finish_batch(io::InnerQueue& inner, protocol::Instant now) {
+void Inbound::open_and_write(io::InnerSide& inner, protocol::Instant now) {
   if (to_open_.empty()) return;
   stats_.messages_opened.add(crypto::open(to_open_));
   const io::InnerOffloads offloads = inner.offloads();
@@ -118,7 +122,7 @@ void Inbound::finish_batch(io::InnerQueue& inner, protocol::Instant now) {
   }
   const std::span<const io::GatheredPacket> packets = coalescer_.finish();
   if (!packets.empty()) {
-    const size_t written = inner.write_batch(packets);
+    const size_t written = inner.write(packets);
     stats_.inner_packets_written.add(written);
     if (written < packets.size()) stats_.drop(DropReason::inner_refused, packets.size() - written);
   }
@@ -145,34 +149,37 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
   }
 
   uint64_t bytes = 0;
-  const io::IncomingTrain* newest = nullptr;
+  const io::Datagram* newest = nullptr;
   bool has_data = false;
   for (size_t i = first; i < last; ++i) {
     const crypto::OpenMessage& message = to_open_[i];
     if (!message.authentic) continue;
-    newest = pending_[i].train;
+    newest = pending_[i].datagram;
     bytes += message.length + protocol::kTransportOverhead;
     if (message.length == 0) {
       stats_.keepalives_received.add(1);
     } else {
       has_data = true;
-      deliver(message, path, newest->traffic_class, offloads);
+      deliver(message, *pending_[i].datagram, path, offloads);
     }
   }
   if (newest == nullptr) return;
 
   path.rx_bytes.fetch_add(bytes, std::memory_order_relaxed);
-  path.roam(newest->from);
+  path.roam(envelope_of(*newest).endpoint);
   path.marks.any_authenticated_packet_received();
   bool wake = path.marks.any_authenticated_packet_traversal(now);
   if (has_data) wake |= path.marks.data_received(now);
-  if (keypair.wants_rekey_on_receive(now)) wake |= path.marks.want_lastminute_handshake(now);
+  const bool confirmed = !keypair.confirmed() && keypair.confirm();
+  // It is the keypair to send with that has to be fresh, whichever this came on (the kernel's keep_key_fresh()).
+  const protocol::Keypair* const current = path.keypairs.to_send_with();
+  if (current != nullptr && current->wants_rekey_on_receive(now)) wake |= path.marks.want_lastminute_handshake(now);
   uint32_t attention = wake ? uint32_t{kMarks} : 0;
-  if (!keypair.confirmed() && keypair.confirm()) attention |= kKeypairConfirmed;
+  if (confirmed) attention |= kKeypairConfirmed;
   if (attention != 0) ask_attention(mailbox_, path, attention);
 }
 
-void Inbound::deliver(const crypto::OpenMessage& message, const PeerPath& path, uint8_t outer_traffic_class,
+void Inbound::deliver(const crypto::OpenMessage& message, io::Datagram& datagram, const PeerPath& path,
                       const io::InnerOffloads& offloads) {
   uint8_t* const packet = message.destination;
   const uint32_t length = ip_length(packet, message.length);
@@ -186,8 +193,8 @@ void Inbound::deliver(const crypto::OpenMessage& message, const PeerPath& path, 
     stats_.drop(DropReason::source_not_allowed);
     return;
   }
-  packet::decapsulate_ecn(outer_traffic_class, packet);
-  coalescer_.add(packet, length, offloads);
+  packet::decapsulate_ecn(envelope_of(datagram).traffic_class, packet);
+  coalescer_.add(packet, length, offloads, &datagram.lease);
 }
 
 }  // namespace culvert::pipeline

@@ -15,6 +15,7 @@ namespace culvert::pipeline {
 // A handshake message whose type and length are right and, if it has one, whose mac1 is.
 struct HandshakeDatagram {
   io::Endpoint from;
+  uint16_t local_port = 0;  // that it was sent to: what answers it leaves from there
   uint16_t length = 0;
   std::array<uint8_t, sizeof(protocol::HandshakeInitiation)> bytes;
 };

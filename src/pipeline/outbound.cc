@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <utility>
 
 #include "src/packet/ecn.h"
 #include "src/pipeline/attention.h"
@@ -22,9 +23,8 @@ uint16_t read16(const uint8_t* at) {
   return static_cast<uint16_t>(at[0] << 8 | at[1]);
 }
 
-// Whether a packet is a datagram of ours on its way to `endpoint`: the routes lead the tunnel into itself,
-// and each turn would make it longer.
-bool is_own_datagram(const io::Superpacket& packet, const io::Endpoint& endpoint, uint16_t listen_port) {
+// Whether a packet has the ports and the destination of our own datagrams to `endpoint`.
+bool looks_like_own_datagram(const io::Superpacket& packet, const io::Endpoint& endpoint, uint16_t listen_port) {
   const uint8_t* const bytes = packet.bytes;
   const bool v4 = bytes[0] >> 4 == 4;
   const size_t header = v4 ? size_t{bytes[0] & 0x0fU} * 4 : 40;
@@ -36,27 +36,40 @@ bool is_own_datagram(const io::Superpacket& packet, const io::Endpoint& endpoint
   return read16(bytes + header) == listen_port && read16(bytes + header + 2) == endpoint.port;
 }
 
-}  // namespace
-
-Outbound::Outbound(const Published& published, Mailbox& mailbox, WorkerStats& stats)
-    : published_(published), mailbox_(mailbox), stats_(stats) {
-  routed_.reserve(kBatchPackets);
-  to_seal_.reserve(kSealBatch);
+io::Address source_of(const io::Superpacket& packet) {
+  const bool v4 = packet.bytes[0] >> 4 == 4;
+  io::Address source;
+  source.family = v4 ? io::Family::v4 : io::Family::v6;
+  std::memcpy(source.bytes.data(), packet.bytes + (v4 ? 12 : 8), v4 ? 4 : 16);
+  return source;
 }
 
-io::ReadOutcome Outbound::run(io::InnerQueue& inner, io::OuterQueue* outer, protocol::Instant now, size_t& read) {
-  read = 0;
-  const io::ReadOutcome outcome = inner.read_batch(batch_, read);
+}  // namespace
+
+Outbound::Outbound(const Published& published, Mailbox& mailbox, WorkerStats& stats, io::LocalAddresses local_addresses)
+    : published_(published), mailbox_(mailbox), stats_(stats), local_addresses_(std::move(local_addresses)) {
+  routed_.reserve(io::PlainBatch::kMaxPackets);
+  to_seal_.reserve(kSealBatch);
+  cuts_.reserve(io::Sending::kMaxDatagrams);
+}
+
+io::ReadOutcome Outbound::run(io::InnerSide& inner, io::OuterSide* outer, protocol::Instant now, size_t& read) {
+  const io::ReadOutcome outcome = inner.read(batch_);
+  read = batch_.count;
   if (read == 0) return outcome;
   stats_.inner_packets_read.add(read);
-  if (outer != nullptr) process(std::span(batch_.data(), read), inner, *outer, now);
+  if (outer != nullptr)
+    process(std::span(batch_.packets.data(), read), inner, *outer, now);
+  else
+    stats_.drop(DropReason::link_down, read);
+  inner.release(batch_);
   return outcome;
 }
 
-void Outbound::flush_staged(PeerPath& path, io::InnerQueue& inner, io::OuterQueue* outer, protocol::Instant now) {
+void Outbound::flush_staged(PeerPath& path, io::InnerSide& inner, io::OuterSide* outer, protocol::Instant now) {
   if (outer == nullptr) return;
   const std::vector<StagedPacket> staged = staging_.take(path);
-  std::array<io::Superpacket, kBatchPackets> batch;
+  std::array<io::Superpacket, io::PlainBatch::kMaxPackets> batch;
   for (size_t i = 0; i < staged.size();) {
     size_t count = 0;
     while (count < batch.size() && i < staged.size()) batch[count++] = staged[i++].packet;
@@ -64,7 +77,7 @@ void Outbound::flush_staged(PeerPath& path, io::InnerQueue& inner, io::OuterQueu
   }
 }
 
-void Outbound::process(std::span<const io::Superpacket> packets, io::InnerQueue& inner, io::OuterQueue& outer,
+void Outbound::process(std::span<io::Superpacket> packets, io::InnerSide& inner, io::OuterSide& outer,
                        protocol::Instant now) {
   mtu_ = published_.mtu.load(std::memory_order_relaxed);
   listen_port_ = published_.listen_port.load(std::memory_order_relaxed);
@@ -73,8 +86,8 @@ void Outbound::process(std::span<const io::Superpacket> packets, io::InnerQueue&
 
   endpoint_path_ = nullptr;
   routed_.clear();
-  for (const io::Superpacket& packet : packets) {
-    PeerPath* const path = route(packet, inner);
+  for (io::Superpacket& packet : packets) {
+    PeerPath* const path = route(packet, inner, now);
     if (path == nullptr) continue;
     protocol::Keypair* const keypair = keypair_or_stage(*path, packet, now);
     if (keypair == nullptr) continue;
@@ -83,6 +96,7 @@ void Outbound::process(std::span<const io::Superpacket> packets, io::InnerQueue&
     plan_packet(packet, *path, *keypair);
   }
 
+  begin_sending();
   const std::span<const Routed> all(routed_);
   for (size_t first = 0; first < all.size();) {
     size_t last = first + 1;
@@ -90,12 +104,11 @@ void Outbound::process(std::span<const io::Superpacket> packets, io::InnerQueue&
     emit_run(all.subspan(first, last - first), outer, now);
     first = last;
   }
-  seal_pending();
-  send_trains(outer);
+  send_pending(outer);
   unstaged_.clear();
 }
 
-void Outbound::plan_packet(const io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair) {
+void Outbound::plan_packet(io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair) {
   Routed& routed = routed_.emplace_back();  // filled where it is: a plan is long
   routed.packet = &packet;
   routed.path = &path;
@@ -109,10 +122,10 @@ void Outbound::plan_staged(PeerPath& path, protocol::Keypair& keypair) {
   std::vector<StagedPacket> staged = staging_.take(path);
   if (staged.empty()) return;  // they are another worker's
   unstaged_.push_back(std::move(staged));
-  for (const StagedPacket& one : unstaged_.back()) plan_packet(one.packet, path, keypair);
+  for (StagedPacket& one : unstaged_.back()) plan_packet(one.packet, path, keypair);
 }
 
-PeerPath* Outbound::route(const io::Superpacket& packet, io::InnerQueue& inner) {
+PeerPath* Outbound::route(const io::Superpacket& packet, io::InnerSide& inner, protocol::Instant now) {
   const unsigned version = packet.length == 0 ? 0 : packet.bytes[0] >> 4;
   protocol::PeerHandle peer = nullptr;
   if (version == 4 && packet.length >= 20) {
@@ -135,11 +148,21 @@ PeerPath* Outbound::route(const io::Superpacket& packet, io::InnerQueue& inner) 
     answer_unreachable(packet, inner);
     return nullptr;
   }
-  if (is_own_datagram(packet, endpoint, listen_port_)) {
+  if (is_own_datagram(packet, endpoint, now)) {
     stats_.drop(DropReason::routing_loop);
     return nullptr;
   }
   return path;
+}
+
+// Whether a packet is a datagram of ours on its way to `endpoint`: the routes lead the tunnel into itself, and each
+// turn would make it longer. Other hosts behind us may have a tunnel with the same ports and destination, so the source
+// has to be ours too: the peer's sticky source, or any address of this host (a masquerading rule may have put another
+// one there).
+bool Outbound::is_own_datagram(const io::Superpacket& packet, const io::Endpoint& endpoint, protocol::Instant now) {
+  if (!looks_like_own_datagram(packet, endpoint, listen_port_)) return false;
+  const io::Address source = source_of(packet);
+  return source == endpoint.source || local_addresses_.contain(source, now.time_since_epoch());
 }
 
 // The endpoint is read once for a run of packets: a peer that roams in the middle of a batch is found by the next.
@@ -167,7 +190,7 @@ protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpac
   return nullptr;
 }
 
-void Outbound::answer_unreachable(const io::Superpacket& packet, io::InnerQueue& inner) {
+void Outbound::answer_unreachable(const io::Superpacket& packet, io::InnerSide& inner) {
   if (unreachable_budget_ == 0) return;
   const size_t length = packet::make_unreachable({packet.bytes, packet.length}, unreachable_);
   if (length == 0) return;
@@ -176,7 +199,7 @@ void Outbound::answer_unreachable(const io::Superpacket& packet, io::InnerQueue&
   io::GatheredPacket answer;
   answer.parts = {&part, 1};
   answer.length = static_cast<uint32_t>(length);
-  if (inner.write_batch({&answer, 1}) == 1) stats_.unreachable_sent.add(1);
+  if (inner.write({&answer, 1}) == 1) stats_.unreachable_sent.add(1);
 }
 
 void Outbound::refill_unreachable_budget(protocol::Instant now) {
@@ -187,7 +210,7 @@ void Outbound::refill_unreachable_budget(protocol::Instant now) {
   unreachable_budget_ = static_cast<uint32_t>(std::min<int64_t>(kUnreachableBurst, unreachable_budget_ + earned));
 }
 
-void Outbound::emit_run(std::span<const Routed> run, io::OuterQueue& outer, protocol::Instant now) {
+void Outbound::emit_run(std::span<const Routed> run, io::OuterSide& outer, protocol::Instant now) {
   PeerPath& path = *run[0].path;
   protocol::Keypair& keypair = *run[0].keypair;
   uint32_t messages = 0;
@@ -209,33 +232,101 @@ void Outbound::emit_run(std::span<const Routed> run, io::OuterQueue& outer, prot
   if (wake) ask_attention(mailbox_, path, kMarks);
 }
 
-void Outbound::emit_segments(const Routed& routed, uint64_t counter, io::OuterQueue& outer) {
-  const io::Endpoint& to = endpoint_of(*routed.path);
+// Adds the segments of a packet to what leaves next, and sends that whenever it is full.
+void Outbound::emit_segments(const Routed& routed, uint64_t counter, io::OuterSide& outer) {
   const uint8_t outer_class = packet::encapsulate_ecn(routed.packet->bytes);
+  const bool is_whole = routed.plan.is_whole();
+  Cut* cut = nullptr;
   for (uint32_t i = 0; i < routed.plan.count(); ++i, ++counter) {
-    const size_t length = routed.plan.length(i);
-    const size_t padded = protocol::padded_length(length, mtu_);
-    const size_t datagram = padded + protocol::kTransportOverhead;
-    if (datagram > TrainBuilder::kMaxDatagramBytes) {
+    const size_t bytes = protocol::padded_length(routed.plan.length(i), mtu_) + protocol::kTransportOverhead;
+    if (bytes > io::Outgoing::kMaxBytes) {
       stats_.drop(DropReason::send_failed);
+      cut = nullptr;
       continue;
     }
-    uint8_t* room = trains_.append(*routed.path, to, outer_class, datagram);
-    if (room == nullptr) {
-      seal_pending();
-      send_trains(outer);
-      room = trains_.append(*routed.path, to, outer_class, datagram);
+    if (sending_.count == io::Sending::kMaxDatagrams || sending_bytes_ + bytes > io::Sending::kMaxBytes ||
+        sending_.destination_count == io::Sending::kMaxDestinations) {
+      send_pending(outer);
+      cut = nullptr;
     }
-    const protocol::TransportHeader header = {static_cast<uint32_t>(protocol::MessageType::transport_data),
-                                              routed.keypair->remote_index(), counter};
-    std::memcpy(room, &header, sizeof header);
-    uint8_t* const inner_packet = room + sizeof header;
-    routed.plan.write(i, inner_packet);
-    std::memset(inner_packet + length, 0, padded - length);
-    to_seal_.push_back(
-        {routed.keypair->sending_key(), counter, inner_packet, inner_packet, static_cast<uint32_t>(padded)});
+    const uint16_t destination = cut != nullptr ? last_destination_ : destination_of(*routed.path, outer_class);
+    if (cut == nullptr) cut = &cuts_.emplace_back(Cut{&routed, i, 0, counter});
+    ++cut->count;
+    io::Outgoing& out = sending_.datagrams[sending_.count++];
+    out.plain = is_whole ? routed.packet->bytes : nullptr;
+    out.lease = &routed.packet->lease;
+    out.length = static_cast<uint32_t>(bytes);
+    out.destination = destination;
+    sending_bytes_ += bytes;
+    recipients_[destination].bytes += bytes;
+  }
+}
+
+// The peer's destination in what leaves next. When its traffic class changes it gets another one, and does not return
+// to the first, so that its datagrams stay in order.
+uint16_t Outbound::destination_of(PeerPath& path, uint8_t traffic_class) {
+  const auto has_class = [&](uint16_t destination) {
+    return sending_.destinations[destination].envelope.traffic_class == traffic_class;
+  };
+  if (sending_.destination_count != 0 && recipients_[last_destination_].path == &path && has_class(last_destination_))
+    return last_destination_;
+  // Ids count up, so that neighbours fall into slots of their own.
+  size_t slot = path.id % kLookups;
+  while (lookups_[slot].sending == sending_number_ && lookups_[slot].path != &path) slot = (slot + 1) % kLookups;
+  Lookup& found = lookups_[slot];
+  if (found.sending != sending_number_ || !has_class(found.destination))
+    found = {&path, sending_number_, add_destination(path, traffic_class)};
+  last_destination_ = found.destination;
+  return found.destination;
+}
+
+uint16_t Outbound::add_destination(PeerPath& path, uint8_t traffic_class) {
+  const auto index = static_cast<uint16_t>(sending_.destination_count++);
+  io::Destination& to = sending_.destinations[index];
+  to.envelope.endpoint = endpoint_of(path);
+  to.envelope.local_port = listen_port_;
+  to.envelope.traffic_class = traffic_class;
+  to.allow_segmentation = !path.gso_refused.load(std::memory_order_relaxed);
+  recipients_[index] = {&path, 0};
+  return index;
+}
+
+void Outbound::begin_sending() {
+  sending_.clear();
+  sending_bytes_ = 0;
+  cuts_.clear();
+  ++sending_number_;  // no lookup is of this one
+}
+
+void Outbound::send_pending(io::OuterSide& outer) {
+  if (sending_.count == 0) return;
+  outer.lend(sending_);
+  io::Outgoing* out = sending_.datagrams.data();
+  for (const Cut& cut : cuts_) out = fill_and_seal(cut, out);
+  seal_pending();
+  outer.send(sending_);
+  settle_sent();
+  begin_sending();
+}
+
+// Writes the segments of a cut into the room that was lent for them. Returns where the next cut's datagrams begin.
+io::Outgoing* Outbound::fill_and_seal(const Cut& cut, io::Outgoing* out) {
+  const Routed& routed = *cut.routed;
+  protocol::TransportHeader header = {static_cast<uint32_t>(protocol::MessageType::transport_data),
+                                      routed.keypair->remote_index(), cut.counter};
+  for (uint32_t i = cut.first; i < cut.first + cut.count; ++i, ++out, header.counter = header.counter + 1) {
+    if (out->bytes == nullptr) continue;
+    const uint32_t length = routed.plan.length(i);
+    const auto padded = static_cast<uint32_t>(out->length - protocol::kTransportOverhead);
+    std::memcpy(out->bytes, &header, sizeof header);
+    uint8_t* const text = out->bytes + sizeof header;
+    uint8_t* const source = out->plain != nullptr ? out->plain : text;
+    if (out->plain == nullptr) routed.plan.write(i, text);
+    std::memset(source + length, 0, padded - length);
+    to_seal_.push_back({routed.keypair->sending_key(), header.counter, source, text, padded});
     if (to_seal_.size() == kSealBatch) seal_pending();
   }
+  return out;
 }
 
 void Outbound::seal_pending() {
@@ -245,23 +336,20 @@ void Outbound::seal_pending() {
   to_seal_.clear();
 }
 
-void Outbound::send_trains(io::OuterQueue& outer) {
-  if (trains_.empty()) return;
-  const std::span<io::OutgoingTrain> trains = trains_.trains();
-  outer.send_batch(trains);
-  for (size_t i = 0; i < trains.size(); ++i) {
-    const io::OutgoingTrain& train = trains[i];
-    PeerPath& path = trains_.path_of(i);
-    uint64_t sent_bytes = train.length;
-    if (train.datagrams_sent < train.datagrams) {
-      stats_.drop(DropReason::send_failed, train.datagrams - train.datagrams_sent);
-      sent_bytes = uint64_t{train.datagrams_sent} * train.segment_size;
-    }
-    path.tx_bytes.fetch_add(sent_bytes, std::memory_order_relaxed);
-    if (train.gso_refused) path.gso_refused.store(true, std::memory_order_relaxed);
-    if (train.source_refused) path.endpoint.forget_source(train.to.source);
+// Counts what was sent and what was not, and remembers what the outer side learned of the peers' paths.
+void Outbound::settle_sent() {
+  if (sending_.lost != 0) {
+    stats_.drop(DropReason::send_failed, sending_.lost);
+    for (const io::Outgoing& out : std::span(sending_.datagrams).first(sending_.count))
+      if (out.lost) recipients_[out.destination].bytes -= out.length;
   }
-  trains_.clear();
+  for (uint32_t i = 0; i < sending_.destination_count; ++i) {
+    const io::Destination& to = sending_.destinations[i];
+    PeerPath& path = *recipients_[i].path;
+    path.tx_bytes.fetch_add(recipients_[i].bytes, std::memory_order_relaxed);
+    if (to.segmentation_refused) path.gso_refused.store(true, std::memory_order_relaxed);
+    if (to.source_refused) path.endpoint.forget_source(to.envelope.endpoint.source);
+  }
 }
 
 }  // namespace culvert::pipeline

@@ -5,9 +5,11 @@
 //   2. route     allowed IPs -> peer -> keypair; what has none is staged     (any core)
 //   3. plan      check the packet and its virtio header, count its segments  (any core)
 //   4. reserve   the counters of a run of packets in one step                (any core, one atomic)
-//   5. segment   straight into the train, with padding and room to seal      (any core)
-//   6. seal      the messages of the batch                                   (any core)
-//   7. send      each train in one system call                               (one core)
+//   5. lend      room for all datagrams, whose lengths are known by now      (one core)
+//   6. segment   straight into that room, with padding and room to seal; a
+//                packet that needs none of it is sealed from where it lies   (any core)
+//   7. seal      the messages of the batch                                   (any core)
+//   8. send      in as few system calls as the outer side can                (one core)
 #pragma once
 
 #include <array>
@@ -16,8 +18,9 @@
 #include <vector>
 
 #include "crypto/aead.h"
-#include "io/inner_queue.h"
-#include "io/outer_queue.h"
+#include "io/inner_side.h"
+#include "io/local_addresses.h"
+#include "io/outer_side.h"
 #include "src/packet/segment.h"
 #include "src/packet/unreachable.h"
 #include "src/pipeline/mailbox.h"
@@ -25,7 +28,6 @@
 #include "src/pipeline/published.h"
 #include "src/pipeline/staging.h"
 #include "src/pipeline/stats.h"
-#include "src/pipeline/train_builder.h"
 
 namespace culvert::pipeline {
 
@@ -33,40 +35,61 @@ namespace culvert::pipeline {
 // from staged packets, which the control thread has dropped before it frees their peer.
 class Outbound {
  public:
-  static constexpr size_t kBatchPackets = 64;
-
-  Outbound(const Published& published, Mailbox& mailbox, WorkerStats& stats);
+  Outbound(const Published& published, Mailbox& mailbox, WorkerStats& stats,
+           io::LocalAddresses local_addresses = io::LocalAddresses());
 
   // One batch. `outer` is null while the interface is down: then what was read is dropped, as a link does
   // that is down. Sets `read` to the number of superpackets.
-  io::ReadOutcome run(io::InnerQueue& inner, io::OuterQueue* outer, protocol::Instant now, size_t& read);
+  io::ReadOutcome run(io::InnerSide& inner, io::OuterSide* outer, protocol::Instant now, size_t& read);
 
   // Sends what was staged for the peer, if it has a keypair by now.
-  void flush_staged(PeerPath& path, io::InnerQueue& inner, io::OuterQueue* outer, protocol::Instant now);
+  void flush_staged(PeerPath& path, io::InnerSide& inner, io::OuterSide* outer, protocol::Instant now);
 
   // Drops what was staged for the peer, counted under `reason`.
   void drop_staged(PeerPath& path, DropReason reason) { stats_.drop(reason, staging_.drop(path)); }
 
  private:
   struct Routed {
-    const io::Superpacket* packet = nullptr;
+    io::Superpacket* packet = nullptr;
     PeerPath* path = nullptr;
     protocol::Keypair* keypair = nullptr;
     packet::SegmentPlan plan;
   };
+  // Neighbouring segments of one packet that leave in one Sending.
+  struct Cut {
+    const Routed* routed;
+    uint32_t first, count;
+    uint64_t counter;  // of the first
+  };
+  // Whose a destination of the Sending is.
+  struct Recipient {
+    PeerPath* path;
+    uint64_t bytes;
+  };
+  // Which destination a peer has in the Sending with this number.
+  struct Lookup {
+    const PeerPath* path = nullptr;
+    uint64_t sending = 0;
+    uint16_t destination = 0;
+  };
 
-  void process(std::span<const io::Superpacket> packets, io::InnerQueue& inner, io::OuterQueue& outer,
-               protocol::Instant now);
-  void plan_packet(const io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair);
+  void process(std::span<io::Superpacket> packets, io::InnerSide& inner, io::OuterSide& outer, protocol::Instant now);
+  void plan_packet(io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair);
   void plan_staged(PeerPath& path, protocol::Keypair& keypair);
-  PeerPath* route(const io::Superpacket& packet, io::InnerQueue& inner);
+  PeerPath* route(const io::Superpacket& packet, io::InnerSide& inner, protocol::Instant now);
+  bool is_own_datagram(const io::Superpacket& packet, const io::Endpoint& endpoint, protocol::Instant now);
   const io::Endpoint& endpoint_of(PeerPath& path);
   protocol::Keypair* keypair_or_stage(PeerPath& path, const io::Superpacket& packet, protocol::Instant now);
-  void answer_unreachable(const io::Superpacket& packet, io::InnerQueue& inner);
-  void emit_run(std::span<const Routed> run, io::OuterQueue& outer, protocol::Instant now);
-  void emit_segments(const Routed& routed, uint64_t counter, io::OuterQueue& outer);
+  void answer_unreachable(const io::Superpacket& packet, io::InnerSide& inner);
+  void emit_run(std::span<const Routed> run, io::OuterSide& outer, protocol::Instant now);
+  void emit_segments(const Routed& routed, uint64_t counter, io::OuterSide& outer);
+  uint16_t destination_of(PeerPath& path, uint8_t traffic_class);
+  uint16_t add_destination(PeerPath& path, uint8_t traffic_class);
+  void send_pending(io::OuterSide& outer);
+  io::Outgoing* fill_and_seal(const Cut& cut, io::Outgoing* out);
   void seal_pending();
-  void send_trains(io::OuterQueue& outer);
+  void settle_sent();
+  void begin_sending();
   void refill_unreachable_budget(protocol::Instant now);
 
   // Constant after construction.
@@ -74,17 +97,27 @@ class Outbound {
   Mailbox& mailbox_;
   WorkerStats& stats_;
 
-  std::array<io::Superpacket, kBatchPackets> batch_;
+  io::PlainBatch batch_;
   std::vector<Routed> routed_;
   std::vector<crypto::SealMessage> to_seal_;
-  TrainBuilder trains_;
   Staging staging_;
   std::vector<std::vector<StagedPacket>> unstaged_;  // what routed_ refers to besides the batch
   const PeerPath* endpoint_path_ = nullptr;          // whose endpoint_ is, within this batch
   io::Endpoint endpoint_;
-  size_t mtu_ = 0;                                     // of this batch
-  uint16_t listen_port_ = 0;                           // of this batch
+  size_t mtu_ = 0;            // of this batch
+  uint16_t listen_port_ = 0;  // of this batch
+  io::LocalAddresses local_addresses_;
   const protocol::AllowedIps* allowed_ips_ = nullptr;  // of this batch
+
+  // What leaves next. No peer has more than one destination that is still added to.
+  static constexpr size_t kLookups = 2 * io::Sending::kMaxDestinations;
+  io::Sending sending_;
+  size_t sending_bytes_ = 0;
+  uint64_t sending_number_ = 1;
+  std::vector<Cut> cuts_;
+  std::array<Recipient, io::Sending::kMaxDestinations> recipients_;  // of each destination
+  std::array<Lookup, kLookups> lookups_;
+  uint16_t last_destination_ = 0;  // that was looked up
 
   // ICMP errors are limited as Linux limits them: icmp_msgs_per_sec, icmp_msgs_burst.
   static constexpr uint32_t kUnreachablePerSecond = 1000, kUnreachableBurst = 50;

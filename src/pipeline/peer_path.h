@@ -46,7 +46,7 @@ struct PeerPath {
   // Follows the peer to where its authenticated message came from (paper section 2.1). Cookie replies never
   // get here.
   void roam(const io::Endpoint& from) {
-    if (endpoint.load() == from) return;
+    if (endpoint.is(from)) return;
     endpoint.store(from);
     gso_refused.store(false, std::memory_order_relaxed);
   }

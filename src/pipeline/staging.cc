@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "io/inner_queue.h"
 #include "src/pipeline/peer_path.h"
 #include "src/protocol/messages.h"
 
@@ -31,10 +30,11 @@ size_t Staging::stage(PeerPath& path, const io::Superpacket& packet) {
     return lost + 1;
   }
   StagedPacket copy;
-  copy.bytes = std::make_unique_for_overwrite<uint8_t[]>(packet.length + io::InnerQueue::kReadTailroom);
+  copy.bytes = std::make_unique_for_overwrite<uint8_t[]>(packet.length + io::kTailroom);
   std::memcpy(copy.bytes.get(), packet.bytes, packet.length);
   copy.packet = packet;
   copy.packet.bytes = copy.bytes.get();
+  copy.packet.lease = {};
   queue.packets.push_back(std::move(copy));
   queue.bytes += bytes;
   bytes_ += bytes;

@@ -34,7 +34,8 @@ inline constexpr auto kWorkerCounters = std::to_array<io::CounterEntry<WorkerCou
 });
 static_assert(io::describes_all(kWorkerCounters), "a counter of WorkerCounters has no line in the table");
 
-// Thread safety: written by the owning worker, read by any thread.
+// Thread safety: written by the owning worker, but for the drops under control_queue_full, which the control thread
+// counts; read by any thread.
 struct WorkerStats : WorkerCounters {
   std::array<Counter, kDropReasons> drops;
 

@@ -45,13 +45,14 @@ void go_before_programs() {
 }  // namespace
 
 io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, const io::Wakeup& control,
-                                                  io::InnerQueue& inner, BootClockReader clock) {
+                                                  io::InnerSide& inner, BootClockReader clock) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
   auto wakeup = io::Wakeup::open();
   if (!wakeup) return wakeup.error();
   if (const auto added = poller->add(wakeup->fd(), kTagWakeup); !added) return added.error();
-  if (const auto added = poller->add(inner.poll_fd(), kTagInner); !added) return added.error();
+  for (const int fd : inner.poll_fds())
+    if (const auto added = poller->add(fd, kTagInner); !added) return added.error();
   std::unique_ptr<Worker> worker(new Worker(published, control, inner, clock, std::move(*poller), std::move(*wakeup)));
   try {
     worker->thread_ = std::thread([self = worker.get()] { self->loop(); });
@@ -61,7 +62,7 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
   return worker;
 }
 
-Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerQueue& inner, BootClockReader clock,
+Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner, BootClockReader clock,
                io::Poller poller, io::Wakeup wakeup)
     : published_(published),
       control_(control),
@@ -71,7 +72,8 @@ Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerQ
       inner_(inner),
       mailbox_(control_),
       outbound_(published_, mailbox_, stats_),
-      inbound_(published_, mailbox_, stats_) {}
+      inbound_(published_, mailbox_, stats_),
+      polls_inner_(inner.poll_fds().empty()) {}
 
 Worker::~Worker() {
   if (!thread_.joinable()) return;
@@ -96,8 +98,9 @@ void Worker::post_and_wait(const Task& task) {
   done.get_future().wait();
 }
 
-void Worker::adopt_outer(std::unique_ptr<io::OuterQueue> outer) {
+void Worker::adopt_outer(std::unique_ptr<io::OuterSide> outer) {
   post_and_wait([&] {
+    control_outbox_.send(outer_.get());  // it is of the old one's time
     watch_outer(false);
     {
       const std::lock_guard lock(outer_mutex_);
@@ -107,38 +110,55 @@ void Worker::adopt_outer(std::unique_ptr<io::OuterQueue> outer) {
   });
 }
 
+bool Worker::send_control(const ControlDatagram& datagram) {
+  if (!control_outbox_.push(datagram)) return false;
+  wakeup_.notify();
+  return true;
+}
+
 void Worker::flush_staged(PeerPath& path) {
   post([this, &path] { outbound_.flush_staged(path, inner_, outer_.get(), clock_()); });
 }
 
 void Worker::drop_staged(std::span<PeerPath* const> paths, DropReason reason) {
   post_and_wait([&] {
+    control_outbox_.send(outer_.get());
     for (PeerPath* const path : paths) outbound_.drop_staged(*path, reason);
   });
 }
 
-io::OuterCounters Worker::outer_counters() const {
+void Worker::add_outer_counters(io::CounterValues<io::kOuterCounters.size()>& values) const {
   const std::lock_guard lock(outer_mutex_);
-  return outer_ != nullptr ? outer_->counters() : io::OuterCounters{};
+  if (outer_ != nullptr) io::add_counters(outer_->counters(), io::kOuterCounters, values);
+}
+
+io::OuterState Worker::outer_state() const {
+  const std::lock_guard lock(outer_mutex_);
+  return outer_ != nullptr ? outer_->state() : io::OuterState{};
 }
 
 void Worker::loop() {
   go_before_programs();
   WorkerPresence presence;
-  std::array<io::PollEvent, 4> events;
+  std::array<io::PollEvent, 16> events;
   while (!stop_) {
     presence.offline();
-    const std::span<io::PollEvent> ready = poller_.wait(events);
+    const std::span<io::PollEvent> ready =
+        polls() ? poller_.wait(events, std::chrono::nanoseconds(0)) : poller_.wait(events);
     presence.online();
     stats_.wakeups.add(1);
-    bool inner_ready = false, outer_ready = false;
+    bool called = false, inner_ready = false, outer_ready = false;
     for (const io::PollEvent& event : ready) {
-      if (event.tag == kTagWakeup) run_tasks();
+      called |= event.tag == kTagWakeup;
       inner_ready |= event.tag == kTagInner;
       outer_ready |= event.tag == kTagOuter;
     }
-    if (outer_ready) run_inbound();
-    if (inner_ready) run_outbound();
+    if (called) {
+      run_tasks();
+      control_outbox_.send(outer_.get());
+    }
+    if (outer_ready || polls_outer_) run_inbound();
+    if (inner_ready || polls_inner_) run_outbound();
   }
 }
 
@@ -160,18 +180,17 @@ void Worker::run_outbound() {
   size_t read = 0;
   const io::ReadOutcome outcome = outbound_.run(inner_, outer_.get(), clock_(), read);
   if (outcome != io::ReadOutcome::gone) return;
-  (void)poller_.remove(inner_.poll_fd());
+  polls_inner_ = false;
+  for (const int fd : inner_.poll_fds()) (void)poller_.remove(fd);
   inner_gone_.store(true, std::memory_order_release);  // pairs with the acquire in inner_gone()
   control_.notify();
 }
 
 void Worker::watch_outer(bool watch) {
+  polls_outer_ = watch && outer_ != nullptr && outer_->poll_fds().empty();
   if (outer_ == nullptr) return;
-  for (const int fd : outer_->poll_fds()) {
-    if (fd < 0) continue;
-    // An fd that cannot be watched is one that was closed under us: the other family goes on.
-    (void)(watch ? poller_.add(fd, kTagOuter) : poller_.remove(fd));
-  }
+  // A descriptor that cannot be watched is one that was closed under us: the others go on.
+  for (const int fd : outer_->poll_fds()) (void)(watch ? poller_.add(fd, kTagOuter) : poller_.remove(fd));
 }
 
 }  // namespace culvert::pipeline

@@ -1,14 +1,13 @@
 // One core's share of the data path: a thread that runs both pipelines to completion, batch by batch.
 //
 // Each turn of the loop:
-//   1. wait      until a side is readable or the control thread calls              (this thread)
+//   1. wait      until a side is readable or the control thread calls; only look
+//                if a side has to be polled                                        (this thread)
 //   2. work      what the control thread asked for                                 (this thread)
-//   3. inbound   a batch from the outer side, if it is readable                    (this thread)
-//   4. outbound  a batch from the inner side, if it is readable                    (this thread)
-// One thread for both directions: with one for each, on the two cores of the lab (both daemons, all traffic;
-// ratios at wire MTU 1500 and 9000), TCP had 1.04 and 1.14 of the throughput in one flow, 0.95 and 0.73 in
-// four, 0.95 and 0.98 in both directions at once, for 1.01 to 1.10 of the CPU; a round trip took 1.09 as long idle
-// and 0.74 under load.
+//   3. control   its handshake messages and keepalives                             (this thread)
+//   4. inbound   what is there from the outer side, if it is readable or polled    (this thread)
+//   5. outbound  a batch from the inner side, if it is readable or polled          (this thread)
+// One thread for both directions: bench/RESULTS.md has what two would give and cost.
 #pragma once
 
 #include <atomic>
@@ -19,12 +18,13 @@
 #include <thread>
 #include <vector>
 
-#include "io/inner_queue.h"
-#include "io/outer_queue.h"
+#include "io/inner_side.h"
+#include "io/outer_side.h"
 #include "io/poller.h"
 #include "io/result.h"
 #include "io/wakeup.h"
 #include "src/pipeline/clock.h"
+#include "src/pipeline/control_outbox.h"
 #include "src/pipeline/inbound.h"
 #include "src/pipeline/mailbox.h"
 #include "src/pipeline/outbound.h"
@@ -40,28 +40,37 @@ class Worker {
   // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
   // All three outlive the worker. `clock` is called on its thread. Errors: EMFILE, ENFILE, EAGAIN.
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
-                                                   io::InnerQueue& inner, BootClockReader clock = read_boot_clock);
+                                                   io::InnerSide& inner, BootClockReader clock = read_boot_clock);
 
   // Ends the thread; staged packets are dropped.
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Uses this outer queue from now on; null stops both directions. Returns when the worker has let go of the
+  // Uses this outer side from now on; null stops both directions. Returns when the worker has let go of the
   // old one, so that its sockets may be closed.
-  void adopt_outer(std::unique_ptr<io::OuterQueue> outer);
+  void adopt_outer(std::unique_ptr<io::OuterSide> outer);
+
+  // Has the worker send a handshake message, cookie reply or keepalive. Does not wait. False when it is behind: then
+  // the datagram is dropped and counted.
+  [[nodiscard]] bool send_control(const ControlDatagram& datagram);
+
+  // How many datagrams send_control() takes now.
+  size_t control_room() const { return control_outbox_.room(); }
 
   // Has the worker send what it staged for the peer. Does not wait.
   void flush_staged(PeerPath& path);
 
-  // Has the worker drop what it staged for the peers, counted under `reason`. Returns when it has, so that the
-  // paths may be freed.
+  // Has the worker drop what it staged for the peers, counted under `reason`, and send what send_control() was given
+  // before. Returns when it has, so that the paths may be freed.
   void drop_staged(std::span<PeerPath* const> paths, DropReason reason);
 
   Mailbox& mailbox() { return mailbox_; }
   const WorkerStats& stats() const { return stats_; }
-  // The counters of the outer queue; zeros while there is none.
-  io::OuterCounters outer_counters() const;
+  // Adds what the outer side has counted; nothing while there is none.
+  void add_outer_counters(io::CounterValues<io::kOuterCounters.size()>& values) const;
+  io::OuterState outer_state() const;
+  const io::InnerCounters& inner_counters() const { return inner_.counters(); }
   io::InnerOffloads inner_offloads() const { return inner_.offloads(); }
   // Whether the inner side was deleted.
   bool inner_gone() const { return inner_gone_.load(std::memory_order_acquire); }
@@ -69,7 +78,7 @@ class Worker {
  private:
   using Task = std::function<void()>;  // control path only
 
-  Worker(const Published& published, const io::Wakeup& control, io::InnerQueue& inner, BootClockReader clock,
+  Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner, BootClockReader clock,
          io::Poller poller, io::Wakeup wakeup);
   void post(Task task);
   void post_and_wait(const Task& task);
@@ -79,6 +88,7 @@ class Worker {
   void run_inbound();
   void run_outbound();
   void watch_outer(bool watch);
+  bool polls() const { return polls_inner_ || polls_outer_; }
 
   // Constant after construction.
   const Published& published_;
@@ -87,18 +97,21 @@ class Worker {
 
   io::Poller poller_;
   io::Wakeup wakeup_;
-  io::InnerQueue& inner_;
+  io::InnerSide& inner_;
   WorkerStats stats_;
   Mailbox mailbox_;
+
+  ControlOutbox control_outbox_{stats_};
 
   // The worker thread's.
   Outbound outbound_;
   Inbound inbound_;
   bool stop_ = false;
+  bool polls_inner_, polls_outer_ = false;  // sides without descriptors
 
   // Written by the worker under the mutex, read by it without and by others with.
   mutable std::mutex outer_mutex_;
-  std::unique_ptr<io::OuterQueue> outer_;
+  std::unique_ptr<io::OuterSide> outer_;
 
   // Protected by tasks_mutex_.
   std::mutex tasks_mutex_;

@@ -10,6 +10,7 @@ IndexTable::IndexTable(size_t capacity) {
   const size_t slots = std::bit_ceil(std::max<size_t>(capacity, 1) * 4);
   mask_ = static_cast<uint32_t>(slots - 1);
   slots_ = std::make_unique<std::atomic<Keypair*>[]>(slots);
+  ours_ = std::make_unique<std::atomic<uint64_t>[]>(slots);
   entries_.resize(slots);
 }
 
@@ -19,6 +20,7 @@ std::unique_ptr<IndexTable> IndexTable::grown() const {
     if (!entries_[i].used) continue;
     const uint32_t slot = entries_[i].index & table->mask_;
     table->entries_[slot] = entries_[i];
+    table->ours_[slot].store(kUsed | entries_[i].index, std::memory_order_relaxed);
     // Relaxed on both sides: this thread stored it, and publishing the table releases it to the workers.
     table->slots_[slot].store(slots_[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
@@ -31,6 +33,7 @@ uint32_t IndexTable::insert_handshake(PeerHandle peer, const IndexRandom& random
   uint32_t index = random();
   while (entries_[index & mask_].used) index = random();
   entries_[index & mask_] = Entry{.peer = peer, .index = index, .used = true, .is_keypair = false};
+  ours_[index & mask_].store(kUsed | index, std::memory_order_relaxed);
   ++size_;
   return index;
 }
@@ -47,6 +50,7 @@ void IndexTable::erase(uint32_t index) {
   const uint32_t slot = index & mask_;
   // Relaxed: a worker that still reads the old pointer may use it until its next quiescent point.
   slots_[slot].store(nullptr, std::memory_order_relaxed);
+  ours_[slot].store(0, std::memory_order_relaxed);
   entries_[slot] = Entry{};
   --size_;
 }

@@ -20,8 +20,8 @@ using IndexRandom = std::function<uint32_t()>;
 // 2^k slots; an index lives in the slot that its low k bits name, and an index is only handed out if that
 // slot is free. A bigger table uses more of the bits, so every index keeps its value and no two collide.
 //
-// Thread safety: find() from any thread, everything else from the control thread. Growing makes a new table:
-// the caller publishes it to the workers and frees the old one when none can hold it any more; meanwhile both
+// Thread safety: find() and is_ours() from any thread, everything else from the control thread. Growing makes a new
+// table: the caller publishes it to the workers and frees the old one when none can hold it any more; meanwhile both
 // know the same keypairs, and nothing may be inserted into the old one.
 class IndexTable {
  public:
@@ -35,6 +35,12 @@ class IndexTable {
     // Pairs with the release in insert_keypair(): what the constructor wrote is visible.
     Keypair* keypair = slots_[index & mask_].load(std::memory_order_acquire);
     return keypair != nullptr && keypair->local_index() == index ? keypair : nullptr;
+  }
+
+  // Whether this is the index of a keypair or of a pending handshake. Any thread.
+  bool is_ours(uint32_t index) const {
+    // Relaxed: nothing is read by way of the index, and a worker that is a moment behind errs by a message.
+    return ours_[index & mask_].load(std::memory_order_relaxed) == (kUsed | index);
   }
 
   // True when the load has reached one quarter: call grown() before the next insert.
@@ -69,11 +75,14 @@ class IndexTable {
     bool is_keypair = false;
   };
 
+  static constexpr uint64_t kUsed = uint64_t{1} << 32;
+
   const Entry* entry_of(uint32_t index) const;
 
   uint32_t mask_;  // constant after construction
   size_t size_ = 0;
   std::unique_ptr<std::atomic<Keypair*>[]> slots_;  // null: free, or a pending handshake
+  std::unique_ptr<std::atomic<uint64_t>[]> ours_;   // kUsed and the index of the slot; 0: free
   std::vector<Entry> entries_;                      // the control thread's view of the same slots
 };
 

@@ -52,7 +52,7 @@ struct Node {
     options.worker_clock = now;
     device = std::make_unique<Device>(options, *wakeup);
     device->begin_turn(now(), wall_now());
-    io::InnerQueue* const queue = &inner;
+    io::InnerSide* const queue = &inner;
     EXPECT_TRUE(device->start_workers({&queue, 1}));
     device->set_mtu(1420);
     EXPECT_EQ(device->set_private_key(private_key(key)), 0);

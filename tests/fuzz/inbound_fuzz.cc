@@ -1,4 +1,4 @@
-// Trains of arbitrary datagrams into Inbound, with a keypair that the fuzzer cannot know: some datagrams are
+// Arbitrary datagrams into Inbound, with a keypair that the fuzzer cannot know: some datagrams are
 // sealed for it, so that what is behind the tag is reached too.
 //
 // An input is a list of datagrams: one byte of what to make of it, two of its length, and its bytes.
@@ -51,58 +51,76 @@ struct Train {
   uint8_t traffic_class = 0;
 };
 
-// The memory of each train is exactly as long as promised, so that AddressSanitizer sees the ends.
-class Outer final : public io::OuterQueue {
+// The memory of each datagram is exactly as long as promised, so that AddressSanitizer sees the ends.
+class Outer final : public io::OuterSide {
  public:
   std::deque<Train> trains;
 
-  size_t receive_batch(std::span<io::IncomingTrain> out) override {
-    memory_.clear();
-    size_t count = 0;
-    for (; count < out.size() && !trains.empty(); ++count) {
-      Train train = std::move(trains.front());
-      trains.pop_front();
-      const auto length = static_cast<uint32_t>(train.bytes.size());
-      memory_.emplace_back(train.bytes.begin(), train.bytes.end());
-      memory_.back().resize(length + kReceiveTailroom, 0xee);
-      memory_.back().shrink_to_fit();
-      out[count] = {memory_.back().data(), length, train.segment_size, {}, train.traffic_class};
-      out[count].from.remote.family = io::Family::v4;
-      out[count].from.port = train.traffic_class;
-    }
-    return count;
+  void receive(io::Received& batch) override {
+    batch.count = batch.envelope_count = 0;
+    for (; !trains.empty() && batch.envelope_count < 8 && batch.count + kMostDatagrams <= batch.datagrams.size();
+         trains.pop_front())
+      cut(trains.front(), batch);
+    batch.more = !trains.empty();
   }
-  void send_batch(std::span<io::OutgoingTrain>) override { fail(); }
-  io::OuterCounters counters() const override { return {}; }
-  // Nothing was written behind a train but what a vector store may spill.
+  void release(io::Received& batch) override {
+    memory_.clear();
+    batch.count = 0;
+  }
+  void lend(io::Sending&) override { fail(); }
+  void send(io::Sending&) override { fail(); }
+  const io::OuterCounters& counters() const override { return counters_; }
+  // Nothing was written behind a datagram but what a vector store may spill.
   bool owns(const void* bytes, size_t length) const {
     const auto* const at = static_cast<const uint8_t*>(bytes);
     return std::any_of(memory_.begin(), memory_.end(), [&](const Bytes& one) {
-      return at >= one.data() && at + length <= one.data() + one.size() - kReceiveTailroom;
+      return at >= one.data() && at + length <= one.data() + one.size() - io::kTailroom;
     });
   }
 
+  static constexpr size_t kMostDatagrams = 64;  // of a train
+
  private:
-  std::vector<Bytes> memory_;
+  void cut(const Train& train, io::Received& batch) {
+    io::Envelope& envelope = batch.envelopes[batch.envelope_count];
+    envelope = {};
+    envelope.endpoint.remote.family = io::Family::v4;
+    envelope.endpoint.port = envelope.traffic_class = train.traffic_class;
+    size_t at = 0;
+    do {
+      const size_t length = std::min<size_t>(train.segment_size, train.bytes.size() - at);
+      Bytes& bytes = memory_.emplace_back(length + io::kTailroom, uint8_t{0xee});
+      bytes.shrink_to_fit();
+      std::copy_n(train.bytes.begin() + static_cast<ptrdiff_t>(at), length, bytes.begin());
+      batch.datagrams[batch.count++] = {
+          {}, bytes.data(), static_cast<uint32_t>(length), static_cast<uint16_t>(batch.envelope_count)};
+      at += length;
+    } while (at < train.bytes.size());
+    ++batch.envelope_count;
+  }
+
+  std::deque<Bytes> memory_;
+  io::OuterCounters counters_;
 };
 
-class Inner final : public io::InnerQueue {
+class Inner final : public io::InnerSide {
  public:
   explicit Inner(const Outer& outer) : outer_(outer) {}
 
   io::InnerOffloads takes;
   uint64_t packets = 0;
 
-  int poll_fd() const override { return -1; }
-  io::ReadOutcome read_batch(std::span<io::Superpacket>, size_t& count) override {
-    count = 0;
+  io::ReadOutcome read(io::PlainBatch& batch) override {
+    batch.count = 0;
     return io::ReadOutcome::ok;
   }
-  size_t write_batch(std::span<const io::GatheredPacket> batch) override {
+  void release(io::PlainBatch&) override {}
+  size_t write(std::span<const io::GatheredPacket> batch) override {
     for (const io::GatheredPacket& packet : batch) check(packet);
     return batch.size();
   }
   io::InnerOffloads offloads() const override { return takes; }
+  const io::InnerCounters& counters() const override { return counters_; }
 
  private:
   // Whole IP packets whose source belongs to the peer, gathered from what was received.
@@ -125,6 +143,7 @@ class Inner final : public io::InnerQueue {
   }
 
   const Outer& outer_;
+  io::InnerCounters counters_;
 };
 
 // One end with one peer, whose allowed IPs are 10.0.0.0/16 and fd00::/16.
@@ -232,7 +251,8 @@ void append(std::deque<Train>& trains, const Bytes& datagram, bool begin, uint8_
   const bool open = !trains.empty() && !begin && trains.back().segment_size != 0 &&
                     trains.back().bytes.size() % trains.back().segment_size == 0 &&
                     datagram.size() <= trains.back().segment_size && !datagram.empty() &&
-                    trains.back().bytes.size() + datagram.size() <= 65535;
+                    trains.back().bytes.size() + datagram.size() <= 65535 &&
+                    trains.back().bytes.size() / trains.back().segment_size < Outer::kMostDatagrams;
   if (!open) trains.push_back({{}, static_cast<uint16_t>(datagram.size()), traffic_class});
   trains.back().bytes.insert(trains.back().bytes.end(), datagram.begin(), datagram.end());
 }

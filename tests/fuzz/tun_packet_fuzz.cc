@@ -13,12 +13,10 @@
 namespace {
 
 using culvert::io::InnerOffloads;
-using culvert::io::Superpacket;
 using culvert::packet::Coalescer;
 using culvert::packet::SegmentError;
 using culvert::packet::SegmentPlan;
 using culvert::tun::TunQueue;
-using culvert::tun::TunSyscalls;
 
 std::span<const uint8_t> waiting;
 bool refuses = false;
@@ -48,7 +46,7 @@ int never_ready(pollfd*, nfds_t, int) {
   return 0;
 }
 
-constexpr TunSyscalls kFakes = {read_waiting, take_write, never_ready};
+constexpr culvert::io::Syscalls kFakes = {.read = read_waiting, .writev = take_write, .poll = never_ready};
 constexpr InnerOffloads kAll = {true, true, true, true, true};
 
 }  // namespace
@@ -61,18 +59,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t length) {
   refuses = (bytes[0] & 1) != 0;
   TunQueue& queue = refuses ? refusing : taking;
   waiting = {bytes + 1, length - 1};
-  std::vector<Superpacket> packets(1);
-  size_t count = 0;
-  if (queue.read_batch(packets, count) != culvert::io::ReadOutcome::ok) std::abort();
+  static culvert::io::PlainBatch batch;
+  if (queue.read(batch) != culvert::io::ReadOutcome::ok) std::abort();
   SegmentPlan plan;
-  if (count == 0 || plan.plan(packets[0]) != SegmentError::none) return 0;
+  if (batch.count == 0 || plan.plan(batch.packets[0]) != SegmentError::none) return 0;
   std::vector<std::vector<uint8_t>> segments;
   for (uint32_t i = 0; i < plan.count() && i < Coalescer::kMaxPackets; ++i) {
     plan.write(i, segments.emplace_back(plan.length(i)).data());
     coalescer.add(segments.back().data(), plan.length(i), kAll);
   }
   const auto joined = coalescer.finish();
-  if (queue.write_batch(joined) != joined.size()) std::abort();
+  if (queue.write(joined) != joined.size()) std::abort();
   coalescer.clear();
   return 0;
 }

@@ -5,21 +5,21 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "io/udp_queue.h"
+#include "io/udp_side.h"
 #include "io/uring/ring_transfer.h"
 #include "tests/io/outgoing.h"
 
 namespace culvert::io {
 
-// A received train, copied out of the queue's memory.
-struct Received {
-  Datagram bytes;
-  IncomingTrain train;
-
-  size_t datagrams() const { return (bytes.size() + train.segment_size - 1) / train.segment_size; }
+// A received datagram, copied out of the side's memory.
+struct Arrived {
+  Bytes bytes;
+  Envelope envelope;
 };
 
 // Tests that run with every engine; the ends that they make use the one whose turn it is.
@@ -45,51 +45,55 @@ class WithEngines : public testing::TestWithParam<Engine> {
   INSTANTIATE_TEST_SUITE_P(Engines, suite, testing::Values(Engine::epoll, Engine::io_uring), \
                            [](const auto& test) { return std::string(engine_name(test.param)); })
 
-// Sockets with their queue.
+// Sockets with their side.
 struct End {
   explicit End(const UdpOptions& options = {})
-      : sockets(open_sockets(options)), queue(*sockets, WithEngines::transfer()) {}
+      : sockets(open_sockets(options)), side(*sockets, WithEngines::transfer()) {}
 
   // How the other end reaches this one through address `host`.
   Endpoint at(const std::string& host) const { return endpoint(host + ':' + std::to_string(sockets->port())); }
 
-  // Receives trains until there are `datagrams`; what was sent on loopback is there or comes soon.
-  std::vector<Received> receive(size_t datagrams) {
-    std::vector<Received> result;
-    IncomingTrain trains[UdpReceiver::kBuffers];
-    while (datagrams > 0) {
-      const auto fds = queue.poll_fds();
-      pollfd waiting[2] = {{fds[0], POLLIN, 0}, {fds[1], POLLIN, 0}};
-      if (::poll(waiting, 2, 20'000) <= 0) {
-        ADD_FAILURE() << datagrams << " datagrams have not come";
+  // What is there now. No more than one batch.
+  std::vector<Arrived> receive_batch() {
+    std::vector<Arrived> result;
+    side.receive(*batch);
+    for (const Datagram& datagram : std::span(batch->datagrams).first(batch->count)) {
+      result.push_back(
+          {Bytes(datagram.bytes, datagram.bytes + datagram.length), batch->envelopes.at(datagram.envelope)});
+      EXPECT_EQ(result.back().envelope.local_port, sockets->port());
+    }
+    // The tailroom behind the last one is ours to write to.
+    if (batch->count != 0) {
+      const Datagram& last = batch->datagrams[batch->count - 1];
+      if (!batch->more) std::fill_n(last.bytes + last.length, kTailroom, uint8_t{0xee});
+    }
+    side.release(*batch);
+    return result;
+  }
+
+  // Receives until there are `datagrams`; what was sent on loopback is there or comes soon.
+  std::vector<Arrived> receive(size_t datagrams) {
+    std::vector<Arrived> result;
+    while (result.size() < datagrams) {
+      std::vector<pollfd> waiting;
+      for (const int fd : side.poll_fds()) waiting.push_back({fd, POLLIN, 0});
+      if (!batch->more && ::poll(waiting.data(), waiting.size(), 20'000) <= 0) {
+        ADD_FAILURE() << datagrams - result.size() << " datagrams have not come";
         break;
       }
-      const size_t count = queue.receive_batch(trains);
-      for (size_t i = 0; i < count; ++i) {
-        const IncomingTrain& train = trains[i];
-        result.push_back({Datagram(train.bytes, train.bytes + train.length), train});
-        // The tailroom is ours to write to.
-        std::fill_n(train.bytes + train.length, OuterQueue::kReceiveTailroom, uint8_t{0xee});
-        datagrams -= std::min(datagrams, result.back().datagrams());
-      }
+      for (Arrived& one : receive_batch()) result.push_back(std::move(one));
     }
     return result;
   }
 
+  std::unique_ptr<Received> batch = std::make_unique<Received>();
   std::unique_ptr<UdpSockets> sockets;
-  UdpQueue queue;
+  UdpSide side;
 };
 
-// The datagrams that the trains hold.
-inline std::vector<Datagram> split(const std::vector<Received>& trains) {
-  std::vector<Datagram> result;
-  for (const Received& received : trains) {
-    for (size_t begin = 0; begin < received.bytes.size(); begin += received.train.segment_size) {
-      const size_t end = std::min(received.bytes.size(), begin + received.train.segment_size);
-      result.emplace_back(received.bytes.begin() + static_cast<ptrdiff_t>(begin),
-                          received.bytes.begin() + static_cast<ptrdiff_t>(end));
-    }
-  }
+inline std::vector<Bytes> bytes_of(const std::vector<Arrived>& all) {
+  std::vector<Bytes> result;
+  for (const Arrived& one : all) result.push_back(one.bytes);
   return result;
 }
 

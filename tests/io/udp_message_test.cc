@@ -91,13 +91,10 @@ TEST(UdpMessageTest, AControlMessageThatIsTooShortReadsAsNothing) {
   header->cmsg_level = SOL_UDP;
   header->cmsg_type = UDP_GRO;
   header->cmsg_len = CMSG_LEN(1);
-  IncomingTrain train;
-  train.segment_size = 99;
-  train.traffic_class = 99;
-  read_control(message, train);
-  EXPECT_EQ(train.segment_size, 0);
-  EXPECT_EQ(train.traffic_class, 0);
-  EXPECT_EQ(train.from.source, Address{});
+  const ReceivedControl read = read_control(message);
+  EXPECT_EQ(read.segment_size, 0);
+  EXPECT_EQ(read.traffic_class, 0);
+  EXPECT_EQ(read.local, Address{});
 }
 
 }  // namespace

@@ -5,10 +5,8 @@
 #include <netinet/udp.h>
 
 #include <cerrno>
-#include <vector>
 
 #include "io/udp_message.h"
-#include "io/udp_queue.h"
 #include "tests/io/outgoing.h"
 
 namespace culvert::io {
@@ -34,15 +32,11 @@ struct Scripted {
   static inline int v6_binds_to_refuse = 0;
   static inline int v6_bind_error = EADDRINUSE;
   static inline int refused_option = -1;  // of SOL_UDP
-  static inline std::vector<size_t> control_lengths;
-  static inline std::vector<int> send_errors;  // taken from the front; then success
 
   static Syscalls table() {
     missing_domain = refused_option = -1;
     v6_binds_to_refuse = 0;
     v6_bind_error = EADDRINUSE;
-    control_lengths.clear();
-    send_errors.clear();
     Syscalls calls = kernel_syscalls();
     calls.socket = [](int domain, int type, int protocol) {
       if (domain == missing_domain || missing_domain == AF_UNSPEC) {
@@ -65,15 +59,6 @@ struct Scripted {
         return -1;
       }
       return ::setsockopt(fd, level, name, value, length);
-    };
-    calls.sendmsg = [](int, const msghdr* message, int) -> ssize_t {
-      control_lengths.push_back(message->msg_controllen);
-      if (!send_errors.empty()) {
-        errno = send_errors.front();
-        send_errors.erase(send_errors.begin());
-        return -1;
-      }
-      return static_cast<ssize_t>(message->msg_iov->iov_len);
     };
     return calls;
   }
@@ -183,86 +168,6 @@ TEST(UdpSocketsTest, OnlyOneCallerLearnsOfADowngrade) {
   EXPECT_TRUE(sockets->disable_gso());
   EXPECT_FALSE(sockets->disable_gso());
   EXPECT_EQ(sockets->max_train_datagrams(), 1);
-}
-
-TEST(UdpSocketsTest, SendsADatagramWithItsTrafficClass) {
-  const auto sockets = open_sockets(), other = open_sockets();
-  UdpQueue queue(*other);
-  const uint8_t bytes[] = {1, 2, 3};
-  for (const char* host : {"127.0.0.1", "[::1]"}) {
-    const Endpoint to = endpoint(host + (':' + std::to_string(other->port())));
-    const SendOutcome outcome = sockets->send_datagram(bytes, to, 0x88);
-    EXPECT_EQ(outcome.error, 0) << host;
-    EXPECT_FALSE(outcome.source_refused);
-    pollfd waiting{other->fd(to.remote.family), POLLIN, 0};
-    ASSERT_EQ(::poll(&waiting, 1, -1), 1);
-    IncomingTrain trains[8];
-    ASSERT_EQ(queue.receive_batch(trains), 1u);
-    EXPECT_EQ(std::vector<uint8_t>(trains[0].bytes, trains[0].bytes + trains[0].length),
-              std::vector<uint8_t>({1, 2, 3}));
-    EXPECT_EQ(trains[0].traffic_class, 0x88);
-    EXPECT_EQ(trains[0].from.port, sockets->port());
-  }
-}
-
-TEST(UdpSocketsTest, ASourceThatIsNotOursIsDroppedAndTold) {
-  const auto sockets = open_sockets(), other = open_sockets();
-  const uint8_t bytes[] = {1};
-  const std::string port = ':' + std::to_string(other->port());
-  for (const Endpoint& to : {endpoint("127.0.0.1" + port, "203.0.113.77"), endpoint("[::1]" + port, "[2001:db8::1]")}) {
-    const SendOutcome outcome = sockets->send_datagram(bytes, to, 0);
-    EXPECT_EQ(outcome.error, 0);
-    EXPECT_TRUE(outcome.source_refused);
-  }
-}
-
-struct SendCase {
-  const char* name;
-  const char* source;
-  std::vector<int> errors;
-  int error;
-  bool source_refused;
-  std::vector<bool> source_used;  // by each call
-};
-
-const SendCase kSendCases[] = {
-    {"a good source is used", "127.0.0.1", {}, 0, false, {true}},
-    {"an interrupted call is made again", "127.0.0.1", {EINTR, EINTR}, 0, false, {true, true, true}},
-    {"a full buffer is told", "", {EAGAIN}, EAGAIN, false, {false}},
-    {"no route is told", "", {ENETUNREACH}, ENETUNREACH, false, {false}},
-    {"no route for any source", "127.0.0.1", {ENETUNREACH, ENETUNREACH}, ENETUNREACH, false, {true, false}},
-    {"no route for this source", "127.0.0.1", {ENETUNREACH}, 0, true, {true, false}},
-    {"a refusal that has nothing to do with the source", "127.0.0.1", {EPERM}, EPERM, false, {true}},
-    {"a bad source is left out", "127.0.0.1", {EINVAL}, 0, true, {true, false}},
-    {"a bad source and no route without it", "127.0.0.1", {EINVAL, ENETUNREACH}, ENETUNREACH, true, {true, false}},
-    {"EINVAL for another reason keeps the source", "127.0.0.1", {EINVAL, EINVAL}, EINVAL, false, {true, false}},
-    {"EINVAL without a source", "", {EINVAL}, EINVAL, false, {false}},
-};
-
-TEST(UdpSocketsTest, TellsWhatBecameOfADatagram) {
-  const Syscalls calls = Scripted::table();
-  const auto sockets = open_sockets({}, calls);
-  const uint8_t bytes[] = {1};
-  for (const SendCase& c : kSendCases) {
-    SCOPED_TRACE(c.name);
-    Scripted::send_errors = c.errors;
-    Scripted::control_lengths.clear();
-    const SendOutcome outcome = sockets->send_datagram(bytes, endpoint("127.0.0.1:9", c.source), 0);
-    EXPECT_EQ(outcome.error, c.error);
-    EXPECT_EQ(outcome.source_refused, c.source_refused);
-    std::vector<bool> source_used;
-    for (const size_t length : Scripted::control_lengths) source_used.push_back(length != 0);
-    EXPECT_EQ(source_used, c.source_used);
-  }
-}
-
-TEST(UdpSocketsTest, ADatagramOfAFamilyWithoutSocketIsRefused) {
-  const Syscalls calls = Scripted::table();
-  Scripted::missing_domain = AF_INET6;
-  const auto sockets = open_sockets({}, calls);
-  const uint8_t bytes[] = {1};
-  EXPECT_EQ(sockets->send_datagram(bytes, endpoint("[::1]:9"), 0).error, EAFNOSUPPORT);
-  EXPECT_EQ(sockets->send_datagram(bytes, Endpoint{}, 0).error, EAFNOSUPPORT);
 }
 
 TEST(PreferredSourceTest, IsWhatTheKernelWouldChoose) {

@@ -16,8 +16,9 @@
 #include <utility>
 #include <vector>
 
-#include "io/inner_queue.h"
-#include "io/outer_queue.h"
+#include "io/inner_side.h"
+#include "io/outer_side.h"
+#include "io/train_layout.h"
 #include "src/pipeline/inbound.h"
 #include "src/pipeline/outbound.h"
 #include "tests/packet/packets.h"
@@ -57,30 +58,37 @@ inline InnerPacket superpacket(const PacketSpec& spec, uint16_t gso_size = 0) {
   return packet;
 }
 
-class FakeInner final : public io::InnerQueue {
+// Leases what it hands out, takes what it is given back, and counts both.
+class FakeInner final : public io::InnerSide {
  public:
   std::deque<InnerPacket> to_read;
   std::vector<InnerPacket> written;
   io::InnerOffloads takes = {true, true, true, true, true};
   size_t refuse = 0;  // packets from the end of each batch
   io::ReadOutcome outcome = io::ReadOutcome::ok;
+  size_t leased = 0;  // that have not come home
 
-  int poll_fd() const override { return -1; }
-
-  io::ReadOutcome read_batch(std::span<io::Superpacket> packets, size_t& count) override {
+  io::ReadOutcome read(io::PlainBatch& batch) override {
+    EXPECT_EQ(leased, 0u) << "a batch was not released";
     reading_.clear();
-    for (count = 0; count < packets.size() && !to_read.empty(); ++count) {
+    for (batch.count = 0; batch.count < batch.packets.size() && !to_read.empty(); ++batch.count) {
       InnerPacket packet = std::move(to_read.front());
       to_read.pop_front();
       const auto length = static_cast<uint32_t>(packet.bytes.size());
-      packet.bytes.resize(length + kReadTailroom, 0xee);
+      packet.bytes.resize(length + io::kTailroom, 0xee);
       reading_.push_back(std::move(packet.bytes));
-      packets[count] = {reading_.back().data(), length, packet.offload};
+      batch.packets[batch.count] = {reading_.back().data(), length, packet.offload, {this, io::Memory::test}};
+      ++leased;
     }
     return outcome;
   }
+  void release(io::PlainBatch& batch) override {
+    for (io::Superpacket& packet : std::span(batch.packets).first(batch.count))
+      leased -= packet.lease.take(io::Memory::test) == this ? 1 : 0;
+    batch.count = 0;
+  }
 
-  size_t write_batch(std::span<const io::GatheredPacket> packets) override {
+  size_t write(std::span<const io::GatheredPacket> packets) override {
     const size_t taken = packets.size() - std::min(refuse, packets.size());
     for (const io::GatheredPacket& packet : packets.first(taken)) {
       InnerPacket& out = written.emplace_back();
@@ -93,6 +101,7 @@ class FakeInner final : public io::InnerQueue {
     }
     return taken;
   }
+  const io::InnerCounters& counters() const override { return counters_; }
 
   io::InnerOffloads offloads() const override { return takes; }
 
@@ -107,6 +116,7 @@ class FakeInner final : public io::InnerQueue {
 
  private:
   std::vector<Bytes> reading_;
+  io::InnerCounters counters_;
 };
 
 // A train, apart from anybody's memory.
@@ -126,42 +136,75 @@ struct Train {
   }
 };
 
-class FakeOuter final : public io::OuterQueue {
+// A train that is about to leave, and what becomes of it.
+struct Departure {
+  io::Endpoint to;
+  uint16_t datagrams = 0;
+  uint16_t datagrams_sent = 0;
+  bool gso_refused = false;
+  bool source_refused = false;
+};
+
+class FakeOuter final : public io::OuterSide {
  public:
   std::deque<Train> to_receive;
   std::vector<Train> sent;
   // What the network makes of a train; the default sends all of it.
-  std::function<void(io::OutgoingTrain&)> network;
+  std::function<void(Departure&)> network;
   std::vector<bool> gso_allowed;  // of each train that was offered
+  size_t lend_nothing_for = 0;    // datagrams at the end of each batch
+  size_t most_datagrams = 256;    // of a batch that is received
+  uint16_t local_port = 0;
+  size_t leased = 0;  // that have not come home
 
-  size_t receive_batch(std::span<io::IncomingTrain> trains) override {
-    receiving_.clear();
-    size_t count = 0;
-    for (; count < trains.size() && !to_receive.empty(); ++count) {
-      Train train = std::move(to_receive.front());
-      to_receive.pop_front();
-      const auto length = static_cast<uint32_t>(train.bytes.size());
-      train.bytes.resize(length + kReceiveTailroom, 0xee);
-      receiving_.push_back(std::move(train.bytes));
-      trains[count] = {receiving_.back().data(), length, static_cast<uint16_t>(train.segment_size), train.peer,
-                       train.traffic_class};
+  void receive(io::Received& batch) override {
+    EXPECT_EQ(leased, 0u) << "a batch was not released";
+    batch.count = batch.envelope_count = 0;
+    if (next_ == arrived_.size()) {
+      receiving_.clear();
+      arrived_.clear();
+      next_ = 0;
+      for (size_t i = 0; i < 8 && !to_receive.empty(); ++i) arrive();
     }
-    return count;
+    for (; next_ < arrived_.size() && batch.count < most_datagrams; ++next_) {
+      const auto& [bytes, length, envelope] = arrived_[next_];
+      if (batch.envelope_count == 0 || batch.envelopes[batch.envelope_count - 1] != envelope)
+        batch.envelopes[batch.envelope_count++] = envelope;
+      batch.datagrams[batch.count++] = {
+          {this, io::Memory::test}, bytes, length, static_cast<uint16_t>(batch.envelope_count - 1)};
+      ++leased;
+    }
+    batch.more = next_ < arrived_.size();
+  }
+  void release(io::Received& batch) override {
+    for (io::Datagram& datagram : std::span(batch.datagrams).first(batch.count))
+      leased -= datagram.lease.take(io::Memory::test) == this ? 1 : 0;
+    batch.count = 0;
   }
 
-  void send_batch(std::span<io::OutgoingTrain> trains) override {
-    for (io::OutgoingTrain& train : trains) {
-      EXPECT_EQ((train.length + train.segment_size - 1) / train.segment_size, train.datagrams);
-      gso_allowed.push_back(train.allow_gso);
-      train.datagrams_sent = train.datagrams;
-      if (network) network(train);
-      const size_t length = std::min<size_t>(train.length, size_t{train.datagrams_sent} * train.segment_size);
-      if (length > 0)
-        sent.push_back({Bytes(train.bytes, train.bytes + length), train.segment_size, train.to, train.traffic_class});
+  void lend(io::Sending& batch) override {
+    EXPECT_FALSE(lent_) << "what was lent was never sent";
+    lent_ = true;
+    layout_.lay_out(batch);
+    for (size_t i = batch.count - std::min<size_t>(batch.count, lend_nothing_for); i < batch.count; ++i)
+      batch.datagrams[i].bytes = nullptr;
+  }
+  void send(io::Sending& batch) override {
+    EXPECT_TRUE(lent_);
+    lent_ = false;
+    batch.lost = 0;
+    bool all_sent = true;
+    for (io::OutgoingTrain& train : layout_.trains()) all_sent &= depart(train, batch.destinations[train.destination]);
+    if (!all_sent) layout_.report_lost(batch);
+    for (io::Outgoing& datagram : std::span(batch.datagrams).first(batch.count)) {
+      if (all_sent) datagram.lost = false;
+      if (datagram.bytes != nullptr || datagram.lost) continue;
+      datagram.lost = true;
+      ++batch.lost;
     }
   }
 
-  io::OuterCounters counters() const override { return {}; }
+  const io::OuterCounters& counters() const override { return counters_; }
 
   std::vector<Bytes> sent_datagrams() const {
     std::vector<Bytes> result;
@@ -171,7 +214,49 @@ class FakeOuter final : public io::OuterQueue {
   }
 
  private:
-  std::vector<Bytes> receiving_;
+  struct Arrived {
+    uint8_t* bytes;
+    uint32_t length;
+    io::Envelope envelope;
+  };
+
+  void arrive() {
+    Train train = std::move(to_receive.front());
+    to_receive.pop_front();
+    const size_t length = train.bytes.size();
+    train.bytes.resize(length + io::kTailroom, 0xee);
+    receiving_.push_back(std::move(train.bytes));
+    const io::Envelope envelope{train.peer, local_port, train.traffic_class};
+    size_t at = 0;
+    do {
+      const size_t step = std::min(train.segment_size, length - at);
+      arrived_.push_back({receiving_.back().data() + at, static_cast<uint32_t>(step), envelope});
+      at += step;
+    } while (at < length);
+  }
+
+  // False when not all of it was sent.
+  bool depart(io::OutgoingTrain& train, io::Destination& to) {
+    EXPECT_EQ((train.length + train.segment_size - 1) / train.segment_size, train.datagrams);
+    gso_allowed.push_back(to.allow_segmentation);
+    Departure departure{to.envelope.endpoint, train.datagrams, train.datagrams};
+    if (network) network(departure);
+    to.segmentation_refused = departure.gso_refused;
+    to.source_refused = departure.source_refused;
+    for (size_t i = departure.datagrams_sent; i < train.datagrams; ++i) train.lost.set(i);
+    const size_t length = std::min<size_t>(train.length, size_t{departure.datagrams_sent} * train.segment_size);
+    if (length > 0)
+      sent.push_back({Bytes(train.bytes, train.bytes + length), train.segment_size, to.envelope.endpoint,
+                      to.envelope.traffic_class});
+    return departure.datagrams_sent == train.datagrams;
+  }
+
+  std::deque<Bytes> receiving_;
+  std::vector<Arrived> arrived_;
+  size_t next_ = 0;
+  bool lent_ = false;
+  io::TrainLayout layout_;
+  io::OuterCounters counters_;
 };
 
 // One end: a worker's data path without its thread.
@@ -228,6 +313,9 @@ struct End {
 
   uint64_t drops(DropReason reason) const { return stats.drops[static_cast<size_t>(reason)].get(); }
 
+  // Of every end's host.
+  static inline std::vector<io::Address> host_addresses;
+
   io::Endpoint at;
   io::Result<io::Wakeup> wakeup = io::Wakeup::open();
   Published published;
@@ -239,7 +327,7 @@ struct End {
   WorkerStats stats;
   FakeInner inner;
   FakeOuter outer;
-  Outbound outbound{published, mailbox, stats};
+  Outbound outbound{published, mailbox, stats, io::LocalAddresses([] { return host_addresses; })};
   Inbound inbound{published, mailbox, stats};
 };
 

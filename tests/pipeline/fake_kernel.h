@@ -61,13 +61,13 @@ class FakeTun {
   bool has_header() const { return has_header_; }
   io::Fd open() { return io::Fd(Descriptors<FakeTun>::open(this)); }
 
-  static const tun::TunSyscalls& syscalls() {
-    static constexpr tun::TunSyscalls kTable = {
-        [](int fd, void* bytes, size_t length) {
-          return Descriptors<FakeTun>::at(fd).read(static_cast<uint8_t*>(bytes), length);
-        },
-        [](int fd, const iovec* parts, int count) { return Descriptors<FakeTun>::at(fd).write(parts, count); },
-        [](pollfd*, nfds_t, int) { return 1; }};
+  static const io::Syscalls& syscalls() {
+    static constexpr io::Syscalls kTable = {
+        .read = [](int fd, void* bytes,
+                   size_t length) { return Descriptors<FakeTun>::at(fd).read(static_cast<uint8_t*>(bytes), length); },
+        .writev = [](int fd, const iovec* parts,
+                     int count) { return Descriptors<FakeTun>::at(fd).write(parts, count); },
+        .poll = [](pollfd*, nfds_t, int) { return 1; }};
     return kTable;
   }
 
@@ -252,8 +252,7 @@ class FakeUdp {
     if (error != 0) return error;
     io::SocketAddress address{};
     std::memcpy(&address, message.msg_name, message.msg_namelen);
-    io::IncomingTrain control;
-    io::read_control(message, control);
+    const io::ReceivedControl control = io::read_control(message);
     for (size_t at = 0; at < length; at += step)
       sent.push_back(
           {Bytes(bytes + at, bytes + std::min(length, at + step)), io::remote_of(address), control.traffic_class});

@@ -86,7 +86,7 @@ const BadDatagram kBadDatagrams[] = {
     {"an index that nobody has", message({4, 0, 0, 0, 1, 2, 3, 4}, 32), DropReason::unknown_index},
     {"an initiation without mac1", message({1}, 148), DropReason::invalid_mac1},
     {"a response without mac1", message({2}, 92), DropReason::invalid_mac1},
-    {"a cookie reply while there is no private key", message({3}, 64), DropReason::invalid_mac1},
+    {"a cookie reply to an index that nobody has", message({3, 0, 0, 0, 1, 2, 3, 4}, 64), DropReason::unknown_index},
 };
 
 class InboundBadDatagrams : public testing::TestWithParam<BadDatagram> {};
@@ -323,6 +323,17 @@ TEST_F(InboundTest, AsksForALastMinuteHandshakeOnceAndOnlyAsTheInitiator) {
   EXPECT_EQ(exchange(due), std::pair(false, false));
 }
 
+// A message of the previous keypair that was on its way while the current one came up.
+TEST_F(InboundTest, AsksForNoHandshakeWhileTheCurrentKeypairIsFresh) {
+  const auto due = kStart + protocol::kRekeyOnReceiveTime;
+  right.send(packets(1)[0], kStart);
+  test::begin_session(left, to_right, right, to_left, {.created = due});
+  test::carry(right, left);
+  left.receive(due);
+  EXPECT_EQ(left.inner.take_packets().size(), 1u);
+  EXPECT_FALSE(to_right.timers.advance(due, {}).send_initiation);
+}
+
 TEST_F(InboundTest, ConfirmsTheNextKeypairAndSaysSoOnce) {
   test::begin_session(left, to_right, right, to_left, {.confirmed = false});
   (void)to_left.path.attention.exchange(0);
@@ -339,6 +350,26 @@ TEST_F(InboundTest, AForgedMessageConfirmsNothing) {
   train.bytes[30] ^= 1;
   right.receive(train);
   EXPECT_FALSE(to_left.keypairs.next()->confirmed());
+}
+
+TEST_F(InboundTest, ReceivesUntilTheOuterSideHasNoMore) {
+  right.outer.most_datagrams = 3;
+  const std::vector<InnerPacket> all = packets(20);
+  for (InnerPacket packet : all) left.inner.to_read.push_back(std::move(packet));
+  left.send();
+  test::carry(left, right);
+  EXPECT_EQ(right.inbound.run(right.inner, right.outer, kStart), 20u) << "in one turn: no descriptor tells of the rest";
+  EXPECT_EQ(right.inner.take_packets(), bytes_of(all));
+}
+
+TEST_F(InboundTest, WhateverBecomesOfADatagramItsLeaseComesHome) {
+  Train forged = seal(packets(3));
+  forged.bytes[30] ^= 1;
+  right.outer.to_receive.push_back(seal(packets(4)));
+  right.outer.to_receive.push_back(Train{{5}, 1, elsewhere, 0});
+  right.receive(forged);
+  EXPECT_EQ(right.outer.leased, 0u);
+  EXPECT_EQ(right.inner.take_packets().size(), 6u);
 }
 
 TEST_F(InboundTest, OpensMoreThanABatchAtOnce) {
@@ -381,12 +412,32 @@ TEST_F(InboundHandshakes, ReachTheControlThreadAndMoveNoEndpoint) {
   expect_endpoint(left.at);
 }
 
-TEST_F(InboundHandshakes, CookieRepliesNeedNoMac1) {
-  const Bytes reply = message({3}, 64);
-  right.receive({reply, 64, elsewhere, 0});
+// It answers our initiation, or our response, which has a keypair by then.
+TEST_F(InboundHandshakes, CookieRepliesNeedNoMac1ButAnIndexOfOurs) {
+  const uint32_t pending = right.index_table.insert_handshake(&to_left.path, [] { return 0x01020304u; });
+  const uint32_t keypair = to_left.keypairs.current()->local_index();
+  for (const uint32_t index : {pending, keypair}) {
+    protocol::CookieReply reply{};
+    reply.type = 3;
+    reply.receiver_index = index;
+    const auto bytes = protocol::wire_bytes(reply);
+    right.receive({Bytes(bytes.begin(), bytes.end()), 64, elsewhere, 0});
+    ASSERT_TRUE(right.mailbox.handshakes.try_pop(datagram));
+    EXPECT_EQ(datagram.length, 64);
+    expect_endpoint(left.at);
+  }
+  EXPECT_TRUE(drops_of(right).empty());
+  right.index_table.erase(pending);
+  right.receive({message({3, 0, 0, 0, 4, 3, 2, 1}, 64), 64, elsewhere, 0});
+  EXPECT_FALSE(right.mailbox.handshakes.try_pop(datagram)) << "nothing waits for it any more";
+  EXPECT_EQ(drops_of(right), (Drops{{DropReason::unknown_index, 1}}));
+}
+
+TEST_F(InboundHandshakes, TellWhichPortOfOursTheyCameTo) {
+  right.outer.local_port = 51821;
+  right.receive(initiation());
   ASSERT_TRUE(right.mailbox.handshakes.try_pop(datagram));
-  EXPECT_EQ(datagram.length, 64);
-  expect_endpoint(left.at);
+  EXPECT_EQ(datagram.local_port, 51821);
 }
 
 TEST_F(InboundHandshakes, AreDroppedWithAWrongMac1) {

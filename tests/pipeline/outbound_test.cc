@@ -136,6 +136,12 @@ TEST(Outbound, LimitsIcmpAnswersAsLinuxDoes) {
   EXPECT_EQ(tunnel.left.drops(DropReason::no_peer), 610u);
 }
 
+// Of hosts behind us, while this host has no address that matters.
+struct Host {
+  explicit Host(const std::string& text) { End::host_addresses = {test::address(text)}; }
+  ~Host() { End::host_addresses.clear(); }
+};
+
 TEST(Outbound, DropsItsOwnDatagramsRatherThanWrapThemAgain) {
   for (const char* const remote : {"10.0.1.1:2000", "[fd00::2]:2000"}) {
     Tunnel tunnel;
@@ -158,6 +164,34 @@ TEST(Outbound, DropsItsOwnDatagramsRatherThanWrapThemAgain) {
         }(),
         1000));
     EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::routing_loop, 2}})) << "a train";
+  }
+}
+
+// A client behind this gateway has a tunnel to the same server, with the same ports on both ends.
+TEST(Outbound, CarriesAnotherHostsTunnelThatLooksLikeItsOwn) {
+  for (const bool v6 : {false, true}) {
+    const Host host(v6 ? "[2001:db8::9]" : "198.51.100.9");
+    Tunnel tunnel;
+    tunnel.left.published.listen_port = 1000;
+    io::Endpoint remote = test::endpoint(v6 ? "[fd00::2]:2000" : "10.0.1.1:2000");
+    remote.source = test::address(v6 ? "[2001:db8::8]" : "198.51.100.8");
+    tunnel.to_right.path.endpoint.store(remote);
+    const InnerPacket packet = superpacket(udp(1, v6));
+    EXPECT_EQ(tunnel.transfer({packet}), std::vector<Bytes>{packet.bytes});
+    EXPECT_TRUE(drops_of(tunnel.left).empty());
+  }
+}
+
+TEST(Outbound, KnowsItsOwnDatagramsByTheStickySourceOrAnyAddressOfTheHost) {
+  for (const bool sticky : {false, true}) {
+    const Host host(sticky ? "198.51.100.9" : "10.0.0.1");
+    Tunnel tunnel;
+    tunnel.left.published.listen_port = 1000;
+    io::Endpoint remote = test::endpoint("10.0.1.1:2000");
+    remote.source = test::address(sticky ? "10.0.0.1" : "198.51.100.8");
+    tunnel.to_right.path.endpoint.store(remote);
+    EXPECT_TRUE(tunnel.transfer({superpacket(udp())}).empty());
+    EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::routing_loop, 1}}));
   }
 }
 
@@ -320,7 +354,7 @@ TEST(Outbound, SendsOnNextAsSoonAsItIsConfirmedAndNotBefore) {
 
 TEST(Outbound, CountsWhatTheOuterSideDidNotSend) {
   Tunnel tunnel;
-  tunnel.left.outer.network = [](io::OutgoingTrain& train) { train.datagrams_sent = 2; };
+  tunnel.left.outer.network = [](test::Departure& train) { train.datagrams_sent = 2; };
   PacketSpec spec = udp();
   spec.payload_bytes = 4800;
   tunnel.left.send(superpacket(spec, 1000));
@@ -340,7 +374,7 @@ TEST(Outbound, DropsAPacketThatNoDatagramHolds) {
 
 TEST(Outbound, SendsWithoutGsoOnceThePathRefusedIt) {
   Tunnel tunnel;
-  tunnel.left.outer.network = [](io::OutgoingTrain& train) { train.gso_refused = true; };
+  tunnel.left.outer.network = [](test::Departure& train) { train.gso_refused = true; };
   tunnel.left.send(superpacket(udp()));
   tunnel.left.send(superpacket(udp()));
   EXPECT_EQ(tunnel.left.outer.gso_allowed, (std::vector<bool>{true, false}));
@@ -353,14 +387,14 @@ TEST(Outbound, ForgetsASourceThatWasRefusedAndNoNewerOne) {
   io::Endpoint newer = sticky;
   newer.source = test::address("192.0.2.60");
   tunnel.to_right.path.endpoint.store(sticky);
-  tunnel.left.outer.network = [&](io::OutgoingTrain& train) {
+  tunnel.left.outer.network = [&](test::Departure& train) {
     EXPECT_EQ(train.to, sticky);
     train.source_refused = true;
     tunnel.to_right.path.endpoint.store(newer);
   };
   tunnel.left.send(superpacket(udp()));
   EXPECT_EQ(tunnel.to_right.path.endpoint.load(), newer);
-  tunnel.left.outer.network = [](io::OutgoingTrain& train) { train.source_refused = true; };
+  tunnel.left.outer.network = [](test::Departure& train) { train.source_refused = true; };
   tunnel.left.send(superpacket(udp()));
   EXPECT_EQ(tunnel.to_right.path.endpoint.load(), tunnel.right.at);
 }
@@ -373,6 +407,98 @@ TEST(Outbound, ReadsAndDropsWhileTheLinkIsDown) {
   EXPECT_EQ(read, 1u);
   EXPECT_TRUE(tunnel.left.inner.to_read.empty());
   EXPECT_TRUE(tunnel.left.inner.written.empty());
+  EXPECT_EQ(tunnel.left.inner.leased, 0u);
+  EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::link_down, 1}}));
+}
+
+TEST(Outbound, CountsWhatTheOuterSideHadNoMemoryFor) {
+  Tunnel tunnel;
+  tunnel.left.outer.lend_nothing_for = 2;
+  std::vector<InnerPacket> packets;
+  for (uint16_t i = 0; i < 5; ++i) {
+    PacketSpec spec = udp();
+    spec.source_port = i;
+    packets.push_back(superpacket(spec));
+  }
+  const auto lengths = [&] {
+    for (const InnerPacket& packet : packets) tunnel.left.inner.to_read.push_back(packet);
+    tunnel.left.send();
+    return tunnel.to_right.path.tx_bytes.load();
+  };
+  const uint64_t bytes = protocol::padded_length(packets[0].bytes.size(), 1420) + protocol::kTransportOverhead;
+  EXPECT_EQ(lengths(), 3 * bytes);
+  EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::send_failed, 2}}));
+  EXPECT_EQ(tunnel.left.stats.messages_sealed.get(), 3u);
+}
+
+TEST(Outbound, WhateverBecomesOfAPacketItsLeaseComesHome) {
+  Tunnel tunnel;
+  InnerPacket no_ip = superpacket(udp());
+  no_ip.bytes[0] = 0;
+  for (const InnerPacket& packet : {superpacket(udp()), no_ip, superpacket(udp(77)), superpacket(udp())})
+    tunnel.left.inner.to_read.push_back(packet);
+  tunnel.left.send();
+  EXPECT_EQ(tunnel.left.inner.leased, 0u);
+}
+
+// Peers that take turns are no reason for short trains.
+TEST(Outbound, MakesATrainForEachPeerWhateverTheirOrder) {
+  Tunnel tunnel;
+  End other("192.0.2.3:1003");
+  TestPeer& to_other = tunnel.left.add_peer(other.at);
+  tunnel.left.allow(to_other, 20);
+  TestPeer& from_left = other.add_peer(tunnel.left.at);
+  other.allow(from_left, 20);
+  test::begin_session(tunnel.left, to_other, other, from_left);
+  for (uint16_t i = 0; i < 60; ++i) {
+    PacketSpec spec = udp(i % 2 == 0 ? 1 : 20);
+    spec.source_port = i;
+    tunnel.left.inner.to_read.push_back(superpacket(spec));
+  }
+  tunnel.left.send();
+  ASSERT_EQ(tunnel.left.outer.sent.size(), 2u);
+  for (const test::Train& train : tunnel.left.outer.sent) EXPECT_EQ(train.datagrams().size(), 30u);
+}
+
+// The trains of a class that comes back do not overtake what was sent in between.
+TEST(Outbound, KeepsAPeersOrderAcrossTrafficClasses) {
+  Tunnel tunnel;
+  std::vector<InnerPacket> packets;
+  for (uint16_t i = 0; i < 9; ++i) {
+    PacketSpec spec = udp();
+    spec.source_port = i;
+    spec.tos = i / 2 % 2 == 0 ? 0 : 2;
+    packets.push_back(superpacket(spec));
+  }
+  const std::vector<Bytes> arrived = tunnel.transfer(packets);
+  ASSERT_EQ(arrived.size(), packets.size());
+  for (size_t i = 0; i < packets.size(); ++i) EXPECT_EQ(arrived[i], packets[i].bytes) << i;
+}
+
+TEST(Outbound, SendsMorePeersThanABatchHasDestinationsFor) {
+  Tunnel tunnel;
+  std::vector<std::unique_ptr<End>> ends;
+  for (int i = 0; i < 300; ++i) {
+    End& end = *ends.emplace_back(std::make_unique<End>("192.0.2.9:" + std::to_string(2000 + i)));
+    TestPeer& there = tunnel.left.add_peer(end.at);
+    tunnel.left.allowed_ips.insert(
+        {{172, 16, static_cast<uint8_t>(i / 256), static_cast<uint8_t>(i)}, protocol::IpVersion::v4, 32}, &there.path);
+    test::begin_session(tunnel.left, there, end, end.add_peer(tunnel.left.at));
+  }
+  tunnel.left.publish();
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 300; ++i) {
+      InnerPacket packet = superpacket(udp());
+      const uint8_t to[] = {172, 16, static_cast<uint8_t>(i / 256), static_cast<uint8_t>(i)};
+      std::copy(std::begin(to), std::end(to), packet.bytes.begin() + 16);
+      tunnel.left.inner.to_read.push_back(packet);
+    }
+  }
+  tunnel.left.send();
+  std::map<uint16_t, size_t> sent;
+  for (const test::Train& train : tunnel.left.outer.sent) sent[train.peer.port] += train.datagrams().size();
+  ASSERT_EQ(sent.size(), 300u);
+  for (const auto& [port, datagrams] : sent) EXPECT_EQ(datagrams, 3u) << port;
 }
 
 TEST(Outbound, PassesOnWhatBecameOfTheInnerSide) {

@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <unordered_map>
 
-#include "io/udp_queue.h"
+#include "io/udp_side.h"
 #include "tests/pipeline/streams.h"
 
 namespace culvert::pipeline {
@@ -67,7 +67,7 @@ struct Host {
   tun::TunQueue inner;
   FakeUdp udp;
   io::Result<std::unique_ptr<io::UdpSockets>> sockets;
-  io::UdpQueue outer;
+  io::UdpSide outer;
 };
 
 // A peer of the near end, and what the test knows of the stream to it.
@@ -445,7 +445,7 @@ void Case::check_counts() {
     if (spoke.forged > 0) expected[DropReason::forged] = spoke.forged;
     if (spoke.replayed > 0) expected[DropReason::replayed] = spoke.replayed;
     if (test::drops_of(spoke.host->end) != expected) return fail("drops of the far side are counted wrong");
-    if (spoke.host->tun.refusals == 0 && spoke.host->inner.counters().segmented_writes > 0)
+    if (spoke.host->tun.refusals == 0 && spoke.host->inner.counters().segmented_writes.get() > 0)
       return fail("packets were joined that the device does not take joined");
     tally_.forged += spoke.forged;
     tally_.replayed += spoke.replayed;
@@ -455,11 +455,11 @@ void Case::check_counts() {
   test::Drops expected;
   if (unsent > 0) expected[DropReason::send_failed] = unsent;
   if (test::drops_of(near_->end) != expected) return fail("drops of the near side are counted wrong");
-  const io::OuterCounters counters = near_->outer.counters();
-  if (counters.datagrams_sent != sent || counters.send_errors != unsent)
-    return fail("the outer side counts " + std::to_string(counters.datagrams_sent) + " datagrams and " +
-                std::to_string(counters.send_errors) + " errors for " + std::to_string(sent) + " and " +
-                std::to_string(unsent));
+  const uint64_t counted = near_->outer.counters().datagrams_sent.get();
+  const uint64_t errors = near_->outer.counters().send_errors.get();
+  if (counted != sent || errors != unsent)
+    return fail("the outer side counts " + std::to_string(counted) + " datagrams and " + std::to_string(errors) +
+                " errors for " + std::to_string(sent) + " and " + std::to_string(unsent));
   if (unsent > 0 && near_->udp.full_percent == 0) return fail("datagrams were dropped although there was room");
   tally_.send_failures += unsent;
   tally_.gso_refusals += near_->udp.refused;

@@ -23,26 +23,34 @@ template <typename Condition>
   return true;
 }
 
-// Thread safety: the worker calls the InnerQueue's methods, the test its own.
-class ThreadedInner final : public io::InnerQueue {
+// Thread safety: the worker calls the InnerSide's methods, the test its own.
+class ThreadedInner final : public io::InnerSide {
  public:
-  int poll_fd() const override { return wakeup_->fd(); }
+  // Without descriptors the worker has to poll.
+  explicit ThreadedInner(bool has_descriptor = true) : fd_count_(has_descriptor ? 1 : 0) {}
 
-  io::ReadOutcome read_batch(std::span<io::Superpacket> packets, size_t& count) override {
+  std::span<const int> poll_fds() const override { return {&fd_, fd_count_}; }
+
+  io::ReadOutcome read(io::PlainBatch& batch) override {
     const std::lock_guard lock(mutex_);
-    const io::ReadOutcome outcome = fake_.read_batch(packets, count);
+    const io::ReadOutcome outcome = fake_.read(batch);
     if (endless_ && fake_.to_read.empty()) fake_.to_read.assign(16, *endless_);
     if (fake_.to_read.empty() && outcome == io::ReadOutcome::ok) wakeup_->drain();
     return outcome;
   }
-  size_t write_batch(std::span<const io::GatheredPacket> packets) override {
+  void release(io::PlainBatch& batch) override {
     const std::lock_guard lock(mutex_);
-    const size_t taken = fake_.write_batch(packets);
+    fake_.release(batch);
+  }
+  size_t write(std::span<const io::GatheredPacket> packets) override {
+    const std::lock_guard lock(mutex_);
+    const size_t taken = fake_.write(packets);
     written_ += taken;
     if (endless_) fake_.written.clear();
     return taken;
   }
   io::InnerOffloads offloads() const override { return {true, true, true, true, true}; }
+  const io::InnerCounters& counters() const override { return fake_.counters(); }
 
   void push(InnerPacket packet) {
     const std::lock_guard lock(mutex_);
@@ -77,6 +85,8 @@ class ThreadedInner final : public io::InnerQueue {
 
  private:
   io::Result<io::Wakeup> wakeup_ = io::Wakeup::open();
+  const int fd_ = wakeup_->fd();
+  const size_t fd_count_;
   mutable std::mutex mutex_;
   FakeInner fake_;
   std::optional<InnerPacket> endless_;
@@ -114,21 +124,30 @@ class Cable {
 };
 
 // One side's end of a cable.
-class CableOuter final : public io::OuterQueue {
+class CableOuter final : public io::OuterSide {
  public:
-  CableOuter(Cable& cable, int side, const io::Endpoint& at, bool* destroyed = nullptr)
-      : cable_(cable), side_(side), at_(at), destroyed_(destroyed) {}
+  CableOuter(Cable& cable, int side, const io::Endpoint& at, bool* destroyed = nullptr, bool has_descriptor = true)
+      : cable_(cable),
+        side_(side),
+        at_(at),
+        destroyed_(destroyed),
+        fd_(cable.fd(side)),
+        fd_count_(has_descriptor ? 1 : 0) {
+    counters_.trains_sent.add(7);
+  }
   ~CableOuter() override {
     if (destroyed_ != nullptr) *destroyed_ = true;
   }
 
-  size_t receive_batch(std::span<io::IncomingTrain> trains) override {
+  void receive(io::Received& batch) override {
     cable_.pull(side_, fake_.to_receive);
-    if (fake_.to_receive.size() > trains.size()) cable_.push(side_, Train{{5}, 1, at_, 0});  // come back
-    return fake_.receive_batch(trains);
+    if (fake_.to_receive.size() > 8) cable_.push(side_, Train{{5}, 1, at_, 0});  // come back
+    fake_.receive(batch);
   }
-  void send_batch(std::span<io::OutgoingTrain> trains) override {
-    fake_.send_batch(trains);
+  void release(io::Received& batch) override { fake_.release(batch); }
+  void lend(io::Sending& batch) override { fake_.lend(batch); }
+  void send(io::Sending& batch) override {
+    fake_.send(batch);
     for (Train& train : fake_.sent) {
       train.peer = at_;
       cable_.push(1 - side_, std::move(train));
@@ -136,19 +155,18 @@ class CableOuter final : public io::OuterQueue {
     fake_.sent.clear();
     fake_.gso_allowed.clear();
   }
-  io::OuterCounters counters() const override {
-    io::OuterCounters counters;
-    counters.trains_sent = 7;
-    return counters;
-  }
-  std::array<int, 2> poll_fds() const override { return {-1, cable_.fd(side_)}; }
+  const io::OuterCounters& counters() const override { return counters_; }
+  std::span<const int> poll_fds() const override { return {&fd_, fd_count_}; }
 
  private:
   Cable& cable_;
   const int side_;
   const io::Endpoint at_;
   bool* const destroyed_;
+  const int fd_;
+  const size_t fd_count_;
   FakeOuter fake_;
+  io::OuterCounters counters_;
 };
 
 }  // namespace culvert::pipeline::test

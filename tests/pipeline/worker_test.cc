@@ -72,6 +72,14 @@ class WorkerTest : public testing::Test {
     there_.receive();
     return there_.inner.take_packets();
   }
+  // As the outer side counts them.
+  uint64_t trains_sent() const {
+    io::CounterValues<io::kOuterCounters.size()> values{};
+    worker_->add_outer_counters(values);
+    for (size_t i = 0; i < values.size(); ++i)
+      if (io::kOuterCounters[i].counter == &io::OuterCounters::trains_sent) return values[i];
+    return 0;
+  }
   uint64_t drops(DropReason reason) const { return worker_->stats().drops[static_cast<size_t>(reason)].get(); }
 
   // `here_` lends its tables to the worker; its own pipelines stay idle.
@@ -112,7 +120,8 @@ TEST_F(WorkerTest, DropsWhatItReadsWithoutAnOuterSide) {
   worker_->drop_staged({}, DropReason::no_peer);  // its turn is over after this
   EXPECT_EQ(to_there_.path.staged, 0u);
   EXPECT_EQ(cable_.pushed(1), 0u);
-  EXPECT_EQ(worker_->outer_counters().trains_sent, 0u);
+  EXPECT_EQ(trains_sent(), 0u);
+  EXPECT_EQ(drops(DropReason::link_down), 1u);
 }
 
 TEST_F(WorkerTest, SendsStagedPacketsWhenToldTo) {
@@ -145,7 +154,7 @@ TEST_F(WorkerTest, HasDroppedStagedPacketsWhenTheCallReturns) {
 TEST_F(WorkerTest, HasLetGoOfTheOldOuterSideWhenTheCallReturns) {
   bool first = false, second = false;
   plug_in(&first);
-  EXPECT_EQ(worker_->outer_counters().trains_sent, 7u);
+  EXPECT_EQ(trains_sent(), 7u);
   plug_in(&second);
   EXPECT_TRUE(first);
   EXPECT_FALSE(second);
@@ -164,6 +173,71 @@ TEST_F(WorkerTest, SaysThatTheInnerSideIsGoneAndGoesOn) {
   there_.send(packet_to(1));
   cable_.push(0, there_.outer.sent.at(0));
   EXPECT_TRUE(eventually([&] { return worker_->stats().messages_opened.get() == 1; }));
+}
+
+TEST_F(WorkerTest, SendsWhatTheControlThreadHandsOver) {
+  plug_in();
+  ControlDatagram datagram;
+  datagram.path = &to_there_.path;
+  datagram.length = 148;
+  datagram.bytes.fill(7);
+  EXPECT_EQ(worker_->control_room(), ControlOutbox::kMaxDatagrams);
+  EXPECT_TRUE(worker_->send_control(datagram));
+  ASSERT_TRUE(eventually([&] { return cable_.pushed(1) == 1; }));
+  EXPECT_TRUE(eventually([&] { return worker_->control_room() == ControlOutbox::kMaxDatagrams; }));
+  std::deque<test::Train> trains;
+  cable_.pull(1, trains);
+  EXPECT_EQ(trains.at(0).bytes, Bytes(148, 7));
+  EXPECT_TRUE(eventually([&] { return to_there_.path.tx_bytes == 148; }));
+}
+
+// Whoever frees a peer calls this first.
+TEST_F(WorkerTest, HasSentWhatItWasHandedBeforeAPeerIsDropped) {
+  plug_in();
+  ControlDatagram datagram;
+  datagram.path = &to_there_.path;
+  datagram.length = 32;
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(worker_->send_control(datagram));
+  worker_->drop_staged({}, DropReason::no_peer);
+  EXPECT_EQ(cable_.pushed(1), 100u);
+  EXPECT_EQ(to_there_.path.tx_bytes, 100u * 32);
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(worker_->send_control(datagram));
+  worker_->adopt_outer(nullptr);
+  EXPECT_EQ(cable_.pushed(1), 200u) << "by the old outer side";
+}
+
+TEST_F(WorkerTest, PollsAnOuterSideWithoutDescriptors) {
+  begin_session();
+  worker_->adopt_outer(std::make_unique<CableOuter>(cable_, 0, here_.at, nullptr, false));
+  const InnerPacket packet = packet_to(1);
+  there_.send(packet);
+  test::Train train = there_.outer.sent.at(0);
+  train.peer = there_.at;
+  cable_.push(0, train);
+  ASSERT_TRUE(eventually([&] { return inner_.written() == 1; }));
+  inner_.push(packet);
+  ASSERT_TRUE(eventually([&] { return cable_.pushed(1) == 1; })) << "the other side has one, and is heard";
+  worker_->adopt_outer(nullptr);
+}
+
+TEST_F(WorkerTest, PollsAnInnerSideWithoutDescriptors) {
+  worker_.reset();
+  ThreadedInner polled(false);
+  auto worker = Worker::start(here_.published, *control_, polled, frozen_clock);
+  ASSERT_TRUE(worker);
+  worker_ = std::move(*worker);
+  begin_session();
+  plug_in();
+  const InnerPacket packet = packet_to(1);
+  polled.push(packet);
+  ASSERT_TRUE(eventually([&] { return cable_.pushed(1) == 1; }));
+  EXPECT_EQ(arrived(), std::vector<Bytes>{packet.bytes});
+  there_.send(packet);
+  cable_.push(0, there_.outer.sent.at(0));
+  ASSERT_TRUE(eventually([&] { return polled.written() == 1; })) << "the other side has one, and is heard";
+  polled.remove_device();
+  ASSERT_TRUE(eventually([&] { return worker_->inner_gone(); }));
+  worker_.reset();
 }
 
 TEST_F(WorkerTest, TakesATurnForEachCallAndNoMore) {

@@ -4,7 +4,7 @@
 
 #include <map>
 
-#include "io/outer_queue.h"
+#include "io/udp_sockets.h"
 
 namespace culvert::traffic {
 namespace {

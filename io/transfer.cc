@@ -1,19 +1,27 @@
-#include "tun/tun_transfer.h"
-
-#include <unistd.h>
+#include "io/transfer.h"
 
 #include <algorithm>
 #include <cerrno>
 
-namespace culvert::tun {
+namespace culvert::io {
 
-const TunSyscalls& kernel_tun_syscalls() {
-  static constexpr TunSyscalls kSyscalls = {::read, ::writev, ::poll};
-  return kSyscalls;
+// After a part of the messages the next call tells what was wrong with the first of the rest.
+Transferred SocketTransfer::send(int fd, std::span<mmsghdr> messages) {
+  const int sent =
+      syscalls_.sendmmsg(fd, messages.data(), static_cast<unsigned>(messages.size()), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent <= 0) return {0, sent < 0 ? errno : EAGAIN};
+  return {static_cast<size_t>(sent), 0};
 }
 
-io::Transferred TunTransfer::send(int fd, std::span<mmsghdr> messages) {
-  io::Transferred sent;
+Transferred SocketTransfer::receive(int fd, std::span<mmsghdr> messages, size_t /*budget_bytes*/) {
+  const int got =
+      syscalls_.recvmmsg(fd, messages.data(), static_cast<unsigned>(messages.size()), MSG_DONTWAIT, nullptr);
+  if (got < 0) return {0, errno == EAGAIN ? 0 : errno};
+  return {static_cast<size_t>(got), 0};
+}
+
+Transferred PacketTransfer::send(int fd, std::span<mmsghdr> messages) {
+  Transferred sent;
   while (sent.count < messages.size()) {
     const msghdr& header = messages[sent.count].msg_hdr;
     const ssize_t written = syscalls_.writev(fd, header.msg_iov, static_cast<int>(header.msg_iovlen));
@@ -27,8 +35,8 @@ io::Transferred TunTransfer::send(int fd, std::span<mmsghdr> messages) {
   return sent;
 }
 
-io::Transferred TunTransfer::receive(int fd, std::span<mmsghdr> messages, size_t budget_bytes) {
-  io::Transferred received;
+Transferred PacketTransfer::receive(int fd, std::span<mmsghdr> messages, size_t budget_bytes) {
+  Transferred received;
   const size_t wanted = std::min(messages.size(), expected_);
   for (size_t bytes = 0; received.count < wanted && bytes < budget_bytes;) {
     mmsghdr& message = messages[received.count];
@@ -46,4 +54,4 @@ io::Transferred TunTransfer::receive(int fd, std::span<mmsghdr> messages, size_t
   return received;
 }
 
-}  // namespace culvert::tun
+}  // namespace culvert::io

@@ -1,4 +1,4 @@
-// What UdpQueue does when the kernel refuses: every failure is injected, and every datagram accounted for.
+// What UdpSide does when the kernel refuses: every failure is injected, and every datagram accounted for.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "io/udp_message.h"
-#include "io/udp_queue.h"
+#include "io/udp_side.h"
 #include "io/uring/ring_transfer.h"
 #include "tests/io/fake_ring.h"
 #include "tests/io/outgoing.h"
@@ -22,7 +22,7 @@ namespace {
 struct Message {
   Endpoint to;  // with the source that was asked for
   uint16_t segment_size = 0;
-  Datagram bytes;
+  Bytes bytes;
 
   size_t datagrams() const { return segment_size == 0 ? 1 : (bytes.size() + segment_size - 1) / segment_size; }
   bool has_source() const { return to.source.family != Family::none; }
@@ -82,9 +82,7 @@ struct FakeKernel {
     message.to = remote_of(address);
     const auto* begin = static_cast<const uint8_t*>(header.msg_iov->iov_base);
     message.bytes.assign(begin, begin + header.msg_iov->iov_len);
-    IncomingTrain control;
-    read_control(header, control);
-    message.to.source = control.from.source;
+    message.to.source = read_control(header).local;
     for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(const_cast<msghdr*>(&header), c))
       if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
         std::memcpy(&message.segment_size, CMSG_DATA(c), sizeof message.segment_size);
@@ -114,8 +112,8 @@ struct FakeKernel {
     return static_cast<int>(operation == Ring::Operation::send ? message.msg_hdr.msg_iov->iov_len : message.msg_len);
   }
 
-  static std::vector<Datagram> datagrams(const Endpoint& to) {
-    std::vector<Datagram> result;
+  static std::vector<Bytes> datagrams(const Endpoint& to) {
+    std::vector<Bytes> result;
     for (const Message& m : taken) {
       const size_t step = m.segment_size == 0 ? m.bytes.size() : m.segment_size;
       for (size_t begin = 0; m.to.same_remote(to) && begin < m.bytes.size(); begin += step) {
@@ -128,18 +126,18 @@ struct FakeKernel {
   }
 };
 
-class UdpQueueFailureTest : public testing::TestWithParam<Engine> {
+class UdpSideFailureTest : public testing::TestWithParam<Engine> {
  protected:
   // Peer A has a sticky source, peer B has none, peer C is v6 and has one.
   const Endpoint a_ = endpoint("192.0.2.1:1", "192.0.2.100");
   const Endpoint b_ = endpoint("192.0.2.2:2");
   const Endpoint c_ = endpoint("[2001:db8::1]:3", "[2001:db8::100]");
   std::unique_ptr<UdpSockets> sockets_;
-  std::unique_ptr<UdpQueue> queue_;
+  std::unique_ptr<UdpSide> side_;
   FakeRing* ring_ = nullptr;  // the queue's, if it has one
-  Outgoing out_;
+  OutgoingRuns out_;
 
-  UdpQueueFailureTest() { restart(); }
+  UdpSideFailureTest() { restart(); }
 
   // A kernel that takes everything, new sockets, nothing to send.
   void restart() {
@@ -149,16 +147,26 @@ class UdpQueueFailureTest : public testing::TestWithParam<Engine> {
   }
 
   void open(const Syscalls& calls) {
-    queue_.reset();
+    side_.reset();
     sockets_ = open_sockets({}, calls);
     if (GetParam() == Engine::epoll) {
-      queue_ = std::make_unique<UdpQueue>(*sockets_);
+      side_ = std::make_unique<UdpSide>(*sockets_);
       return;
     }
     auto ring = std::make_unique<FakeRing>(FakeKernel::answer_entry);
     ring_ = ring.get();
-    queue_ = std::make_unique<UdpQueue>(*sockets_,
-                                        std::make_unique<RingTransfer>(std::move(ring), RingTransfer::For::sockets));
+    side_ = std::make_unique<UdpSide>(*sockets_,
+                                      std::make_unique<RingTransfer>(std::move(ring), RingTransfer::For::sockets));
+  }
+
+  // The lengths of the datagrams in the next batch.
+  std::vector<uint32_t> received_lengths() {
+    const auto batch = std::make_unique<Received>();
+    side_->receive(*batch);
+    std::vector<uint32_t> lengths;
+    for (const Datagram& datagram : std::span(batch->datagrams).first(batch->count)) lengths.push_back(datagram.length);
+    side_->release(*batch);
+    return lengths;
   }
 
   // Trains for all three peers by turns: 10 datagrams (short last one), then one, then 20.
@@ -169,31 +177,31 @@ class UdpQueueFailureTest : public testing::TestWithParam<Engine> {
 
   void expect_everything_arrived() {
     for (const Endpoint& to : {a_, b_, c_}) EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
-    for (const OutgoingTrain& train : out_.trains) EXPECT_EQ(train.datagrams_sent, train.datagrams);
-    EXPECT_EQ(queue_->counters().datagrams_sent, out_.total());
-    EXPECT_EQ(queue_->counters().send_errors, 0u);
+    for (const OutgoingRun& train : out_.trains) EXPECT_EQ(train.datagrams_sent, train.datagrams);
+    EXPECT_EQ(side_->counters().datagrams_sent.get(), out_.total());
+    EXPECT_EQ(side_->counters().send_errors.get(), 0u);
   }
 
   void expect_arrived_but_for(const Endpoint& lost) {
     for (const Endpoint& to : {a_, b_, c_})
-      EXPECT_EQ(FakeKernel::datagrams(to), to == lost ? std::vector<Datagram>{} : out_.datagrams(to)) << to_string(to);
+      EXPECT_EQ(FakeKernel::datagrams(to), to == lost ? std::vector<Bytes>{} : out_.datagrams(to)) << to_string(to);
     uint64_t lost_datagrams = 0;
-    for (const OutgoingTrain& train : out_.trains) {
+    for (const OutgoingRun& train : out_.trains) {
       EXPECT_EQ(train.datagrams_sent, train.to == lost ? 0 : train.datagrams);
       lost_datagrams += train.to == lost ? train.datagrams : 0;
     }
-    EXPECT_EQ(queue_->counters().send_errors, lost_datagrams);
-    EXPECT_EQ(queue_->counters().datagrams_sent, out_.total() - lost_datagrams);
+    EXPECT_EQ(side_->counters().send_errors.get(), lost_datagrams);
+    EXPECT_EQ(side_->counters().datagrams_sent.get(), out_.total() - lost_datagrams);
   }
 };
 
-TEST_P(UdpQueueFailureTest, WithoutFailureEachFamilyIsOneCall) {
+TEST_P(UdpSideFailureTest, WithoutFailureEachFamilyIsOneCall) {
   add_trains();
-  queue_->send_batch(out_.trains);
+  out_.send(*side_);
   expect_everything_arrived();
   EXPECT_EQ(ring_ != nullptr ? ring_->runs : FakeKernel::calls, 2u);
   EXPECT_EQ(FakeKernel::taken.size(), 9u);
-  EXPECT_EQ(queue_->counters().trains_sent, 9u);
+  EXPECT_EQ(side_->counters().trains_sent.get(), 9u);
 }
 
 // What one kind of refusal leads to, for three trains to each of three peers.
@@ -239,181 +247,187 @@ const RefusalCase kRefusalCases[] = {
      1, true, true, true, false, false, 2},
 };
 
-TEST_P(UdpQueueFailureTest, WhatWasRefusedIsSentAgainWithLess) {
+TEST_P(UdpSideFailureTest, WhatWasRefusedIsSentAgainWithLess) {
   for (const RefusalCase& c : kRefusalCases) {
     SCOPED_TRACE(c.name);
     restart();
     add_trains();
     FakeKernel::verdict = c.verdict;
-    queue_->send_batch(out_.trains);
+    out_.send(*side_);
     for (const Endpoint& to : {a_, b_, c_}) EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
-    for (const OutgoingTrain& train : out_.trains) {
+    for (const OutgoingRun& train : out_.trains) {
       const bool is_a = train.to == a_, is_c = train.to == c_;
       EXPECT_EQ(train.datagrams_sent, train.datagrams);
       EXPECT_EQ(train.gso_refused, (is_a && c.a_gso) || (is_c && c.c_gso));
       EXPECT_EQ(train.source_refused, (is_a && c.a_source) || (is_c && c.c_source));
     }
-    const OuterCounters counters = queue_->counters();
-    EXPECT_EQ(counters.gso_downgrades, c.gso_downgrades);
-    EXPECT_EQ(counters.gso_active, c.gso_active);
-    EXPECT_EQ(counters.datagrams_sent, out_.total());
-    EXPECT_EQ(counters.send_errors, 0u);
+    const OuterCounters& counters = side_->counters();
+    EXPECT_EQ(counters.gso_downgrades.get(), c.gso_downgrades);
+    EXPECT_EQ(side_->state().gso_active, c.gso_active);
+    EXPECT_EQ(counters.datagrams_sent.get(), out_.total());
+    EXPECT_EQ(counters.send_errors.get(), 0u);
     EXPECT_EQ(FakeKernel::refused, c.refused_calls);
 
     // A caller who has learned, and sockets that have, are refused no more.
-    for (OutgoingTrain& train : out_.trains) {
+    for (OutgoingRun& train : out_.trains) {
       train.allow_gso = !train.gso_refused;
       train.to.source = train.source_refused ? Address{} : train.to.source;
     }
-    queue_->send_batch(out_.trains);
+    out_.send(*side_);
     EXPECT_EQ(FakeKernel::refused, c.refused_calls);
-    EXPECT_EQ(queue_->counters().gso_downgrades, c.gso_downgrades);
-    EXPECT_EQ(queue_->counters().datagrams_sent, 2 * out_.total());
+    EXPECT_EQ(side_->counters().gso_downgrades.get(), c.gso_downgrades);
+    EXPECT_EQ(side_->counters().datagrams_sent.get(), 2 * out_.total());
   }
 }
 
-TEST_P(UdpQueueFailureTest, AKernelThatTakes64DatagramsGetsNoMore) {
-  FakeKernel::verdict = [](const Message& m) { return m.datagrams() > 64 ? EINVAL : 0; };
-  for (const Endpoint& to : {a_, b_, c_})
-    for (const uint16_t datagrams : {128, 65, 64, 1}) out_.add(to, datagrams, 100, 60);
-  queue_->send_batch(out_.trains);
-  expect_everything_arrived();
-  EXPECT_EQ(sockets_->max_train_datagrams(), 64);
-  EXPECT_TRUE(sockets_->gso_active());
-  EXPECT_EQ(queue_->counters().gso_downgrades, 1u);
-  EXPECT_EQ(FakeKernel::taken.size(), 3 * (2 + 2 + 1 + 1u));
-  for (const OutgoingTrain& train : out_.trains) {
-    EXPECT_FALSE(train.gso_refused);
-    EXPECT_FALSE(train.source_refused);
+TEST_P(UdpSideFailureTest, AKernelThatTakes64DatagramsGetsNoMore) {
+  // Each list is one batch for three peers, with the messages that it takes for one of them.
+  const std::pair<std::vector<uint16_t>, size_t> kLists[] = {{{128, 40, 1}, 2 + 1 + 1},
+                                                             {{65, 64, 40, 1}, 2 + 1 + 1 + 1}};
+  for (const auto& [list, messages] : kLists) {
+    restart();
+    FakeKernel::verdict = [](const Message& m) { return m.datagrams() > 64 ? EINVAL : 0; };
+    for (const Endpoint& to : {a_, b_, c_})
+      for (const uint16_t datagrams : list) out_.add(to, datagrams, 100, 60);
+    out_.send(*side_);
+    expect_everything_arrived();
+    EXPECT_EQ(sockets_->max_train_datagrams(), 64);
+    EXPECT_TRUE(sockets_->gso_active());
+    EXPECT_EQ(side_->counters().gso_downgrades.get(), 1u);
+    EXPECT_EQ(FakeKernel::taken.size(), 3 * messages);
+    for (const OutgoingRun& train : out_.trains) {
+      EXPECT_FALSE(train.gso_refused);
+      EXPECT_FALSE(train.source_refused);
+    }
+    for (const Message& message : FakeKernel::taken) EXPECT_EQ(message.has_source(), message.to.port != 2);
   }
-  for (const Message& message : FakeKernel::taken) EXPECT_EQ(message.has_source(), message.to.port != 2);
 }
 
-TEST_P(UdpQueueFailureTest, ATrainOfMoreBytesThanAMessageHoldsIsCut) {
+TEST_P(UdpSideFailureTest, ATrainOfMoreBytesThanAMessageHoldsIsCut) {
   out_.add(b_, 100, 1400);
   out_.add(c_, 2, 65000);
-  queue_->send_batch(out_.trains);
+  out_.send(*side_);
   expect_everything_arrived();
   EXPECT_EQ(FakeKernel::taken.size(), 3 + 2u);
 }
 
-TEST_P(UdpQueueFailureTest, APartOfTheMessagesIsFollowedByTheRest) {
+TEST_P(UdpSideFailureTest, APartOfTheMessagesIsFollowedByTheRest) {
   for (const size_t most : {1, 2, 3, 5}) {
     SCOPED_TRACE(most);
     restart();
     add_trains();
     FakeKernel::most_per_call = most;
-    queue_->send_batch(out_.trains);
+    out_.send(*side_);
     for (const Endpoint& to : {a_, b_, c_}) EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
-    EXPECT_EQ(queue_->counters().datagrams_sent, out_.total());
+    EXPECT_EQ(side_->counters().datagrams_sent.get(), out_.total());
     EXPECT_EQ(FakeKernel::taken.size(), 9u);
   }
 }
 
-TEST_P(UdpQueueFailureTest, ATrainIsRefusedHalfWay) {
-  // Datagram by datagram, the fifth one meets a bad source.
+TEST_P(UdpSideFailureTest, ATrainIsRefusedHalfWay) {
+  // Bytes by datagram, the fifth one meets a bad source.
   size_t count = 0;
   FakeKernel::verdict = [&](const Message& m) { return m.has_source() && count++ >= 4 ? EINVAL : 0; };
   out_.add(a_, 10, 100).allow_gso = false;
-  queue_->send_batch(out_.trains);
+  out_.send(*side_);
   expect_everything_arrived();
   EXPECT_TRUE(out_.trains[0].source_refused);
   EXPECT_EQ(FakeKernel::taken.size(), 10u);
 }
 
-TEST_P(UdpQueueFailureTest, AnInterruptedCallIsMadeAgain) {
+TEST_P(UdpSideFailureTest, AnInterruptedCallIsMadeAgain) {
   int interruptions = 5;
   FakeKernel::verdict = [&](const Message&) { return interruptions-- > 0 ? EINTR : 0; };
   add_trains();
-  queue_->send_batch(out_.trains);
+  out_.send(*side_);
   expect_everything_arrived();
   EXPECT_EQ(FakeKernel::polls, 0);
 }
 
-TEST_P(UdpQueueFailureTest, AFullBufferIsWaitedFor) {
+TEST_P(UdpSideFailureTest, AFullBufferIsWaitedFor) {
   for (const int error : {EAGAIN, ENOBUFS}) {
     restart();
     add_trains();
     FakeKernel::verdict = [&](const Message&) {
       return FakeKernel::polls == 0 && FakeKernel::taken.size() == 1 ? error : 0;
     };
-    queue_->send_batch(out_.trains);
+    out_.send(*side_);
     for (const Endpoint& to : {a_, b_, c_}) EXPECT_EQ(FakeKernel::datagrams(to), out_.datagrams(to)) << to_string(to);
     EXPECT_EQ(FakeKernel::polls, 1);
-    EXPECT_EQ(queue_->counters().send_stalls, 0u);
-    EXPECT_EQ(queue_->counters().send_errors, 0u);
+    EXPECT_EQ(side_->counters().send_stalls.get(), 0u);
+    EXPECT_EQ(side_->counters().send_errors.get(), 0u);
   }
 }
 
-TEST_P(UdpQueueFailureTest, ABufferThatStaysFullIsWaitedForOnceAndWhatDoesNotFitIsCounted) {
+TEST_P(UdpSideFailureTest, ABufferThatStaysFullIsWaitedForOnceAndWhatDoesNotFitIsCounted) {
   for (const int error : {EAGAIN, ENOBUFS}) {
     restart();
     add_trains();
     FakeKernel::verdict = [&](const Message&) { return error; };
     FakeKernel::poll_result = 0;
-    queue_->send_batch(out_.trains);
+    out_.send(*side_);
     EXPECT_EQ(FakeKernel::polls, 1);
-    EXPECT_EQ(queue_->counters().datagrams_sent, 0u);
-    EXPECT_EQ(queue_->counters().send_stalls, out_.total());
-    EXPECT_EQ(queue_->counters().send_errors, out_.total());
+    EXPECT_EQ(side_->counters().datagrams_sent.get(), 0u);
+    EXPECT_EQ(side_->counters().send_stalls.get(), out_.total());
+    EXPECT_EQ(side_->counters().send_errors.get(), out_.total());
 
     // The next batch starts afresh.
     FakeKernel::verdict = [](const Message&) { return 0; };
-    queue_->send_batch(out_.trains);
-    EXPECT_EQ(queue_->counters().datagrams_sent, out_.total());
+    out_.send(*side_);
+    EXPECT_EQ(side_->counters().datagrams_sent.get(), out_.total());
   }
 }
 
-TEST_P(UdpQueueFailureTest, ABufferThatHasRoomAndRefusesAllTheSameIsWaitedForAFewTimesOnly) {
+TEST_P(UdpSideFailureTest, ABufferThatHasRoomAndRefusesAllTheSameIsWaitedForAFewTimesOnly) {
   FakeKernel::verdict = [](const Message&) { return ENOBUFS; };
   add_trains();
-  queue_->send_batch(out_.trains);
+  out_.send(*side_);
   EXPECT_EQ(FakeKernel::polls, UdpSender::kMaxWaits);
-  EXPECT_EQ(queue_->counters().send_stalls, out_.total());
+  EXPECT_EQ(side_->counters().send_stalls.get(), out_.total());
 }
 
-TEST_P(UdpQueueFailureTest, APeerThatCannotBeReachedCostsItsTrainsOnly) {
+TEST_P(UdpSideFailureTest, APeerThatCannotBeReachedCostsItsTrainsOnly) {
   for (const int error : {ENETUNREACH, EHOSTUNREACH, EPERM, ENETDOWN, EACCES, EAFNOSUPPORT, EINVAL, EIO, ENODEV}) {
     for (const Endpoint& lost : {a_, b_, c_}) {
       SCOPED_TRACE(testing::Message() << std::strerror(error) << " for " << to_string(lost));
       restart();
       add_trains();
       FakeKernel::verdict = [&](const Message& m) { return m.to.same_remote(lost) ? error : 0; };
-      queue_->send_batch(out_.trains);
+      out_.send(*side_);
       uint64_t lost_datagrams = 0;
-      for (const OutgoingTrain& train : out_.trains) {
+      for (const OutgoingRun& train : out_.trains) {
         EXPECT_EQ(train.datagrams_sent, train.to == lost ? 0 : train.datagrams);
         EXPECT_FALSE(train.source_refused) << "it was not the source";
         lost_datagrams += train.to == lost ? train.datagrams : 0;
       }
-      EXPECT_EQ(queue_->counters().send_errors, lost_datagrams);
-      EXPECT_EQ(queue_->counters().datagrams_sent, out_.total() - lost_datagrams);
+      EXPECT_EQ(side_->counters().send_errors.get(), lost_datagrams);
+      EXPECT_EQ(side_->counters().datagrams_sent.get(), out_.total() - lost_datagrams);
       for (const Endpoint& to : {a_, b_, c_})
-        EXPECT_EQ(FakeKernel::datagrams(to), to == lost ? std::vector<Datagram>{} : out_.datagrams(to));
-      EXPECT_LE(queue_->counters().gso_downgrades, 1u);
+        EXPECT_EQ(FakeKernel::datagrams(to), to == lost ? std::vector<Bytes>{} : out_.datagrams(to));
+      EXPECT_LE(side_->counters().gso_downgrades.get(), 1u);
     }
   }
 }
 
-TEST_P(UdpQueueFailureTest, ADatagramThatIsTooLongIsDroppedAlone) {
+TEST_P(UdpSideFailureTest, ADatagramThatIsTooLongIsDroppedAlone) {
   FakeKernel::verdict = [](const Message& m) { return m.bytes.size() >= 100 ? EMSGSIZE : 0; };
   out_.add(b_, 3, 100, 60);
-  queue_->send_batch(out_.trains);
+  out_.send(*side_);
   EXPECT_EQ(out_.trains[0].datagrams_sent, 1) << "the last one is short enough";
-  EXPECT_EQ(queue_->counters().send_errors, 2u);
-  EXPECT_EQ(queue_->counters().gso_downgrades, 1u);
+  EXPECT_EQ(side_->counters().send_errors.get(), 2u);
+  EXPECT_EQ(side_->counters().gso_downgrades.get(), 1u);
 }
 
-TEST_P(UdpQueueFailureTest, AFamilyWithoutSocketCostsItsTrainsOnly) {
+TEST_P(UdpSideFailureTest, AFamilyWithoutSocketCostsItsTrainsOnly) {
   const Syscalls& calls = FakeKernel::reset();
   FakeKernel::has_v6 = false;
   open(calls);
   add_trains();
-  queue_->send_batch(out_.trains);
+  out_.send(*side_);
   expect_arrived_but_for(c_);
 }
 
-TEST_P(UdpQueueFailureTest, WhateverHappensEveryDatagramIsSentOrCountedAndInOrder) {
+TEST_P(UdpSideFailureTest, WhateverHappensEveryDatagramIsSentOrCountedAndInOrder) {
   std::mt19937 random(20260101);
   const int kErrors[] = {EINTR, EAGAIN, ENOBUFS, EINVAL, EMSGSIZE, EIO, ENETUNREACH, EPERM, ENODEV, EFAULT};
   for (int round = 0; round < 300; ++round) {
@@ -429,16 +443,16 @@ TEST_P(UdpQueueFailureTest, WhateverHappensEveryDatagramIsSentOrCountedAndInOrde
       out_.add(to[random() % 3], static_cast<uint16_t>(1 + random() % 100), 100,
                static_cast<uint16_t>(1 + random() % 100));
     }
-    queue_->send_batch(out_.trains);
-    const OuterCounters counters = queue_->counters();
-    ASSERT_EQ(counters.datagrams_sent + counters.send_errors, out_.total()) << round;
+    out_.send(*side_);
+    const OuterCounters& counters = side_->counters();
+    ASSERT_EQ(counters.datagrams_sent.get() + counters.send_errors.get(), out_.total()) << round;
     uint64_t sent = 0;
-    for (const OutgoingTrain& train : out_.trains) sent += train.datagrams_sent;
-    ASSERT_EQ(sent, counters.datagrams_sent) << round;
+    for (const OutgoingRun& train : out_.trains) sent += train.datagrams_sent;
+    ASSERT_EQ(sent, counters.datagrams_sent.get()) << round;
     for (const Endpoint& to : {a_, b_, c_}) {
       const auto wanted = out_.datagrams(to), arrived = FakeKernel::datagrams(to);
       auto next = wanted.begin();
-      for (const Datagram& datagram : arrived) {
+      for (const Bytes& datagram : arrived) {
         next = std::find(next, wanted.end(), datagram);
         ASSERT_NE(next, wanted.end()) << "out of order, twice, or made up, in round " << round;
         ++next;
@@ -468,7 +482,7 @@ void fill(mmsghdr& message, size_t length, int flags = 0, int gro_size = 0) {
   }
 }
 
-TEST_P(UdpQueueFailureTest, APendingErrorIsCountedAndWhatComesBehindItReceived) {
+TEST_P(UdpSideFailureTest, APendingErrorIsCountedAndWhatComesBehindItReceived) {
   int calls = 0;
   FakeKernel::receive = [&](mmsghdr* messages, unsigned) {
     switch (++calls) {
@@ -483,22 +497,18 @@ TEST_P(UdpQueueFailureTest, APendingErrorIsCountedAndWhatComesBehindItReceived) 
         return -EAGAIN;
     }
   };
-  IncomingTrain trains[4];
-  EXPECT_EQ(queue_->receive_batch(trains), 1u);
-  EXPECT_EQ(trains[0].length, 100u);
-  EXPECT_EQ(trains[0].segment_size, 100);
-  EXPECT_EQ(queue_->counters().receive_errors, 1u);
+  EXPECT_EQ(received_lengths(), std::vector<uint32_t>{100});
+  EXPECT_EQ(side_->counters().receive_errors.get(), 1u);
 }
 
-TEST_P(UdpQueueFailureTest, ASocketThatOnlyFailsDoesNotHoldTheWorker) {
+TEST_P(UdpSideFailureTest, ASocketThatOnlyFailsDoesNotHoldTheWorker) {
   FakeKernel::receive = [](mmsghdr*, unsigned) { return -ENOMEM; };
-  IncomingTrain trains[4];
-  EXPECT_EQ(queue_->receive_batch(trains), 0u);
-  EXPECT_GT(queue_->counters().receive_errors, 0u);
-  EXPECT_LT(queue_->counters().receive_errors, 20u);
+  EXPECT_TRUE(received_lengths().empty());
+  EXPECT_GT(side_->counters().receive_errors.get(), 0u);
+  EXPECT_LT(side_->counters().receive_errors.get(), 20u);
 }
 
-TEST_P(UdpQueueFailureTest, OnlyWholeDatagramsAreHandedOn) {
+TEST_P(UdpSideFailureTest, OnlyWholeDatagramsAreHandedOn) {
   unsigned next = 0;
   FakeKernel::receive = [&](mmsghdr* messages, unsigned count) {
     unsigned filled = 0;
@@ -526,20 +536,16 @@ TEST_P(UdpQueueFailureTest, OnlyWholeDatagramsAreHandedOn) {
     }
     return filled != 0 ? static_cast<int>(filled) : -EAGAIN;
   };
-  IncomingTrain trains[8];
-  ASSERT_EQ(queue_->receive_batch(trains), 3u);
-  EXPECT_EQ(trains[0].length, 100u);
-  EXPECT_EQ(trains[1].length, 250u);
-  EXPECT_EQ(trains[1].segment_size, 100);
-  EXPECT_EQ(trains[2].segment_size, 200) << "no segment is longer than its train";
-  const OuterCounters counters = queue_->counters();
-  EXPECT_EQ(counters.truncated, 2u);
-  EXPECT_EQ(counters.empty, 1u);
-  EXPECT_EQ(counters.trains_received, 3u);
-  EXPECT_EQ(counters.datagrams_received, 1 + 3 + 1u);
+  EXPECT_EQ(received_lengths(), (std::vector<uint32_t>{100, 100, 100, 50, 200}))
+      << "no segment is longer than its train";
+  const OuterCounters& counters = side_->counters();
+  EXPECT_EQ(counters.truncated.get(), 2u);
+  EXPECT_EQ(counters.empty.get(), 1u);
+  EXPECT_EQ(counters.trains_received.get(), 3u);
+  EXPECT_EQ(counters.datagrams_received.get(), 1 + 3 + 1u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, UdpQueueFailureTest, testing::Values(Engine::epoll, Engine::io_uring),
+INSTANTIATE_TEST_SUITE_P(Engines, UdpSideFailureTest, testing::Values(Engine::epoll, Engine::io_uring),
                          [](const auto& test) { return std::string(engine_name(test.param)); });
 
 }  // namespace

@@ -1,4 +1,4 @@
-// UdpQueue where the real kernel refuses: in a network namespace of its own, with no route, with a small MTU,
+// UdpSide where the real kernel refuses: in a network namespace of its own, with no route, with a small MTU,
 // and with addresses that go away.
 #include <gtest/gtest.h>
 #include <net/if.h>
@@ -65,97 +65,96 @@ class Loopback {
 #define IN_NEW_NAMESPACE(...) \
   if (!in_new_namespace(__VA_ARGS__)) GTEST_SKIP() << "needs the right to make network namespaces (root)";
 
-class UdpQueueNamespaceTest : public WithEngines {};
-INSTANTIATE_WITH_ENGINES(UdpQueueNamespaceTest);
+class UdpSideNamespaceTest : public WithEngines {};
+INSTANTIATE_WITH_ENGINES(UdpSideNamespaceTest);
 
-TEST_P(UdpQueueNamespaceTest, NoRouteIsCountedAndPassesWithTheRoute) {
+TEST_P(UdpSideNamespaceTest, NoRouteIsCountedAndPassesWithTheRoute) {
   IN_NEW_NAMESPACE([] {
     End from, to;
     EXPECT_EQ(preferred_source(to.at("127.0.0.1"), 0), Address{});
     for (const char* host : {"127.0.0.1", "[::1]"}) {
-      Outgoing out;
+      OutgoingRuns out;
       out.add(to.at(host), 3, 100);
-      from.queue.send_batch(out.trains);
+      out.send(from.side);
       EXPECT_EQ(out.trains[0].datagrams_sent, 0);
     }
-    EXPECT_EQ(from.queue.counters().send_errors, 6u);
-    EXPECT_NE(from.sockets->send_datagram(std::vector<uint8_t>(32), to.at("127.0.0.1"), 0).error, 0);
+    EXPECT_EQ(from.side.counters().send_errors.get(), 6u);
     Loopback().up();
     for (const char* host : {"127.0.0.1", "[::1]"}) {
-      Outgoing out;
+      OutgoingRuns out;
       out.add(to.at(host), 3, 100);
-      from.queue.send_batch(out.trains);
-      EXPECT_EQ(split(to.receive(3)), out.datagrams(to.at(host)));
+      out.send(from.side);
+      EXPECT_EQ(bytes_of(to.receive(3)), out.datagrams(to.at(host)));
     }
     EXPECT_EQ(preferred_source(to.at("127.0.0.1"), 0), endpoint("127.0.0.1:0").remote);
   });
 }
 
-TEST_P(UdpQueueNamespaceTest, APathTooSmallForTheSegmentsGetsFragments) {
+TEST_P(UdpSideNamespaceTest, APathTooSmallForTheSegmentsGetsFragments) {
   IN_NEW_NAMESPACE([] {
     Loopback loopback;
     loopback.mtu(1280);
     loopback.up();
     for (const char* host : {"127.0.0.1", "[::1]"}) {
       End from, to;
-      Outgoing out;
+      OutgoingRuns out;
       for (int i = 0; i < 3; ++i) out.add(to.at(host), 10, 1400, 50);
       out.add(to.at(host), 1, 9000);
-      from.queue.send_batch(out.trains);
-      EXPECT_EQ(split(to.receive(out.total())), out.datagrams(to.at(host))) << host;
-      for (const OutgoingTrain& train : out.trains) {
+      out.send(from.side);
+      EXPECT_EQ(bytes_of(to.receive(out.total())), out.datagrams(to.at(host))) << host;
+      for (const OutgoingRun& train : out.trains) {
         EXPECT_EQ(train.datagrams_sent, train.datagrams);
         EXPECT_EQ(train.gso_refused, true) << "known of the endpoint from the first train on";
         EXPECT_FALSE(train.source_refused);
       }
-      EXPECT_EQ(from.queue.counters().gso_downgrades, 1u);
+      EXPECT_EQ(from.side.counters().gso_downgrades.get(), 1u);
       EXPECT_TRUE(from.sockets->gso_active());
 
       // Segments that fit still go by train.
-      Outgoing small;
+      OutgoingRuns small;
       small.add(to.at(host), 10, 1200);
-      from.queue.send_batch(small.trains);
+      small.send(from.side);
       EXPECT_FALSE(small.trains[0].gso_refused);
-      EXPECT_EQ(split(to.receive(10)), small.datagrams(to.at(host)));
+      EXPECT_EQ(bytes_of(to.receive(10)), small.datagrams(to.at(host)));
     }
   });
 }
 
-TEST_P(UdpQueueNamespaceTest, ASourceThatIsRemovedFromTheHostIsForgotten) {
+TEST_P(UdpSideNamespaceTest, ASourceThatIsRemovedFromTheHostIsForgotten) {
   IN_NEW_NAMESPACE([] {
     Loopback loopback;
     loopback.up();
     loopback.add_alias("198.51.100.1");
     End a, b;
-    Outgoing question;
+    OutgoingRuns question;
     question.add(b.at("198.51.100.1"), 2, 100);
-    a.queue.send_batch(question.trains);
-    Endpoint asker = b.receive(2)[0].train.from;
+    question.send(a.side);
+    Endpoint asker = b.receive(2)[0].envelope.endpoint;
     EXPECT_EQ(asker.source, endpoint("198.51.100.1:0").remote);
     asker.remote = endpoint("127.0.0.1:0").remote;
 
     for (const bool removed : {false, true}) {
       if (removed) loopback.remove_alias();
-      Outgoing answer;
+      OutgoingRuns answer;
       answer.add(asker, 2, 100);
-      b.queue.send_batch(answer.trains);
+      answer.send(b.side);
       EXPECT_EQ(answer.trains[0].source_refused, removed);
-      EXPECT_EQ(a.receive(2)[0].train.from.remote, endpoint(removed ? "127.0.0.1:0" : "198.51.100.1:0").remote);
+      EXPECT_EQ(a.receive(2)[0].envelope.endpoint.remote, endpoint(removed ? "127.0.0.1:0" : "198.51.100.1:0").remote);
     }
   });
 }
 
-TEST_P(UdpQueueNamespaceTest, SmallBuffersLoseNothingOnSendThatIsNotCounted) {
+TEST_P(UdpSideNamespaceTest, SmallBuffersLoseNothingOnSendThatIsNotCounted) {
   IN_NEW_NAMESPACE([] {
     Loopback().up();
     End from({.send_buffer_bytes = 4096}), to;
-    Outgoing out;
+    OutgoingRuns out;
     for (int i = 0; i < 50; ++i) out.add(to.at("127.0.0.1"), 10, 1400);
-    from.queue.send_batch(out.trains);
-    const OuterCounters counters = from.queue.counters();
-    EXPECT_EQ(counters.datagrams_sent + counters.send_errors, out.total());
-    EXPECT_EQ(counters.send_errors, counters.send_stalls);
-    EXPECT_EQ(split(to.receive(counters.datagrams_sent)).size(), counters.datagrams_sent);
+    out.send(from.side);
+    const OuterCounters& counters = from.side.counters();
+    EXPECT_EQ(counters.datagrams_sent.get() + counters.send_errors.get(), out.total());
+    EXPECT_EQ(counters.send_errors.get(), counters.send_stalls.get());
+    EXPECT_EQ(bytes_of(to.receive(counters.datagrams_sent.get())).size(), counters.datagrams_sent.get());
   });
 }
 

@@ -1,12 +1,13 @@
-// How many reads a receive makes; what becomes of packets and errors is in tun_queue_test.cc.
-#include "tun/tun_transfer.h"
+// How many reads a receive makes; what becomes of packets and errors is in tests/tun/tun_queue_test.cc.
 
 #include <gtest/gtest.h>
 
 #include <array>
 #include <cerrno>
 
-namespace culvert::tun {
+#include "io/transfer.h"
+
+namespace culvert::io {
 namespace {
 
 size_t waiting = 0, reads = 0;
@@ -21,9 +22,9 @@ ssize_t read_one(int, void*, size_t) {
   return 100;
 }
 
-constexpr TunSyscalls kDevice = {read_one, nullptr, nullptr};
+constexpr Syscalls kDevice = {.read = read_one};
 
-TEST(TunTransfer, TakesAsManyAsCameLastAndTwiceAsManyWhileTheyCome) {
+TEST(PacketTransfer, TakesAsManyAsCameLastAndTwiceAsManyWhileTheyCome) {
   struct Step {
     const char* name;
     size_t arrive, taken, reads;
@@ -40,7 +41,7 @@ TEST(TunTransfer, TakesAsManyAsCameLastAndTwiceAsManyWhileTheyCome) {
       {"nothing comes", 0, 0, 1},
       {"one comes", 1, 1, 1},
   };
-  TunTransfer transfer(kDevice);
+  PacketTransfer transfer(kDevice);
   std::array<uint8_t, 200> memory;
   iovec part = {memory.data(), memory.size()};
   std::array<mmsghdr, 64> messages{};
@@ -51,7 +52,7 @@ TEST(TunTransfer, TakesAsManyAsCameLastAndTwiceAsManyWhileTheyCome) {
   for (const Step& step : kSteps) {
     waiting += step.arrive;
     reads = 0;
-    const io::Transferred received = transfer.receive(-1, messages, SIZE_MAX);
+    const Transferred received = transfer.receive(-1, messages, SIZE_MAX);
     EXPECT_EQ(received.count, step.taken) << step.name;
     EXPECT_EQ(received.error, 0) << step.name;
     EXPECT_EQ(reads, step.reads) << step.name;
@@ -59,4 +60,4 @@ TEST(TunTransfer, TakesAsManyAsCameLastAndTwiceAsManyWhileTheyCome) {
 }
 
 }  // namespace
-}  // namespace culvert::tun
+}  // namespace culvert::io

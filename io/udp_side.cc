@@ -1,0 +1,143 @@
+#include "io/udp_side.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+
+#include "io/uring/ring_transfer.h"
+
+namespace culvert::io {
+namespace {
+
+// No power of two, so that the starts of all buffers do not fall into the same cache sets.
+constexpr size_t kStride = 65536 + 64;
+static_assert(kStride >= UdpSide::kBufferBytes + kTailroom);
+
+// How many pending socket errors one receive clears away before it gives up.
+constexpr int kErrorRetries = 4;
+
+}  // namespace
+
+std::unique_ptr<UdpSide> UdpSide::make(UdpSockets& sockets, Engine engine) {
+  if (chosen_engine(engine) == Engine::io_uring) {
+    if (auto ring = Ring::open()) {
+      return std::make_unique<UdpSide>(sockets,
+                                       std::make_unique<RingTransfer>(std::move(*ring), RingTransfer::For::sockets));
+    }
+  }
+  return std::make_unique<UdpSide>(sockets);
+}
+
+UdpSide::UdpSide(UdpSockets& sockets, std::unique_ptr<Transfer> transfer)
+    : sockets_(sockets),
+      transfer_(std::move(transfer)),
+      sender_(sockets, *transfer_, counters_),
+      memory_(std::make_unique_for_overwrite<uint8_t[]>(kBuffers * kStride)) {
+  for (const Family family : {Family::v4, Family::v6})
+    if (const int fd = sockets.fd(family); fd >= 0) fds_[fd_count_++] = fd;
+  for (size_t i = 0; i < kBuffers; ++i) {
+    parts_[i] = {memory_.get() + i * kStride, kBufferBytes};
+    messages_[i].msg_hdr.msg_name = &addresses_[i];
+    messages_[i].msg_hdr.msg_iov = &parts_[i];
+    messages_[i].msg_hdr.msg_iovlen = 1;
+    messages_[i].msg_hdr.msg_control = controls_[i].bytes;
+  }
+}
+
+OuterState UdpSide::state() const {
+  return {sockets_.gso_active(), sockets_.gro_active(), transfer_->engine()};
+}
+
+void UdpSide::receive(Received& batch) {
+  batch.count = batch.envelope_count = 0;
+  const bool has_rest = train_.next < train_.length || next_message_ < message_count_;
+  if (!has_rest) receive_messages();
+  hand_out(batch);
+  batch.more = train_.next < train_.length || next_message_ < message_count_;
+}
+
+// Hands out datagrams until the batch is full, one envelope for each run.
+void UdpSide::hand_out(Received& batch) {
+  while (batch.count < Received::kMaxDatagrams) {
+    if (train_.next >= train_.length &&
+        (next_message_ == message_count_ || !take_message(messages_[next_message_++]))) {
+      if (next_message_ == message_count_) return;
+      continue;
+    }
+    if (batch.envelope_count == 0 || batch.envelopes[batch.envelope_count - 1] != train_.envelope)
+      batch.envelopes[batch.envelope_count++] = train_.envelope;
+    const auto envelope = static_cast<uint16_t>(batch.envelope_count - 1);
+    while (train_.next < train_.length && batch.count < Received::kMaxDatagrams) {
+      Datagram& datagram = batch.datagrams[batch.count++];
+      datagram.lease = {};
+      datagram.bytes = train_.bytes + train_.next;
+      datagram.length = std::min(train_.segment_size, train_.length - train_.next);
+      datagram.envelope = envelope;
+      train_.next += datagram.length;
+    }
+  }
+}
+
+void UdpSide::receive_messages() {
+  next_message_ = message_count_ = 0;
+  const Family other = busy_family_ == Family::v4 ? Family::v6 : Family::v4;
+  const bool others_turn = ++calls_ % kOthersTurn == 0;
+  for (const Family family : {others_turn ? other : busy_family_, others_turn ? busy_family_ : other}) {
+    message_count_ = receive_from(sockets_.fd(family));
+    if (message_count_ == 0) continue;
+    busy_family_ = family;
+    return;
+  }
+}
+
+// Returns how many messages were received.
+size_t UdpSide::receive_from(int fd) {
+  if (fd < 0) return 0;
+  for (mmsghdr& message : messages_) {
+    message.msg_hdr.msg_namelen = sizeof(SocketAddress);
+    message.msg_hdr.msg_controllen = kControlBytes;
+  }
+  for (int errors = 0; errors <= kErrorRetries;) {
+    const Transferred got = transfer_->receive(fd, messages_, SIZE_MAX);
+    // A pending error of the socket is cleared by being reported; what waits comes after it.
+    const bool failed = got.error != 0 && got.error != EINTR;
+    counters_.receive_errors.add(failed ? 1 : 0);
+    errors += failed ? 1 : 0;
+    if (got.count != 0 || got.error == 0) return got.count;
+  }
+  return 0;
+}
+
+// Makes train_ of a received message. False when its datagram is dropped.
+bool UdpSide::take_message(const mmsghdr& message) {
+  if (message.msg_len == 0) {
+    counters_.empty.add(1);
+    return false;
+  }
+  // Without all of its control messages a train cannot be told from a datagram.
+  if ((message.msg_hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    counters_.truncated.add(1);
+    return false;
+  }
+  const ReceivedControl control = read_control(message.msg_hdr);
+  train_.bytes = static_cast<uint8_t*>(message.msg_hdr.msg_iov->iov_base);
+  train_.length = message.msg_len;
+  train_.next = 0;
+  train_.segment_size = control.segment_size;
+  if (control.segment_size == 0 || control.segment_size > train_.length) train_.segment_size = train_.length;
+  train_.envelope.endpoint = remote_of(*static_cast<const SocketAddress*>(message.msg_hdr.msg_name));
+  train_.envelope.endpoint.source = control.local;
+  train_.envelope.local_port = sockets_.port();
+  train_.envelope.traffic_class = control.traffic_class;
+  counters_.trains_received.add(1);
+  counters_.datagrams_received.add((train_.length + train_.segment_size - 1) / train_.segment_size);
+  return true;
+}
+
+void UdpSide::send(Sending& batch) {
+  batch.lost = 0;
+  sender_.send(layout_.trains(), {batch.destinations.data(), batch.destination_count});
+  if (sender_.has_lost()) layout_.report_lost(batch);
+}
+
+}  // namespace culvert::io
