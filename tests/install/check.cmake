@@ -3,6 +3,7 @@ function(run)
   execute_process(COMMAND ${ARGN} COMMAND_ERROR_IS_FATAL ANY)
 endfunction()
 
+unset(ENV{DESTDIR})
 file(REMOVE_RECURSE ${work})
 # A copy, so that no header of the checkout lies within reach.
 file(COPY ${consumer} DESTINATION ${work})

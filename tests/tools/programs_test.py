@@ -113,6 +113,12 @@ class Usage(Quiet):
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertIn(reason, done.stderr.strip().splitlines()[-1])
 
+    def test_a_program_in_the_environment_that_is_none_is_named(self):
+        self.environment["CULVERT_BIN"] = "/no/such/culvert"
+        done = self.run_program("tools/build")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("/no/such/culvert", done.stderr)
+
     def test_the_demo_takes_what_it_left_behind(self):
         with tempfile.TemporaryDirectory() as left:
             with open(os.path.join(left, "demo.json"), "w", encoding="ascii") as file:
