@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 
-from rig.implementation import generate_key, generate_preshared_key, implementation, wireguard
+from rig.implementation import generate_key, generate_preshared_key, implementation, sanitized, wireguard
 from rig.scenario import scenario
 from rig.shell import attempt, check, wait_until
 
@@ -40,9 +40,10 @@ def found(pid, keys):
     return places
 
 
-def once_each(pid, keys, when):
-    for (name, form), places in found(pid, keys).items():
-        wanted = 1 if form == "bytes" else 0
+def expect(pid, keys, times, when):
+    """Each key so many times as bytes, and never as text. Sanitizers keep stacks that are over, and terabytes of their own."""
+    for (name, form), places in ({} if sanitized() else found(pid, keys)).items():
+        wanted = times if form == "bytes" else 0
         check(len(places) == wanted, f"{when}: {name} as {form} is in memory {len(places)} times, not {wanted}: {places}")
 
 
@@ -69,31 +70,29 @@ def once(lab, which):
                    f"PresharedKey = {keys['preshared key']}\nAllowedIPs = 10.9.0.0/24\nEndpoint = 127.0.0.1:9\n" + "# filled\n" * 20000)
     daemon = lab.background(namespace.start(program, "-f", "--config", path, "wgk", env=QUIET))
     wait_until(lambda: peer in attempt("wg", "show", "wgk", "peers").stdout, "the configuration is there")
-    once_each(daemon.pid, keys, "--config")
+    expect(daemon.pid, keys, 1, "--config")
     check(keys["private key"] in wireguard("show", "wgk", "dump"), "get tells the key")
-    once_each(daemon.pid, keys, "after a get")
+    expect(daemon.pid, keys, 1, "after a get")
     others = {"private key": generate_key()[0], "preshared key": generate_preshared_key()}
     hexed = {name: forms(key)["hex"].decode() for name, key in others.items()}
     ask("wgk", f"set=1\nprivate_key={hexed['private key']}\npublic_key={base64.b64decode(peer).hex()}\n"
                f"preshared_key={hexed['preshared key']}\npersistent_keepalive_interval=25\n\n")
-    once_each(daemon.pid, others, "after a set")
-    for (name, form), places in found(daemon.pid, keys).items():
-        check(not places, f"the {name} that was replaced is still there as {form}: {places}")
+    expect(daemon.pid, others, 1, "after a set")
+    expect(daemon.pid, keys, 0, "once replaced")
     for number in range(20):
         wireguard("set", "wgk", "peer", generate_key()[1], "preshared-key", lab.secret(generate_preshared_key()))
         wireguard("show", "wgk", "dump")
-    once_each(daemon.pid, others, "after many sets and gets")
+    expect(daemon.pid, others, 1, "after many sets and gets")
     ask("wgk", f"set=1\nprivate_key={'0' * 64}\nreplace_peers=true\n\n")
-    for (name, form), places in found(daemon.pid, others).items():
-        check(not places, f"the {name} that was removed is still there as {form}: {places}")
+    expect(daemon.pid, others, 0, "once removed")
 
 
 def dumps(namespace, directory, *command, when):
-    """Whether a program that is killed by SIGSEGV leaves a core."""
+    """Whether a program that is killed by SIGABRT leaves a core."""
     process = namespace.start(*command, env=QUIET, cwd=directory,
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2))
     wait_until(when, f"{command[0]} runs")
-    os.kill(process.pid, signal.SIGSEGV)
+    os.kill(process.pid, signal.SIGABRT)
     _, status = os.waitpid(process.pid, 0)
     process.returncode = status
     check(os.WIFSIGNALED(status), f"{command[0]} died of the signal")
