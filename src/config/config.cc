@@ -109,7 +109,7 @@ void Parser::parse_line(std::string_view line) {
   const std::string_view value = trim(line.substr(equals + 1));
   switch (section_) {
     case Section::none:
-      fail("'{}' stands before any section; start with [Interface]", key);
+      fail("{} stands before any section; start with [Interface]", device::quote_name(key));
       break;
     case Section::interface:
       parse_interface_key(key, value);
@@ -133,7 +133,7 @@ void Parser::open_section(std::string_view name) {
     outcome_.config.peers.emplace_back();
   } else {
     section_ = Section::unknown;
-    fail("there is no section {}; use [Interface] and [Peer]", name);
+    fail("there is no section {}; use [Interface] and [Peer]", device::quote_name(name));
   }
 }
 
@@ -150,7 +150,7 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
     if (const auto port = device::parse_decimal(value, UINT16_MAX))
       config.listen_port = static_cast<uint16_t>(*port);
     else
-      fail("ListenPort '{}' is no port; use 0 (any) to 65535", value);
+      fail("ListenPort {} is not a port, 0 (any free one) to 65535", device::quote(value));
   } else if (same_word(key, "FwMark")) {
     parse_mark(value);
   } else if (same_word(key, "Address")) {
@@ -160,7 +160,8 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
     if (mtu && *mtu >= kSmallestMtu)
       config.mtu = static_cast<uint32_t>(*mtu);
     else
-      fail("MTU '{}' is none; use {} to {} bytes (1420 fits a path of 1500)", value, kSmallestMtu, kLargestMtu);
+      fail("MTU {} is not a number of bytes, {} to {} (1420 fits a path of 1500)", device::quote(value), kSmallestMtu,
+           kLargestMtu);
   } else if (std::any_of(kWgQuickKeys.begin(), kWgQuickKeys.end(),
                          [key](std::string_view word) { return same_word(key, word); })) {
     fail(
@@ -168,7 +169,7 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
         "WG_QUICK_USERSPACE_IMPLEMENTATION=culvert",
         key);
   } else {
-    fail("'{}' is no key of [Interface]; use PrivateKey, ListenPort, FwMark, Address, MTU", key);
+    fail("[Interface] has no setting {}; use PrivateKey, ListenPort, FwMark, Address, MTU", device::quote_name(key));
   }
 }
 
@@ -185,7 +186,8 @@ void Parser::parse_peer_key(std::string_view key, std::string_view value) {
   else if (same_word(key, "PersistentKeepalive"))
     parse_keepalive(value);
   else
-    fail("'{}' is no key of [Peer]; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive", key);
+    fail("[Peer] has no setting {}; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive",
+         device::quote_name(key));
 }
 
 void Parser::parse_secret_key(std::string_view key, std::string_view value, device::SecretKey& out) {
@@ -205,7 +207,7 @@ void Parser::parse_public_key(std::string_view value) {
 
 // Never quotes the value: it may be a private key with a slip of the pen.
 void Parser::fail_key(std::string_view key) {
-  fail("the value of {} is not a key; a key is 44 characters of base64, as `wg genkey` prints it", key);
+  fail("the value of {} is not a key, 44 characters of base64 as `wg genkey` prints them", key);
 }
 
 void Parser::parse_mark(std::string_view value) {
@@ -218,7 +220,7 @@ void Parser::parse_mark(std::string_view value) {
   uint32_t mark = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), mark, hex ? 16 : 10);
   if (error != std::errc() || end != digits.data() + digits.size()) {
-    fail("FwMark '{}' is no mark; use off, 0 to 4294967295, or 0x1 to 0xffffffff", value);
+    fail("FwMark {} is not a mark: off, 0 to 4294967295, or 0x1 to 0xffffffff", device::quote(value));
     return;
   }
   outcome_.config.fwmark = mark;
@@ -243,7 +245,8 @@ void Parser::parse_addresses(std::string_view value) {
         if (const auto prefix = device::parse_prefix(item, device::PrefixLength::optional))
           outcome_.config.addresses.push_back(*prefix);
         else
-          fail("Address '{}' is none; use 10.0.0.1/24 or fd00::1/64, with commas between several", item);
+          fail("Address {} is not ADDRESS/LENGTH, such as 10.0.0.1/24 or fd00::1/64; put commas between several",
+               device::quote(item));
       });
 }
 
@@ -261,7 +264,8 @@ void Parser::parse_allowed_ips(std::string_view value) {
           allowed_ip.prefix = device::masked(*prefix);
           outcome_.config.peers.back().allowed_ips.push_back(allowed_ip);
         } else {
-          fail("AllowedIPs '{}' is none; use 10.0.0.0/24 or fd00::/64, with commas between several", item);
+          fail("AllowedIPs {} is not ADDRESS/LENGTH, such as 10.0.0.0/24 or fd00::/64; put commas between several",
+               device::quote(item));
         }
       });
 }
@@ -280,12 +284,13 @@ void Parser::parse_endpoint(std::string_view value) {
   else if (host.find_first_of(":[]") != std::string_view::npos)
     host = {};
   if (!has_port || host.empty() || value.find('\0') != std::string_view::npos) {
-    fail("Endpoint '{}' is none; use host.example:51820, 192.0.2.1:51820 or [2001:db8::1]:51820", value);
+    fail("Endpoint {} is not HOST:PORT, such as host.example:51820, 192.0.2.1:51820 or [2001:db8::1]:51820",
+         device::quote(value));
     return;
   }
   const io::Result<io::Endpoint> resolved = resolve_(std::string(host), std::string(value.substr(colon + 1)));
   if (!resolved) {
-    fail("Endpoint '{}' cannot be resolved: {}; check the name, the port and /etc/resolv.conf", value,
+    fail("Endpoint {} cannot be resolved: {}; check the name, the port and /etc/resolv.conf", device::quote(value),
          resolved.error().text());
     return;
   }
@@ -297,7 +302,8 @@ void Parser::parse_keepalive(std::string_view value) {
   if (seconds)
     outcome_.config.peers.back().persistent_keepalive_seconds = static_cast<uint16_t>(*seconds);
   else
-    fail("PersistentKeepalive '{}' is none; use off, or 1 to 65535 seconds (25 keeps a NAT open)", value);
+    fail("PersistentKeepalive {} is not a time: off, or 1 to 65535 seconds (25 keeps a NAT open)",
+         device::quote(value));
 }
 
 // Zero or an errno; EFBIG for a file that is no configuration.

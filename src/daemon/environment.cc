@@ -78,8 +78,8 @@ void read_log_level(const Reader& reader, Environment& environment) {
     environment.log_level = LogLevel::silent;
   } else if (!word.empty() && word != "error") {
     environment.warnings.push_back(
-        fmt::format("environment variable LOG_LEVEL='{}' is none of verbose, debug, error, silent: "
-                    "logging errors",
+        fmt::format("environment variable LOG_LEVEL='{}' is unknown, so errors are logged: use verbose, debug, error "
+                    "or silent",
                     word));
   }
   environment.keep_output = !word.empty() && environment.log_level != LogLevel::silent;

@@ -103,6 +103,20 @@ std::optional<SecretKey> secret_key_from_base64(std::string_view text) {
   return key;
 }
 
+std::string quote(std::string_view value) {
+  constexpr size_t kLongest = 64;
+  std::string out = "'";
+  for (const char c : value.substr(0, kLongest)) out.push_back(c >= ' ' && c <= '~' ? c : '?');
+  out += value.size() > kLongest ? "...'" : "'";
+  return out;
+}
+
+std::string quote_name(std::string_view name) {
+  constexpr size_t kLongestName = 40;  // 32 bytes in base64 are 43
+  const std::string_view word = name.substr(0, name.find_first_of(" \t"));
+  return word.size() <= kLongestName ? quote(word) : "a word of " + std::to_string(word.size()) + " characters";
+}
+
 Prefix masked(Prefix prefix) {
   for (size_t i = 0; i < prefix.address.size(); ++i) {
     const int kept_bits = std::clamp(prefix.cidr - static_cast<int>(8 * i), 0, 8);

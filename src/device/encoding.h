@@ -36,6 +36,13 @@ std::string to_base64(const Key& key);
 std::optional<Key> key_from_base64(std::string_view text);
 std::optional<SecretKey> secret_key_from_base64(std::string_view text);
 
+// A value of the user's for an error, in single quotes: without control characters, and not without end. Never a key.
+std::string quote(std::string_view value);
+
+// A setting's name that nobody knows, for an error. What is as long as a key is only described: it may be one that was
+// pasted into the wrong place. Of several words it is the first.
+std::string quote_name(std::string_view name);
+
 // Masked on the way into AllowedIps; an interface's address keeps its host bits.
 using Prefix = protocol::Prefix;
 

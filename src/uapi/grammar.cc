@@ -8,21 +8,6 @@
 namespace culvert::uapi {
 namespace {
 
-// Values are quoted in the log, but not without end, and never with control characters.
-std::string quote(std::string_view value) {
-  constexpr size_t kLongest = 64;
-  std::string out = "'";
-  for (const char c : value.substr(0, kLongest)) out.push_back(c >= ' ' && c <= '~' ? c : '?');
-  out += value.size() > kLongest ? "...'" : "'";
-  return out;
-}
-
-// The name of a setting that nobody knows. What is as long as a key may be one, pasted into the wrong place.
-std::string quote_name(std::string_view name) {
-  constexpr size_t kLongestName = 40;
-  return name.size() <= kLongestName ? quote(name) : fmt::format("a word of {} characters", name.size());
-}
-
 constexpr const char* kKeyForm = "64 hexadecimal digits";
 
 struct NumberField {
@@ -94,7 +79,7 @@ void SetParser::parse_device_line(std::string_view key, std::string_view value) 
   fail(UapiError::invalid,
        fmt::format("{} is not a key of the device (private_key, listen_port, fwmark, replace_peers); "
                    "a peer's keys come after its public_key line",
-                   quote_name(key)));
+                   device::quote_name(key)));
 }
 
 void SetParser::parse_peer_line(std::string_view key, std::string_view value) {
@@ -109,11 +94,12 @@ void SetParser::parse_peer_line(std::string_view key, std::string_view value) {
     fail(UapiError::invalid, fmt::format("{} is not a key of a peer (update_only, remove, replace_allowed_ips, "
                                          "preshared_key, endpoint, persistent_keepalive_interval, allowed_ip, "
                                          "protocol_version); the device's keys come before the first public_key line",
-                                         quote_name(key)));
+                                         device::quote_name(key)));
   } else if (value == "1") {
     add({});
   } else {
-    fail(UapiError::invalid, fmt::format("protocol_version={} is unknown; there is only version 1", quote(value)));
+    fail(UapiError::invalid,
+         fmt::format("protocol_version={} is unknown; there is only version 1", device::quote(value)));
   }
 }
 
@@ -137,14 +123,15 @@ void SetParser::parse_number(Field field, std::string_view key, std::string_view
   if (const auto parsed = device::parse_decimal(value, number.greatest))
     add({field, static_cast<uint32_t>(*parsed)});
   else
-    fail(UapiError::invalid, fmt::format("{}={} is not {}", key, quote(value), number.form));
+    fail(UapiError::invalid, fmt::format("{}={} is not {}", key, device::quote(value), number.form));
 }
 
 void SetParser::parse_switch(Field field, std::string_view key, std::string_view value) {
   if (value == "true")
     add({field});
   else
-    fail(UapiError::invalid, fmt::format("{}={} is not 'true', its only value; leave the line out", key, quote(value)));
+    fail(UapiError::invalid,
+         fmt::format("{}={} is not 'true', its only value; leave the line out", key, device::quote(value)));
 }
 
 void SetParser::parse_endpoint(std::string_view value) {
@@ -154,7 +141,7 @@ void SetParser::parse_endpoint(std::string_view value) {
   else
     fail(UapiError::invalid, fmt::format("endpoint={} is not ADDRESS:PORT, such as 192.0.2.1:51820 or "
                                          "[2001:db8::1]:51820",
-                                         quote(value)));
+                                         device::quote(value)));
 }
 
 void SetParser::parse_allowed_ip(std::string_view value) {
@@ -165,7 +152,7 @@ void SetParser::parse_allowed_ip(std::string_view value) {
   else
     fail(UapiError::invalid, fmt::format("allowed_ip={} is not ADDRESS/LENGTH, such as 192.0.2.0/24 or 2001:db8::/32, "
                                          "with a '-' before it to take it away",
-                                         quote(value)));
+                                         device::quote(value)));
 }
 
 void SetParser::add(Change change) {

@@ -78,13 +78,13 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
   };
   const std::vector<Case> cases = {
       {"no equals sign", "ListenPort 5", false, "write 'Key = value'"},
-      {"an unknown key", "Listen = 5", false, "use PrivateKey, ListenPort"},
+      {"an unknown key", "Listen = 5", false, "[Interface] has no setting 'Listen'; use PrivateKey, ListenPort"},
       {"an empty key", "= 5", false, "use PrivateKey"},
       {"a peer's key in [Interface]", "PublicKey = " + base64(1), false, "use PrivateKey"},
       {"a private key in hex", "PrivateKey = " + device::to_hex(test::key_number(1)), false, "44 characters of base64"},
       {"an empty private key", "PrivateKey =", false, "44 characters"},
-      {"a port above the range", "ListenPort = 65536", false, "0 (any) to 65535"},
-      {"a port by name", "ListenPort = http", false, "0 (any) to 65535"},
+      {"a port above the range", "ListenPort = 65536", false, "is not a port, 0 (any free one) to 65535"},
+      {"a port by name", "ListenPort = http", false, "is not a port, 0 (any free one) to 65535"},
       {"a mark above the range", "FwMark = 0x100000000", false, "0xffffffff"},
       {"a mark with a tail", "FwMark = 5x", false, "off, 0 to"},
       {"0x alone", "FwMark = 0x", false, "off, 0 to"},
@@ -108,11 +108,11 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
       {"an allowed IP that is none", "AllowedIPs = 10.0.0.0/8, 10.0.0", true, "10.0.0.0/24"},
       {"an allowed IP with two signs", "AllowedIPs = +-10.0.0.0/8", true, "10.0.0.0/24"},
       {"a name that cannot be resolved", "Endpoint = nowhere.example:51820", true, "no such name"},
-      {"an endpoint without a port", "Endpoint = gateway.example", true, "gateway.example' is none; use"},
-      {"an endpoint with an empty port", "Endpoint = gateway.example:", true, "is none; use"},
-      {"an endpoint without a host", "Endpoint = :51820", true, "is none; use"},
-      {"a v6 endpoint without brackets", "Endpoint = 2001:db8::1:51820", true, "is none; use"},
-      {"an endpoint with half its brackets", "Endpoint = [2001:db8::1:51820", true, "is none; use"},
+      {"an endpoint without a port", "Endpoint = gateway.example", true, "gateway.example' is not HOST:PORT, such as"},
+      {"an endpoint with an empty port", "Endpoint = gateway.example:", true, "is not HOST:PORT, such as"},
+      {"an endpoint without a host", "Endpoint = :51820", true, "is not HOST:PORT, such as"},
+      {"a v6 endpoint without brackets", "Endpoint = 2001:db8::1:51820", true, "is not HOST:PORT, such as"},
+      {"an endpoint with half its brackets", "Endpoint = [2001:db8::1:51820", true, "is not HOST:PORT, such as"},
       {"a keepalive above the range", "PersistentKeepalive = 65536", true, "1 to 65535 seconds"},
       {"a keepalive that is no number", "PersistentKeepalive = 25s", true, "1 to 65535 seconds"},
   };
@@ -145,11 +145,19 @@ TEST(Config, ListsSeveralErrorsButNotWithoutEnd) {
 
 TEST(Config, NeverQuotesAKey) {
   const std::string secret = "c0ffee" + base64(7).substr(7);
-  for (const std::string& text : {"[Interface]\nPrivateKey = " + secret, "[Peer]\nPresharedKey = " + secret}) {
+  for (const std::string& text :
+       {"[Interface]\nPrivateKey = " + secret, "[Peer]\nPresharedKey = " + secret, "[Interface]\n" + secret, secret,
+        "[Interface]\nPrivateKey " + secret, "[" + secret}) {
     const ConfigOutcome outcome = parse(text);
     ASSERT_FALSE(outcome);
     EXPECT_THAT(outcome.errors[0], Not(HasSubstr("c0ffee")));
   }
+}
+
+TEST(Config, QuotesNeitherMuchNorControlCharacters) {
+  const std::string error = parse("[Interface]\nMTU = \x1b[2J" + std::string(5000, 'x')).errors.at(0);
+  EXPECT_THAT(error, HasSubstr("MTU '?[2Jxxx"));
+  EXPECT_LT(error.size(), 200u);
 }
 
 TEST(Config, AppliesToADeviceAndPublishesOnce) {

@@ -162,7 +162,7 @@ TEST(UapiSet, TellsOfTheEarlierOfTwoErrors) {
 TEST(UapiSet, NeverPutsAKeyIntoAnErrorText) {
   test::FakeDevice device;
   const std::string secret = "c0ffee" + device::to_hex(test::key_number(0x5a)).substr(7);
-  for (const std::string& lines : {"private_key=" + secret, secret, kPeer1 + "preshared_key=" + secret}) {
+  for (const std::string& lines : {"private_key=" + secret, secret, secret + "=", kPeer1 + "preshared_key=" + secret}) {
     const Outcome outcome = set(device, lines + "\n");
     EXPECT_NE(outcome.error, UapiError::none);
     EXPECT_THAT(outcome.text, Not(HasSubstr("c0ffee")));
