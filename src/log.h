@@ -1,4 +1,4 @@
-// The log, in wireguard-go's format on stdout: "ERROR: (wg0) 2026/01/31 23:59:59 text".
+// The log, in wireguard-go's format on stdout: "ERROR: (wg0) 2026/01/31 23:59:59 text"; or the system log.
 #pragma once
 
 #include <fmt/core.h>
@@ -14,6 +14,13 @@ enum class LogLevel : uint8_t { silent, error, verbose };
 // Until it is called the level is error and the name is "culvert". Call it again when the interface name is
 // known. Not while other threads log.
 void open_log(LogLevel level, const std::string& interface_name);
+
+// Likewise, but sends errors to the system's log as "culvert[PID]: (wg0) text", facility daemon. `socket` is the one of
+// syslog(3), which journald and rsyslog serve. Never waits for a reader of it: what it does not take is lost, and so is
+// what exceeds kMostSystemLogLines a minute, which the next line then counts.
+void open_system_log(LogLevel level, const std::string& interface_name, const std::string& socket = "/dev/log");
+
+inline constexpr int kMostSystemLogLines = 100;
 
 bool log_enabled(LogLevel level);
 void write_log(LogLevel level, std::string_view text);

@@ -20,6 +20,8 @@ class Readiness {
   Readiness& operator=(Readiness&& other) noexcept;
   ~Readiness();
 
+  bool in_background() const { return pipe_fd_ >= 0; }
+
   // The TUN device and the UAPI socket exist. Leaves the caller's directory, points stdin, and unless
   // `keep_output` stdout and stderr, to /dev/null, then lets the parent return 0. Nothing in the foreground.
   void report_ready(bool keep_output);

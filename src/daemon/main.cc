@@ -78,7 +78,10 @@ int serve(const CommandLine& command_line, const Environment& environment, std::
   auto tun = open_tun(command_line.interface_name, environment);
   if (!tun) return fail(readiness, "Failed to create TUN device: " + tun.error().text());
   const std::string name = (*tun)->name();
-  open_log(environment.log_level, name);
+  if (readiness.in_background() && !environment.keep_output)
+    open_system_log(environment.log_level, name);
+  else
+    open_log(environment.log_level, name);
 
   if (environment.udp_engine == io::Engine::io_uring)
     if (const auto ring = io::Ring::open(); !ring)

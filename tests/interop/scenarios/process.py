@@ -154,6 +154,28 @@ def inherited_lock(lab, which):
     check(held.wait(60) == 0, "and ends cleanly")
 
 
+@scenario("errors of the background go to the system's log", pairs=ALONE)
+def system_log(lab, which):
+    program, namespace = implementation(which).program, lab.namespace("n")
+    log = os.path.join(lab.directory, "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(60)
+        listener.bind(log)
+        # A /dev of its own, with what a daemon needs of it and the socket.
+        private = ("mkdir -p $1/dev/net && cp -a /dev/null /dev/zero /dev/urandom /dev/random $1/dev && cp -a /dev/net/tun $1/dev/net && "
+                   "ln -s $1/log $1/dev/log && mount --bind $1/dev /dev && shift && exec \"$@\"")
+        namespace.run("unshare", "--mount", "sh", "-c", private, "sh", lab.directory, program, "wgl", env=QUIET)
+        check(answers("wgl"), "it answers")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(socket_of("wgl"))
+            client.sendall(b"set=1\nnonsense=1\n\n")
+            check(b"errno=-22" in client.recv(4096), "a wrong line is refused")
+        text = listener.recv(8192).decode()
+        check(text.startswith("<27>") and "culvert[" in text and "(wgl)" in text and "nonsense" in text, f"the log says {text}")
+    os.kill(processes(program, "wgl")[0], signal.SIGTERM)
+    gone(namespace, program, "wgl", "SIGTERM")
+
+
 @scenario("a second instance says in use; a stale socket is replaced", pairs=ALONE)
 def second_instance(lab, which):
     program, namespace, other = implementation(which).program, lab.namespace("n"), lab.namespace("m")
