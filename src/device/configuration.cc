@@ -84,7 +84,7 @@ int Device::set_endpoint(const Key& public_key, const io::Endpoint& endpoint) {
   // The source goes also where the address stays: whoever sets it wants a fresh route.
   peer->path.endpoint.store(endpoint);
   peer->path.gso_refused.store(false, std::memory_order_relaxed);
-  peer->kernel_choice.reset();
+  peer->known_route.reset();
   return 0;
 }
 

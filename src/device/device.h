@@ -25,6 +25,7 @@
 
 #include "io/engine.h"
 #include "io/result.h"
+#include "io/route_probe.h"
 #include "io/udp_sockets.h"
 #include "io/wakeup.h"
 #include "src/device/configurable.h"
@@ -78,8 +79,8 @@ class Device final : public Configurable {
   io::Status set_link_up(bool up);
   bool up() const { return up_; }
   void set_mtu(uint32_t mtu_bytes);
-  // Routes or addresses changed: the sticky source is forgotten of each peer for which the kernel chooses another
-  // source than before, but not where nothing has changed for the peer: what was called answers.
+  // Routes or addresses changed: the sticky source is forgotten of each peer to which the kernel sends another way than
+  // before, but not where nothing has changed for the peer: what was called answers. The work is advance_timers()'s.
   void recheck_sources();
 
   // What the workers passed on. Does a bounded amount of work; true when there is more.
@@ -112,9 +113,10 @@ class Device final : public Configurable {
   void end_of_operation() override;
 
  private:
-  // The source address that the kernel chose for a remote one.
-  struct KernelChoice {
-    io::Address remote, source;
+  // The way to a remote address when the kernel was asked last.
+  struct KnownRoute {
+    io::Address remote;
+    io::RouteChoice choice;
   };
 
   // A peer with both of its halves, and what only the device knows of it. What workers write is aligned to cache
@@ -131,7 +133,7 @@ class Device final : public Configurable {
     bool knows_identity = false;                   // see know_identity()
     std::optional<protocol::Instant> awake_since;  // advance_timers() shall look at it, whatever its timers say
     std::optional<protocol::Instant> deadline;     // its entry in deadlines_
-    std::optional<KernelChoice> kernel_choice;     // when last asked
+    std::optional<KnownRoute> known_route;         // of a peer with a sticky source
   };
 
   // A walk over all peers in slices, a slice each turn; a request in the middle of one is another walk after it.
@@ -164,7 +166,10 @@ class Device final : public Configurable {
   void ensure_free_index();
   void retire(protocol::RetiredKeypairs retired);
   void forget_sources();
-  void ask_kernel_choice(DevicePeer& peer);
+  void recheck_some_sources();
+  std::optional<protocol::Instant> next_source_check() const;
+  size_t recheck_source(DevicePeer& peer);  // what that cost
+  void learn_route(DevicePeer& peer, const io::Endpoint& endpoint);
   void follow(DevicePeer& peer, const io::Endpoint& from);
   static std::string log_name(const DevicePeer& peer);
   DevicePeer* find_peer(const Key& public_key);
@@ -226,6 +231,13 @@ class Device final : public Configurable {
   std::vector<pipeline::PeerPath*> given_up_;  // their staged packets go at the end of the turn
   PeerWalk overflow_walk_;                     // to every peer, as a ring of attention overflowed
   std::vector<size_t> excused_handshakes_;     // of each worker's that wait: see excuse_waiting_handshakes()
+
+  // Sticky sources.
+  io::RouteProbe route_probe_;
+  bool sources_changed_ = false;  // and no walk has begun since
+  PeerWalk source_walk_;
+  protocol::Instant source_walk_began_{};
+  protocol::Instant next_source_walk_{};
 
   // Published to the workers, or waiting to be.
   pipeline::Published published_;

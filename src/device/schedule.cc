@@ -99,6 +99,7 @@ void Device::attend_peer(DevicePeer& peer) {
     retire(std::move(retired));
   }
   if ((attention & pipeline::kStagedLate) != 0) flush(peer);
+  if ((attention & pipeline::kRoamed) != 0) learn_route(peer, peer.path.endpoint.load());
   wake(peer);
 }
 
@@ -110,6 +111,7 @@ void Device::wake(DevicePeer& peer) {
 
 void Device::advance_timers() {
   if (bind_retry_at_ && *bind_retry_at_ <= now_) (void)bring_up();
+  recheck_some_sources();
   const bool others_wait = std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) {
     return worker->mailbox().handshakes.size() >= kHandshakesPerTurn;
   });
@@ -145,7 +147,11 @@ void Device::advance(DevicePeer& peer) {
 
 std::optional<protocol::Instant> Device::next_deadline() const {
   std::optional<protocol::Instant> next = bind_retry_at_;
-  if (!deadlines_.empty() && (!next || deadlines_.begin()->first < *next)) next = deadlines_.begin()->first;
+  const auto consider = [&next](std::optional<protocol::Instant> other) {
+    if (other && (!next || *other < *next)) next = other;
+  };
+  consider(next_source_check());
+  if (!deadlines_.empty()) consider(deadlines_.begin()->first);
   return next;
 }
 

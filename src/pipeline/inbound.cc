@@ -166,7 +166,7 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
   if (newest == nullptr) return;
 
   path.rx_bytes.fetch_add(bytes, std::memory_order_relaxed);
-  path.roam(envelope_of(*newest).endpoint);
+  const bool roamed = path.roam(envelope_of(*newest).endpoint);
   path.marks.any_authenticated_packet_received();
   bool wake = path.marks.any_authenticated_packet_traversal(now);
   if (has_data) wake |= path.marks.data_received(now);
@@ -175,6 +175,7 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
   const protocol::Keypair* const current = path.keypairs.to_send_with();
   if (current != nullptr && current->wants_rekey_on_receive(now)) wake |= path.marks.want_lastminute_handshake(now);
   uint32_t attention = wake ? uint32_t{kMarks} : 0;
+  if (roamed) attention |= kRoamed;
   if (confirmed) attention |= kKeypairConfirmed;
   if (attention != 0) ask_attention(mailbox_, path, attention);
 }

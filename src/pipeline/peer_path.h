@@ -16,6 +16,7 @@ enum Attention : uint32_t {
   kMarks = 1,             // a timer mark was set that nobody is watching
   kKeypairConfirmed = 2,  // the next keypair received its first message
   kStagedLate = 4,        // a packet was staged while a keypair came up
+  kRoamed = 8,            // the peer's address is another one
 };
 
 // Thread safety: every member may be used from any thread as its comment says. The control thread creates it
@@ -44,11 +45,13 @@ struct PeerPath {
   std::atomic<uint32_t> attention{0};
 
   // Follows the peer to where its authenticated message came from (paper section 2.1). Cookie replies never
-  // get here.
-  void roam(const io::Endpoint& from) {
-    if (endpoint.is(from)) return;
+  // get here. True if its address is another one, and not the port alone.
+  [[nodiscard]] bool roam(const io::Endpoint& from) {
+    if (endpoint.is(from)) return false;
+    const io::Endpoint before = endpoint.load();
     endpoint.store(from);
     gso_refused.store(false, std::memory_order_relaxed);
+    return before.remote != from.remote;
   }
 };
 

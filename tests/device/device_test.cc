@@ -252,26 +252,12 @@ TEST_F(DeviceTest, AsksForACookieUnderLoadAndThenGetsOne) {
   EXPECT_EQ(a_.handshakes("cookie_reply_received"), 1u) << "mac2 was right";
 }
 
-// One operation that makes the whole crowd peers of the node, with a persistent keepalive each.
-void introduce_crowd(Node& node, const test::Crowd& crowd) {
-  node.device->begin_turn(now(), test::wall_now());
-  for (size_t n = 0; n < crowd.size(); ++n) {
-    const Key key = crowd.public_key(n);
-    PeerOrigin origin{};
-    ASSERT_EQ(node.device->select_peer(key, origin), 0);
-    node.device->set_endpoint(key, endpoint(crowd.endpoint(n)));
-    node.device->set_persistent_keepalive(key, 25);
-    node.device->finish_peer(key);
-  }
-  node.device->end_of_operation();
-}
-
 // The clock stands still: whoever is not answered at once is never asked again.
 TEST_F(DeviceTest, ShakesHandsWithTenThousandPeersWhenTheLinkComesUp) {
   constexpr size_t kPeers = 10'000;
   ASSERT_TRUE(a_.device->set_link_up(false));
   test::Crowd crowd(kPeers, public_key(a_.key));
-  introduce_crowd(a_, crowd);
+  test::introduce_crowd(a_, crowd);
   const auto start = std::chrono::steady_clock::now();
   ASSERT_TRUE(a_.device->set_link_up(true));
   EXPECT_TRUE(eventually([&] {
@@ -287,7 +273,7 @@ TEST_F(DeviceTest, ShakesHandsWithTenThousandPeersWhenTheLinkComesUp) {
 
 TEST_F(DeviceTest, MakesFewInitiationsInATurnAndSaysThatMoreAreDue) {
   test::Crowd crowd(1000, public_key(a_.key));
-  introduce_crowd(a_, crowd);
+  test::introduce_crowd(a_, crowd);
   EXPECT_EQ(a_.handshakes("initiation_sent"), 0u) << "not in the middle of an operation";
   uint64_t before = 0;
   while (before < crowd.size()) {
@@ -410,9 +396,38 @@ TEST_F(DeviceTest, AnswersFromTheAddressThatWasCalledWhateverElseChanges) {
   transfer(a_, b_);
   for (int change = 0; change < 2; ++change) {
     b_.device->recheck_sources();
+    advance_clock(seconds(1));
+    b_.turn();
     transfer(b_, a_);
     EXPECT_TRUE(peer_of(a_).endpoint->same_remote(called)) << io::to_string(*peer_of(a_).endpoint);
   }
+}
+
+TEST_F(DeviceTest, ChecksManySourcesBySlicesAndAStormOfChangesOnce) {
+  test::Crowd crowd(2000, public_key(a_.key));
+  test::introduce_crowd(a_, crowd);
+  ASSERT_TRUE(eventually([&] {
+    a_.turn();
+    crowd.answer(now());
+    return a_.handshakes("response_received") == crowd.size();
+  }));
+  a_.turn();
+  ASSERT_GT(*a_.device->next_deadline(), now()) << "all is quiet";
+  const auto turns_until_quiet = [&] {
+    int turns = 0;
+    for (; *a_.device->next_deadline() <= now(); ++turns) a_.turn();
+    return turns;
+  };
+  a_.device->recheck_sources();
+  a_.turn();
+  EXPECT_LE(*a_.device->next_deadline(), now()) << "one turn is not enough for 2000";
+  for (int change = 0; change < 100; ++change) a_.device->recheck_sources();
+  EXPECT_LE(turns_until_quiet(), 30) << "the first walk";
+  const auto next = a_.device->next_deadline();
+  EXPECT_LE(*next, now() + seconds(1));
+  advance_clock(*next - now());
+  EXPECT_LE(turns_until_quiet(), 30) << "and one more for all the others";
+  EXPECT_GT(*a_.device->next_deadline(), now() + seconds(1));
 }
 
 TEST_F(DeviceTest, AnswersFromAnotherAddressOnceTheEndpointIsSetAgain) {

@@ -96,6 +96,21 @@ def roaming_address(lab, left, right):
     expect_ping(b, a.inner["v4"])
 
 
+@scenario("roaming: the route to a peer that has roamed prefers another source address", pairs=SELF)
+def roaming_both(lab, left, right):
+    a, b = lab.pair(left, right)
+    a.namespace.add_address("wire", "10.70.0.77/24")
+    introduce(a, b)
+    expect_ping(a, b.inner["v4"])
+    b.namespace.add_address("wire", "10.70.0.78/24")
+    b.namespace.ip("route", "replace", a.outer["v4"], "dev", "wire", "src", "10.70.0.78")
+    wait_until(lambda: ping(b, a.inner["v4"], 1) and a.peer(b)["endpoint"] == "10.70.0.78:51820",
+               "our side follows the peer's data, no handshake")
+    a.namespace.ip("route", "replace", "10.70.0.78", "dev", "wire", "src", "10.70.0.77")
+    wait_until(lambda: ping(a, b.inner["v4"], 1) and b.peer(a)["endpoint"] == "10.70.0.77:51820",
+               "and then its own route there")
+
+
 def sticky_source(lab, left, right, called):
     a, b = lab.pair(left, right)
     a.namespace.add_address("wire", "10.70.0.77/24", "fd70::77/64")
