@@ -183,6 +183,7 @@ class Device final : public Configurable {
   void excuse_waiting_handshakes();
   void attend_peer(DevicePeer& peer);
   void wake(DevicePeer& peer);
+  bool has_room_to_send() const;
   void receive(const pipeline::HandshakeDatagram& datagram);
   bool passes_cookie_check(const pipeline::HandshakeDatagram& datagram, uint32_t sender_index);
   void receive_initiation(const pipeline::HandshakeDatagram& datagram);

@@ -109,6 +109,11 @@ void Device::wake(DevicePeer& peer) {
   reschedule(peer);
 }
 
+// What the control thread sends leaves by a bounded ring. Answers need theirs too.
+bool Device::has_room_to_send() const {
+  return workers_.empty() || workers_.front()->control_room() > kHandshakesPerTurn;
+}
+
 void Device::advance_timers() {
   if (bind_retry_at_ && *bind_retry_at_ <= now_) (void)bring_up();
   recheck_some_sources();
@@ -118,7 +123,7 @@ void Device::advance_timers() {
   const size_t initiations = others_wait ? kInitiationsBehindOthers : kInitiationsPerTurn;
   size_t looks = kLooksPerTurn;
   for (auto at = deadlines_.begin(); at != deadlines_.end() && at->first <= now_; --looks) {
-    if (looks == 0 || initiations_in_turn_ >= initiations) break;
+    if (looks == 0 || initiations_in_turn_ >= initiations || !has_room_to_send()) break;
     DevicePeer& peer = *at->second;
     ++at;  // before the peer's entry goes
     peer.awake_since.reset();

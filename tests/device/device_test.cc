@@ -260,11 +260,12 @@ TEST_F(DeviceTest, ShakesHandsWithTenThousandPeersWhenTheLinkComesUp) {
   test::introduce_crowd(a_, crowd);
   const auto start = std::chrono::steady_clock::now();
   ASSERT_TRUE(a_.device->set_link_up(true));
-  EXPECT_TRUE(eventually([&] {
-    a_.turn();
-    crowd.answer(now());
-    return a_.handshakes("response_received") == kPeers;
-  })) << a_.handshakes("response_received");
+  for (size_t done = 1000; done <= kPeers; done += 1000)  // as long as it takes, but on and on
+    ASSERT_TRUE(eventually([&] {
+      a_.turn();
+      crowd.answer(now());
+      return a_.handshakes("response_received") >= done;
+    })) << a_.handshakes("response_received");
   RecordProperty("milliseconds", static_cast<int>((std::chrono::steady_clock::now() - start) / milliseconds(1)));
   EXPECT_EQ(a_.handshakes("initiation_sent"), kPeers) << "one each";
   EXPECT_EQ(a_.handshakes("cookie_reply_sent"), 0u) << "to those that it called itself";
