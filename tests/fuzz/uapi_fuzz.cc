@@ -47,6 +47,7 @@ void converse(test::FakeDevice& device, const std::string& text, size_t piece_by
 }  // namespace culvert::uapi
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+  using namespace culvert;
   using namespace culvert::uapi;
   if (size == 0) return 0;
   const std::string text(reinterpret_cast<const char*>(bytes) + 1, size - 1);
