@@ -9,7 +9,7 @@ namespace culvert::crypto {
 namespace {
 
 // libsodium leaves the scalar on the stack, some hundred bytes below ours.
-constexpr size_t kStackBytes = 2048;
+constexpr size_t kStackBytes = 4096;
 
 }  // namespace
 

@@ -85,7 +85,8 @@ int serve(const CommandLine& command_line, const Environment& environment, std::
 
   if (environment.udp_engine == io::Engine::io_uring)
     if (const auto ring = io::Ring::open(); !ring)
-      return fail(readiness, "Failed to have CULVERT_UDP_ENGINE=io_uring: " + ring.error().text());
+      return fail(readiness,
+                  "CULVERT_UDP_ENGINE=io_uring is not possible here, use auto or epoll: " + ring.error().text());
 
   auto listener = environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : uapi::open_uapi_socket(name);
   if (!listener) return fail(readiness, "Failed to open the UAPI socket: " + listener.error().text());
