@@ -99,8 +99,8 @@ struct OuterCounters {
 };
 
 inline constexpr auto kOuterCounters = std::to_array<CounterEntry<OuterCounters>>({
-    {&OuterCounters::datagrams_sent, "datagrams_sent_total", "Datagrams sent since the link came up."},
-    {&OuterCounters::datagrams_received, "datagrams_received_total", "Datagrams received since the link came up."},
+    {&OuterCounters::datagrams_sent, "datagrams_sent_total", "Datagrams sent."},
+    {&OuterCounters::datagrams_received, "datagrams_received_total", "Datagrams received."},
     {&OuterCounters::trains_sent, "trains_sent_total", "Sends of one or more datagrams."},
     {&OuterCounters::trains_received, "trains_received_total", "Receives of one or more datagrams."},
     {&OuterCounters::send_errors, "send_errors_total", "Datagrams that the kernel did not send."},

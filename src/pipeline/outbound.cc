@@ -199,7 +199,10 @@ void Outbound::answer_unreachable(const io::Superpacket& packet, io::InnerSide& 
   io::GatheredPacket answer;
   answer.parts = {&part, 1};
   answer.length = static_cast<uint32_t>(length);
-  if (inner.write({&answer, 1}) == 1) stats_.unreachable_sent.add(1);
+  if (inner.write({&answer, 1}) == 1)
+    stats_.unreachable_sent.add(1);
+  else
+    stats_.drop(DropReason::inner_refused);
 }
 
 void Outbound::refill_unreachable_budget(protocol::Instant now) {

@@ -104,6 +104,8 @@ void Worker::adopt_outer(std::unique_ptr<io::OuterSide> outer) {
     watch_outer(false);
     {
       const std::lock_guard lock(outer_mutex_);
+      // It counts no more: from here on nobody but the caller has it, to close it.
+      if (outer_ != nullptr) io::add_counters(outer_->counters(), io::kOuterCounters, outer_before_);
       outer_.swap(outer);
     }
     watch_outer(true);
@@ -129,6 +131,7 @@ void Worker::drop_staged(std::span<PeerPath* const> paths, DropReason reason) {
 
 void Worker::add_outer_counters(io::CounterValues<io::kOuterCounters.size()>& values) const {
   const std::lock_guard lock(outer_mutex_);
+  for (size_t i = 0; i < values.size(); ++i) values[i] += outer_before_[i];
   if (outer_ != nullptr) io::add_counters(outer_->counters(), io::kOuterCounters, values);
 }
 

@@ -67,7 +67,8 @@ class Worker {
 
   Mailbox& mailbox() { return mailbox_; }
   const WorkerStats& stats() const { return stats_; }
-  // Adds what the outer side has counted; nothing while there is none.
+  // Adds what the outer sides have counted, this one and those before it: nothing counts backwards when sockets are
+  // opened anew.
   void add_outer_counters(io::CounterValues<io::kOuterCounters.size()>& values) const;
   io::OuterState outer_state() const;
   const io::InnerCounters& inner_counters() const { return inner_.counters(); }
@@ -112,6 +113,7 @@ class Worker {
   // Written by the worker under the mutex, read by it without and by others with.
   mutable std::mutex outer_mutex_;
   std::unique_ptr<io::OuterSide> outer_;
+  io::CounterValues<io::kOuterCounters.size()> outer_before_{};  // what those before outer_ have counted
 
   // Protected by tasks_mutex_.
   std::mutex tasks_mutex_;

@@ -98,6 +98,26 @@ TEST(Metrics, SayEveryCounterOfTheControlThread) {
   }
 }
 
+TEST(Metrics, SayEveryCounterOfTheSidesAndTheirDropsUnderAReason) {
+  device::Metrics metrics = two_workers();
+  for (size_t i = 0; i < metrics.outer.size(); ++i) metrics.outer[i] = 100 + i;
+  for (size_t i = 0; i < metrics.inner.size(); ++i) metrics.inner[i] = 200 + i;
+  const auto families = parse(metrics_text(metrics));
+  size_t drops = 0;
+  const auto expect_each = [&](const auto& table, uint64_t first) {
+    for (size_t i = 0; i < table.size(); ++i) {
+      EXPECT_EQ(families.at("culvert_" + std::string(table[i].name)).samples.at("{device=\"wg0\"}"), first + i);
+      if (table[i].drop.empty()) continue;
+      const std::string labels = "{device=\"wg0\",reason=\"" + std::string(table[i].drop) + "\"}";
+      EXPECT_EQ(families.at("culvert_drops_total").samples.at(labels), first + i);
+      ++drops;
+    }
+  };
+  expect_each(io::kOuterCounters, 100);
+  expect_each(io::kInnerCounters, 200);
+  EXPECT_EQ(drops, 3u) << "what was empty, what was cut off, and what was no packet";
+}
+
 TEST(Metrics, SayEveryDropUnderOneReason) {
   device::Metrics metrics = two_workers();
   for (device::WorkerMetrics& worker : metrics.workers)

@@ -459,6 +459,20 @@ TEST_F(DeviceTest, GoesDownAndUpAgainOnItsPort) {
   EXPECT_EQ(a_.handshakes("initiation_sent"), 2u) << "keys were forgotten";
 }
 
+TEST_F(DeviceTest, CountsOnWhenItsSocketsAreOpenedAnew) {
+  begin_quiet_session();
+  const uint64_t sent = a_.metric("datagrams_sent_total"), received = a_.metric("datagrams_received_total");
+  EXPECT_GT(sent, 0u);
+  EXPECT_GT(received, 0u);
+  ASSERT_TRUE(a_.device->set_link_up(false));
+  EXPECT_GE(a_.metric("datagrams_sent_total"), sent);
+  EXPECT_GE(a_.metric("datagrams_received_total"), received);
+  ASSERT_TRUE(a_.device->set_link_up(true));
+  transfer(a_, b_);
+  EXPECT_GT(a_.metric("datagrams_sent_total"), sent);
+  EXPECT_GT(a_.metric("datagrams_received_total"), received);
+}
+
 TEST_F(DeviceTest, RefusesAPortThatIsTakenAlsoWhileTheLinkIsDown) {
   auto taken = io::UdpSockets::open({});
   ASSERT_TRUE(taken);

@@ -119,6 +119,7 @@ TEST(Outbound, CountsNoAnswerThatTheInnerSideRefused) {
   tunnel.left.inner.refuse = 1;
   (void)tunnel.transfer({superpacket(udp(77))});
   EXPECT_EQ(tunnel.left.stats.unreachable_sent.get(), 0u);
+  EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::no_peer, 1}, {DropReason::inner_refused, 1}}));
 }
 
 TEST(Outbound, LimitsIcmpAnswersAsLinuxDoes) {

@@ -163,6 +163,17 @@ TEST_F(WorkerTest, HasLetGoOfTheOldOuterSideWhenTheCallReturns) {
   worker_.reset();
 }
 
+TEST_F(WorkerTest, CountsOnWhenTheOuterSideIsReplaced) {
+  plug_in();
+  EXPECT_EQ(trains_sent(), 7u);
+  worker_->adopt_outer(nullptr);
+  EXPECT_EQ(trains_sent(), 7u) << "the link is down, and nothing is forgotten";
+  plug_in();
+  EXPECT_EQ(trains_sent(), 14u);
+  plug_in();
+  EXPECT_EQ(trains_sent(), 21u);
+}
+
 TEST_F(WorkerTest, SaysThatTheInnerSideIsGoneAndGoesOn) {
   begin_session();
   plug_in();
