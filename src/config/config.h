@@ -11,7 +11,7 @@
 #include "io/endpoint.h"
 #include "io/result.h"
 #include "src/device/encoding.h"
-#include "src/uapi/grammar.h"
+#include "src/device/configurable.h"
 
 namespace culvert::config {
 
