@@ -120,17 +120,4 @@ Status UdpSockets::set_fwmark(uint32_t fwmark) {
   return Success{};
 }
 
-Address preferred_source(const Endpoint& remote, uint32_t fwmark, const Syscalls& syscalls) {
-  SocketAddress address{};
-  socklen_t length = to_socket_address(remote.remote, remote.port, remote.scope_id, address);
-  if (length == 0) return {};
-  const Fd fd(syscalls.socket(domain_of(remote.remote.family), SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP));
-  if (!fd) return {};
-  if (fwmark != 0 && syscalls.setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &fwmark, sizeof fwmark) != 0) return {};
-  if (syscalls.connect(fd.get(), &address.any, length) != 0 ||
-      syscalls.getsockname(fd.get(), &address.any, &length) != 0)
-    return {};
-  return address_of(address);
-}
-
 }  // namespace culvert::io

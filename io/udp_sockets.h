@@ -92,9 +92,4 @@ class UdpSockets {
   std::atomic<uint16_t> max_train_datagrams_;
 };
 
-// The source address that the kernel would choose for `remote` now, by connecting a scratch socket (nothing
-// is sent). Family::none when there is no route. Two different answers over time mean that the route has
-// changed. Any thread.
-Address preferred_source(const Endpoint& remote, uint32_t fwmark, const Syscalls& syscalls = kernel_syscalls());
-
 }  // namespace culvert::io

@@ -71,7 +71,6 @@ INSTANTIATE_WITH_ENGINES(UdpSideNamespaceTest);
 TEST_P(UdpSideNamespaceTest, NoRouteIsCountedAndPassesWithTheRoute) {
   IN_NEW_NAMESPACE([] {
     End from, to;
-    EXPECT_EQ(preferred_source(to.at("127.0.0.1"), 0), Address{});
     for (const char* host : {"127.0.0.1", "[::1]"}) {
       OutgoingRuns out;
       out.add(to.at(host), 3, 100);
@@ -86,7 +85,6 @@ TEST_P(UdpSideNamespaceTest, NoRouteIsCountedAndPassesWithTheRoute) {
       out.send(from.side);
       EXPECT_EQ(bytes_of(to.receive(3)), out.datagrams(to.at(host)));
     }
-    EXPECT_EQ(preferred_source(to.at("127.0.0.1"), 0), endpoint("127.0.0.1:0").remote);
   });
 }
 

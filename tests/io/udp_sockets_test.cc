@@ -170,11 +170,5 @@ TEST(UdpSocketsTest, OnlyOneCallerLearnsOfADowngrade) {
   EXPECT_EQ(sockets->max_train_datagrams(), 1);
 }
 
-TEST(PreferredSourceTest, IsWhatTheKernelWouldChoose) {
-  EXPECT_EQ(preferred_source(endpoint("127.0.0.1:9"), 0), endpoint("127.0.0.1:0").remote);
-  EXPECT_EQ(preferred_source(endpoint("[::1]:9"), 0), endpoint("[::1]:0").remote);
-  EXPECT_EQ(preferred_source(Endpoint{}, 0), Address{});
-}
-
 }  // namespace
 }  // namespace culvert::io
