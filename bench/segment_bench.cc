@@ -29,7 +29,7 @@ struct Traffic {
 constexpr int64_t kHot = 1;
 constexpr int64_t kCold = 64;
 
-// Superpackets and the trains they are cut into.
+// Superpackets, with what Outbound has read of their headers before it plans, and the trains they are cut into.
 class Workload {
  public:
   Workload(const Traffic& traffic, size_t count) {
@@ -42,17 +42,20 @@ class Workload {
       superpackets_.push_back(make_superpacket(packet));
       const uint32_t gso_size = traffic.segments > 1 ? payload_bytes : 0;
       views_.push_back(view_of(superpackets_.back(), packet, static_cast<uint16_t>(gso_size)));
+      (void)packet::parse_ip(superpackets_.back(), headers_.emplace_back());
       trains_.emplace_back(size_t{traffic.segments} * (bytes + kRoom));
     }
   }
 
   void advance() { at_ = at_ + 1 == views_.size() ? 0 : at_ + 1; }
   [[nodiscard]] const io::Superpacket& superpacket() const { return views_[at_]; }
+  [[nodiscard]] const packet::IpHeader& header() const { return headers_[at_]; }
   uint8_t* train() { return trains_[at_].data(); }
 
  private:
   std::vector<Bytes> superpackets_;
   std::vector<io::Superpacket> views_;
+  std::vector<packet::IpHeader> headers_;
   std::vector<Bytes> trains_;
   size_t at_ = 0;
 };
@@ -64,7 +67,8 @@ void segment(benchmark::State& state, const Traffic& traffic) {
   for (auto _ : state) {
     workload.advance();
     packet::SegmentPlan plan;
-    if (plan.plan(workload.superpacket()) != packet::SegmentError::none || plan.count() != traffic.segments) {
+    const packet::SegmentError error = plan.plan(workload.superpacket(), workload.header());
+    if (error != packet::SegmentError::none || plan.count() != traffic.segments) {
       state.SkipWithError("the superpacket was refused");
       break;
     }

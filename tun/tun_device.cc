@@ -14,7 +14,7 @@
 #include <climits>
 
 #include "io/uring/ring_transfer.h"
-#include "src/packet/ip_header.h"
+#include "src/packet/header_fields.h"
 #include "tun/vnet_header.h"
 
 namespace culvert::tun {

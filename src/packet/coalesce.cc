@@ -1,12 +1,10 @@
 #include "src/packet/coalesce.h"
 
-#include <netinet/in.h>
-#include <sys/random.h>
-
 #include <array>
 #include <cassert>
 
 #include "src/packet/checksum.h"
+#include "src/packet/flow_hash.h"
 #include "src/packet/ip_header.h"
 
 namespace culvert::packet {
@@ -19,7 +17,6 @@ constexpr uint16_t kMaxUdpSegments = 64;
 constexpr uint32_t kSlots = 2048;
 constexpr uint32_t kMaxProbes = 8;
 constexpr uint16_t kNone = 0xffff;
-constexpr uint32_t kPortBytes = 4;  // both ports of TCP and UDP
 
 enum Transport : uint8_t { kTcp, kUdp };
 
@@ -27,26 +24,18 @@ enum Transport : uint8_t { kTcp, kUdp };
 // fragment set) have any, and senders that do not count leave it at zero.
 enum class IdRun : uint8_t { unknown, counting, zero };
 
-// What add() reads of a packet before it compares it with others.
-struct Parsed {
-  uint8_t* bytes = nullptr;
-  io::Lease* lease = nullptr;
-  uint32_t length = 0;
-  uint32_t ip_header_length = 0;
-  uint32_t header_length = 0;
-  Transport transport = kTcp;
-  bool v6 = false;
-  bool joinable = false;  // may start or extend a superpacket
-  bool ends = false;      // may only be the last of one: PSH
-  uint16_t payload() const { return static_cast<uint16_t>(length - header_length); }
+// A packet of TCP or UDP with its ports, as add() compares it with those that are open.
+struct Candidate {
+  uint8_t* bytes;
+  io::Lease* lease;  // the claim on their memory
+  const IpHeader& ip;
+  Transport transport;
+  uint32_t header_length = 0;  // IP and transport header
+  bool joinable = false;       // may start or extend a superpacket
+  bool ends = false;           // may only be the last of one: PSH
+  bool v6() const { return ip.v6(); }
+  uint16_t payload() const { return static_cast<uint16_t>(ip.total_length - header_length); }
 };
-
-// Mixes two words into one: the product's halves, folded.
-uint64_t mix(uint64_t a, uint64_t b) {
-  __extension__ using Product = unsigned __int128;
-  const Product product = static_cast<Product>(a) * b;
-  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
-}
 
 bool same_bytes(const uint8_t* a, const uint8_t* b, uint32_t length) {
   uint64_t difference = 0;
@@ -67,10 +56,27 @@ bool same_ip_fields(const uint8_t* a, const uint8_t* b, bool v6) {
          load<uint32_t>(a + kIpv4Fragment) == load<uint32_t>(b + kIpv4Fragment);
 }
 
-bool has_extension_header(uint8_t next_header) {
-  return next_header == IPPROTO_HOPOPTS || next_header == IPPROTO_ROUTING || next_header == IPPROTO_FRAGMENT ||
-         next_header == IPPROTO_DSTOPTS || next_header == IPPROTO_MH || next_header == 139 ||
-         next_header == 140;  // host identity and shim6: RFC 7045's list
+// Reads the transport header; one that is cut short cannot be joined.
+void read_transport_header(Candidate& packet) {
+  const uint8_t* const transport = packet.bytes + packet.ip.header_length;
+  const uint32_t length = packet.ip.total_length - packet.ip.header_length;
+  if (packet.transport == kTcp && length >= kTcpHeaderBytes) {
+    const uint32_t tcp_header_length = (transport[kTcpDataOffset] >> 4) * 4u;
+    const uint8_t flags = transport[kTcpFlags];
+    packet.header_length = packet.ip.header_length + tcp_header_length;
+    packet.ends = (flags & kTcpPsh) != 0;
+    packet.joinable =
+        (flags & ~kTcpPsh) == kTcpAckFlag && tcp_header_length >= kTcpHeaderBytes && tcp_header_length < length;
+  } else if (packet.transport == kUdp && length > kUdpHeaderBytes) {
+    packet.header_length = packet.ip.header_length + kUdpHeaderBytes;
+    packet.joinable = load_be16(transport + kUdpLength) == length && load<uint16_t>(transport + kUdpChecksum) != 0;
+  }
+}
+
+bool is_offered(const Candidate& packet, const io::InnerOffloads& offloads) {
+  const bool tcp = packet.transport == kTcp;
+  return offloads.checksum &&
+         (packet.v6() ? (tcp ? offloads.tcp6 : offloads.udp6) : (tcp ? offloads.tcp4 : offloads.udp4));
 }
 
 }  // namespace
@@ -110,18 +116,16 @@ struct Coalescer::State {
   uint32_t follower_count = 0;
   uint32_t newest = kNone;  // the item that the last joinable packet went to: the next one's, most often
   uint32_t epochs[2] = {1, 1};
-  uint64_t seed[2] = {};  // keeps colliding flows from being chosen
+  FlowHashKey key;
 
-  bool parse(Parsed& packet, const io::InnerOffloads& offloads);
-  bool parse_ipv4(Parsed& packet);
-  bool parse_ipv6(Parsed& packet);
-  bool parse_transport(Parsed& packet, uint8_t protocol);
+  bool shows_its_flow(const uint8_t* packet, const IpHeader& ip);
   void close_flows(uint8_t protocol);
-  uint16_t* find_slot(const Parsed& packet);
-  bool belongs(const Item& item, const Parsed& packet) const;
-  bool can_join(const Item& item, const Parsed& packet, IdRun& id_run) const;
-  void join(Item& item, const Parsed& packet, IdRun id_run);
-  uint32_t append_item(const Parsed& packet, bool open);
+  uint16_t* find_slot(const Candidate& packet);
+  bool belongs(const Item& item, const Candidate& packet) const;
+  bool can_join(const Item& item, const Candidate& packet, IdRun& id_run) const;
+  void join(Item& item, const Candidate& packet, IdRun id_run);
+  uint32_t append_item(uint8_t* packet, uint32_t length, io::Lease* lease);
+  void open_item(Item& item, const Candidate& packet, uint16_t* slot);
   void write_headers(const Item& item, io::Offload& offload);
 };
 
@@ -132,81 +136,31 @@ void Coalescer::State::close_flows(uint8_t protocol) {
   if (protocol != IPPROTO_TCP) ++epochs[kUdp];
 }
 
-// The parsers return false for a packet that belongs to no flow that could have a superpacket.
-bool Coalescer::State::parse_ipv4(Parsed& packet) {
-  const uint8_t* const bytes = packet.bytes;
-  if (packet.length < kIpv4HeaderBytes || load_be16(bytes + kIpv4TotalLength) != packet.length) return false;
-  const uint8_t protocol = bytes[kIpv4Protocol];
-  if (bytes[0] != 0x45 || (load_be16(bytes + kIpv4Fragment) & kFragmentMask) != 0) {
-    if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) close_flows(protocol);
-    return false;
+// Whether a packet belongs to a flow that could have a superpacket.
+bool Coalescer::State::shows_its_flow(const uint8_t* packet, const IpHeader& ip) {
+  if (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP) {
+    if (ip.is_fragment() || (ip.header_length != kIpv4HeaderBytes && !ip.v6())) {
+      close_flows(ip.protocol);
+      return false;
+    }
+    // A transport header cut short still names its flow, so nothing may overtake it.
+    return ip.total_length - ip.header_length >= kPortBytes && ip.total_length <= kMaxPacketBytes;
   }
-  packet.ip_header_length = kIpv4HeaderBytes;
-  return parse_transport(packet, protocol);
-}
-
-bool Coalescer::State::parse_ipv6(Parsed& packet) {
-  const uint8_t* const bytes = packet.bytes;
-  if (packet.length < kIpv6HeaderBytes || kIpv6HeaderBytes + load_be16(bytes + kIpv6PayloadLength) != packet.length)
-    return false;
-  const uint8_t next_header = bytes[kIpv6NextHeader];
-  if (has_extension_header(next_header)) {
-    const bool fragment = next_header == IPPROTO_FRAGMENT && packet.length > kIpv6HeaderBytes;
-    close_flows(fragment ? bytes[kIpv6HeaderBytes] : uint8_t{IPPROTO_HOPOPTS});
-    return false;
+  if (ip.v6() && is_extension_header(ip.protocol)) {
+    const bool fragment = ip.protocol == IPPROTO_FRAGMENT && ip.total_length > kIpv6HeaderBytes;
+    close_flows(fragment ? packet[kIpv6HeaderBytes] : uint8_t{IPPROTO_HOPOPTS});
   }
-  packet.v6 = true;
-  packet.ip_header_length = kIpv6HeaderBytes;
-  return parse_transport(packet, next_header);
+  return false;
 }
 
-bool Coalescer::State::parse_transport(Parsed& packet, uint8_t protocol) {
-  const uint8_t* const transport = packet.bytes + packet.ip_header_length;
-  const uint32_t length = packet.length - packet.ip_header_length;
-  if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || length < kPortBytes) return false;
-  // A header cut short still names its flow, so nothing may overtake it.
-  packet.transport = protocol == IPPROTO_TCP ? kTcp : kUdp;
-  if (protocol == IPPROTO_TCP && length >= kTcpHeaderBytes) {
-    const uint32_t tcp_header_length = (transport[kTcpDataOffset] >> 4) * 4u;
-    const uint8_t flags = transport[kTcpFlags];
-    packet.header_length = packet.ip_header_length + tcp_header_length;
-    packet.ends = (flags & kTcpPsh) != 0;
-    packet.joinable =
-        (flags & ~kTcpPsh) == kTcpAckFlag && tcp_header_length >= kTcpHeaderBytes && tcp_header_length < length;
-  } else if (protocol == IPPROTO_UDP && length > kUdpHeaderBytes) {
-    packet.header_length = packet.ip_header_length + kUdpHeaderBytes;
-    packet.joinable = load_be16(transport + kUdpLength) == length && load<uint16_t>(transport + kUdpChecksum) != 0;
-  }
-  return true;
-}
-
-bool Coalescer::State::parse(Parsed& packet, const io::InnerOffloads& offloads) {
-  if (packet.length == 0 || packet.length > kMaxPacketBytes) return false;
-  const uint8_t version = packet.bytes[0] >> 4;
-  if (version != 4 && version != 6) return false;
-  if (version == 4 ? !parse_ipv4(packet) : !parse_ipv6(packet)) return false;
-  const bool tcp = packet.transport == kTcp;
-  const bool offered = packet.v6 ? (tcp ? offloads.tcp6 : offloads.udp6) : (tcp ? offloads.tcp4 : offloads.udp4);
-  packet.joinable = packet.joinable && offered && offloads.checksum;
-  return true;
-}
-
-bool Coalescer::State::belongs(const Item& item, const Parsed& packet) const {
-  return item.transport == packet.transport && item.v6 == packet.v6 && same_flow(item.head, packet.bytes, packet.v6);
+bool Coalescer::State::belongs(const Item& item, const Candidate& packet) const {
+  return item.transport == packet.transport && item.v6 == packet.v6() &&
+         same_flow(item.head, packet.bytes, packet.v6());
 }
 
 // The slot of the packet's flow, or the free one where it would go; nullptr when the probes found neither.
-uint16_t* Coalescer::State::find_slot(const Parsed& packet) {
-  const uint8_t* const bytes = packet.bytes;
-  uint64_t hash;
-  if (packet.v6) {
-    hash = mix(load<uint64_t>(bytes + kIpv6Source) ^ seed[0], load<uint64_t>(bytes + kIpv6Source + 8) ^ seed[1]);
-    hash ^= mix(load<uint64_t>(bytes + kIpv6Source + 16) ^ seed[1], load<uint64_t>(bytes + kIpv6Source + 24) ^ hash);
-  } else {
-    hash = load<uint64_t>(bytes + kIpv4Source);
-  }
-  hash = mix(hash ^ seed[0],
-             load<uint32_t>(bytes + packet.ip_header_length) ^ seed[1] ^ (uint64_t{packet.transport} << 32));
+uint16_t* Coalescer::State::find_slot(const Candidate& packet) {
+  const uint64_t hash = flow_hash(packet.bytes, packet.ip, key);
   for (uint32_t probe = 0; probe < kMaxProbes; ++probe) {
     uint16_t& slot = slots[(hash + probe) % kSlots];
     if (slot == 0 || belongs(items[slot - 1u], packet)) return &slot;
@@ -214,7 +168,7 @@ uint16_t* Coalescer::State::find_slot(const Parsed& packet) {
   return nullptr;
 }
 
-bool Coalescer::State::can_join(const Item& item, const Parsed& packet, IdRun& id_run) const {
+bool Coalescer::State::can_join(const Item& item, const Candidate& packet, IdRun& id_run) const {
   const uint8_t* const a = item.head;
   const uint8_t* const b = packet.bytes;
   if (item.full || item.epoch != epochs[item.transport] || item.header_length != packet.header_length ||
@@ -245,7 +199,7 @@ bool Coalescer::State::can_join(const Item& item, const Parsed& packet, IdRun& i
   return (counts || zeros) && (item.id_run == IdRun::unknown || item.id_run == id_run);
 }
 
-void Coalescer::State::join(Item& item, const Parsed& packet, IdRun id_run) {
+void Coalescer::State::join(Item& item, const Candidate& packet, IdRun id_run) {
   const auto index = static_cast<uint16_t>(follower_count++);
   followers[index] = {packet.bytes + packet.header_length, packet.lease, packet.payload(), kNone};
   (item.first == kNone ? item.first : followers[item.last].next) = index;
@@ -259,26 +213,30 @@ void Coalescer::State::join(Item& item, const Parsed& packet, IdRun id_run) {
   if (packet.ends) item.head[item.ip_header_length + kTcpFlags] |= kTcpPsh;
 }
 
-uint32_t Coalescer::State::append_item(const Parsed& packet, bool open) {
+// Adds a packet that nothing joins. Returns its item's index.
+uint32_t Coalescer::State::append_item(uint8_t* packet, uint32_t length, io::Lease* lease) {
   Item& item = items[item_count];
-  item.head = packet.bytes;
-  item.lease = packet.lease;
-  item.length = packet.length;
+  item.head = packet;
+  item.lease = lease;
+  item.length = length;
   item.packets = 1;
   item.first = item.last = item.slot = kNone;
-  item.transport = packet.transport;
   item.epoch = 0;
-  if (open) {
-    item.epoch = epochs[packet.transport];
-    item.next_sequence = load_be32(packet.bytes + packet.ip_header_length + kTcpSequence) + packet.payload();
-    item.gso_size = packet.payload();
-    item.header_length = static_cast<uint8_t>(packet.header_length);
-    item.ip_header_length = static_cast<uint8_t>(packet.ip_header_length);
-    item.full = packet.ends;
-    item.id_run = IdRun::unknown;
-  }
-  item.v6 = packet.v6;
   return item_count++;
+}
+
+// Lets others join the packet that was appended as this item.
+void Coalescer::State::open_item(Item& item, const Candidate& packet, uint16_t* slot) {
+  item.epoch = epochs[packet.transport];
+  item.next_sequence = load_be32(packet.bytes + packet.ip.header_length + kTcpSequence) + packet.payload();
+  item.slot = static_cast<uint16_t>(slot - slots.data());
+  item.gso_size = packet.payload();
+  item.header_length = static_cast<uint8_t>(packet.header_length);
+  item.ip_header_length = static_cast<uint8_t>(packet.ip.header_length);
+  item.transport = packet.transport;
+  item.v6 = packet.v6();
+  item.full = packet.ends;
+  item.id_run = IdRun::unknown;
 }
 
 // Makes the head the header of the whole, with the pseudo header's sum where the checksum will be, as a
@@ -311,26 +269,21 @@ void Coalescer::State::write_headers(const Item& item, io::Offload& offload) {
 
 Coalescer::Coalescer() : state_(std::make_unique<State>()) {
   state_->slots.fill(0);
-  // Without random bytes the order of probes can be guessed, and no more than that.
-  if (getrandom(state_->seed, sizeof state_->seed, GRND_NONBLOCK) != sizeof state_->seed) {
-    state_->seed[0] = reinterpret_cast<uintptr_t>(state_.get()) * 0x9e3779b97f4a7c15u;
-    state_->seed[1] = 0xd6e8feb86659fd93u;
-  }
+  state_->key = make_flow_hash_key();
 }
 
 Coalescer::~Coalescer() = default;
 
-void Coalescer::add(uint8_t* bytes, uint32_t length, const io::InnerOffloads& offloads, io::Lease* lease) {
+void Coalescer::add(uint8_t* bytes, const IpHeader& ip, const io::InnerOffloads& offloads, io::Lease* lease) {
   State& state = *state_;
   assert(state.item_count + state.follower_count < kMaxPackets);
-  Parsed packet;
-  packet.bytes = bytes;
-  packet.lease = lease;
-  packet.length = length;
-  if (!offloads.joining_pays || !state.parse(packet, offloads)) {
-    state.append_item(packet, false);
+  if (!offloads.joining_pays || !state.shows_its_flow(bytes, ip)) {
+    state.append_item(bytes, ip.total_length, lease);
     return;
   }
+  Candidate packet{bytes, lease, ip, ip.protocol == IPPROTO_TCP ? kTcp : kUdp};
+  read_transport_header(packet);
+  packet.joinable = packet.joinable && is_offered(packet, offloads);
   uint16_t* slot = nullptr;
   uint32_t found = kNone;
   if (state.newest != kNone && state.belongs(state.items[state.newest], packet))
@@ -346,18 +299,14 @@ void Coalescer::add(uint8_t* bytes, uint32_t length, const io::InnerOffloads& of
       return;
     }
     item.epoch = 0;
-    if (!packet.joinable) {
-      state.append_item(packet, false);
-      return;
-    }
-    if (slot == nullptr) slot = state.find_slot(packet);
   }
+  const uint32_t index = state.append_item(bytes, ip.total_length, lease);
+  if (!packet.joinable) return;
+  if (slot == nullptr && found != kNone) slot = state.find_slot(packet);
   // A flow without a slot never gets one before clear(), so its packets stay in order by staying apart.
-  const bool open = packet.joinable && slot != nullptr;
-  const uint32_t index = state.append_item(packet, open);
-  if (!open) return;
+  if (slot == nullptr) return;
+  state.open_item(state.items[index], packet, slot);
   *slot = static_cast<uint16_t>(index + 1);
-  state.items[index].slot = static_cast<uint16_t>(slot - state.slots.data());
   state.newest = index;
 }
 

@@ -9,6 +9,7 @@
 
 #include "io/inner_side.h"
 #include "io/superpacket.h"
+#include "src/packet/ip_header.h"
 
 namespace culvert::packet {
 
@@ -29,10 +30,10 @@ class Coalescer {
   Coalescer(const Coalescer&) = delete;
   Coalescer& operator=(const Coalescer&) = delete;
 
-  // Adds one packet whose IP header and total length have been checked: `length` is the IP total length. The
-  // bytes stay where they are, may be written to (headers of the first packet of a superpacket are), and live
-  // until clear(). `lease` is the claim on their memory, if there is one. At most kMaxPackets before clear().
-  void add(uint8_t* packet, uint32_t length, const io::InnerOffloads& offloads, io::Lease* lease = nullptr);
+  // Adds one packet, from whose bytes `ip` was read without an error; what follows its total length is left out. The
+  // bytes stay where they are, may be written to (headers of the first packet of a superpacket are), and live until
+  // clear(). `lease` is the claim on their memory, if there is one. At most kMaxPackets before clear().
+  void add(uint8_t* packet, const IpHeader& ip, const io::InnerOffloads& offloads, io::Lease* lease = nullptr);
 
   // The packets to write, in order. Valid until clear().
   std::span<const io::GatheredPacket> finish();

@@ -1,54 +1,92 @@
-// Where the fields of IP, TCP and UDP headers stand, and unaligned access to them. Only for files of tun/.
+// What an IP header says, read once where a packet comes in and handed to everything that asks about the packet.
 #pragma once
 
-#include <arpa/inet.h>
-
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <span>
+
+#include "src/packet/header_fields.h"
 
 namespace culvert::packet {
 
-constexpr uint32_t kMaxPacketBytes = 65535;
+enum class IpError : uint8_t {
+  none,
+  not_ip,          // neither version 4 nor 6, or shorter than its header
+  length_mismatch  // the header claims more bytes than there are, or fewer than itself
+};
 
-// RFC 791
-constexpr uint32_t kIpv4HeaderBytes = 20;
-constexpr uint32_t kIpv4Tos = 1, kIpv4TotalLength = 2, kIpv4Id = 4, kIpv4Fragment = 6, kIpv4Ttl = 8;
-constexpr uint32_t kIpv4Protocol = 9, kIpv4Checksum = 10, kIpv4Source = 12;
-constexpr uint16_t kDontFragment = 0x4000, kFragmentMask = 0x3fff;  // mask: more fragments, offset
-// RFC 8200
-constexpr uint32_t kIpv6HeaderBytes = 40;
-constexpr uint32_t kIpv6PayloadLength = 4, kIpv6NextHeader = 6, kIpv6HopLimit = 7, kIpv6Source = 8;
-// RFC 9293
-constexpr uint32_t kTcpHeaderBytes = 20, kTcpMaxHeaderBytes = 60;
-constexpr uint32_t kTcpSequence = 4, kTcpAck = 8, kTcpDataOffset = 12, kTcpFlags = 13, kTcpWindow = 14;
-constexpr uint32_t kTcpChecksum = 16, kTcpUrgent = 18;
-constexpr uint8_t kTcpFin = 0x01, kTcpPsh = 0x08, kTcpAckFlag = 0x10, kTcpCwr = 0x80;
-// RFC 768
-constexpr uint32_t kUdpHeaderBytes = 8, kUdpLength = 4, kUdpChecksum = 6;
+// A value: the bytes that it was read from are not kept. Offsets count from the first byte of the packet.
+struct IpHeader {
+  uint8_t version = 0;         // 4 or 6
+  uint8_t traffic_class = 0;   // DSCP and ECN: TOS
+  uint8_t protocol = 0;        // of what follows the header; in v6 that may be an extension header
+  uint16_t header_length = 0;  // with the options of v4, without the extension headers of v6
+  uint16_t fragment = 0;       // v4: more fragments, and the offset; v6: 0, an extension header says it
+  uint32_t total_length = 0;   // of header and payload, up to 65,575; what follows is padding
 
-// Native-endian loads and stores, for checksums and comparisons.
-template <typename T>
-inline T load(const uint8_t* bytes) {
-  T value;
-  std::memcpy(&value, bytes, sizeof value);
-  return value;
+  bool v6() const { return version == 6; }
+  // Of a datagram that was cut into fragments, only the first has the transport header.
+  bool is_fragment() const { return fragment != 0; }
+  bool is_later_fragment() const { return (fragment & kFragmentOffset) != 0; }
+  // Both addresses, the source first: 8 or 32 bytes.
+  uint32_t source_at() const { return v6() ? kIpv6Source : kIpv4Source; }
+  uint32_t destination_at() const { return v6() ? kIpv6Destination : kIpv4Destination; }
+};
+
+// Reads the header that `bytes` starts with. `header` is filled in unless the error is not_ip. The checksum of the
+// header and what follows it are not looked at.
+inline IpError parse_ip(std::span<const uint8_t> bytes, IpHeader& header) {
+  if (bytes.size() < kIpv4HeaderBytes) return IpError::not_ip;
+  const uint8_t* const at = bytes.data();
+  header.version = at[0] >> 4;
+  if (header.version == 4) {
+    header.header_length = static_cast<uint16_t>((at[0] & 0x0fU) * 4);
+    if (header.header_length < kIpv4HeaderBytes || header.header_length > bytes.size()) return IpError::not_ip;
+    header.traffic_class = at[kIpv4Tos];
+    header.protocol = at[kIpv4Protocol];
+    header.fragment = load_be16(at + kIpv4Fragment) & (kMoreFragments | kFragmentOffset);
+    header.total_length = load_be16(at + kIpv4TotalLength);
+  } else {
+    if (header.version != 6 || bytes.size() < kIpv6HeaderBytes) return IpError::not_ip;
+    header.header_length = kIpv6HeaderBytes;
+    header.traffic_class = static_cast<uint8_t>(at[0] << 4 | at[1] >> 4);
+    header.protocol = at[kIpv6NextHeader];
+    header.fragment = 0;
+    header.total_length = kIpv6HeaderBytes + load_be16(at + kIpv6PayloadLength);
+  }
+  const bool fits = header.total_length >= header.header_length && header.total_length <= bytes.size();
+  return fits ? IpError::none : IpError::length_mismatch;
 }
-template <typename T>
-inline void store(uint8_t* bytes, T value) {
-  std::memcpy(bytes, &value, sizeof value);
+
+// Whether a v6 next header is an extension header that names what follows it (RFC 7045 section 1.1, but for ESP).
+inline bool is_extension_header(uint8_t protocol) {
+  switch (protocol) {
+    case IPPROTO_HOPOPTS:
+    case IPPROTO_ROUTING:
+    case IPPROTO_FRAGMENT:
+    case IPPROTO_AH:
+    case IPPROTO_DSTOPTS:
+    case IPPROTO_MH:
+    case 139:  // host identity
+    case 140:  // shim6
+      return true;
+    default:
+      return false;
+  }
 }
-// Network byte order.
-inline uint16_t load_be16(const uint8_t* bytes) {
-  return ntohs(load<uint16_t>(bytes));
-}
-inline uint32_t load_be32(const uint8_t* bytes) {
-  return ntohl(load<uint32_t>(bytes));
-}
-inline void store_be16(uint8_t* bytes, uint32_t value) {
-  store(bytes, htons(static_cast<uint16_t>(value)));
-}
-inline void store_be32(uint8_t* bytes, uint32_t value) {
-  store(bytes, htonl(value));
+
+// Steps over the extension header at `offset` of a packet of `length` bytes: sets `protocol`, which names it, and
+// `offset` to those of the next header. False, and nothing is set, when it goes past the end.
+inline bool skip_extension_header(const uint8_t* packet, uint32_t length, uint8_t& protocol, uint32_t& offset) {
+  if (offset + 8 > length) return false;
+  const uint8_t* const header = packet + offset;
+  uint32_t bytes = (header[1] + 1U) * 8;
+  if (protocol == IPPROTO_FRAGMENT) bytes = 8;
+  if (protocol == IPPROTO_AH) bytes = (header[1] + 2U) * 4;
+  if (offset + bytes > length) return false;
+  protocol = header[0];
+  offset += bytes;
+  return true;
 }
 
 }  // namespace culvert::packet

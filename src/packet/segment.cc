@@ -1,7 +1,5 @@
 #include "src/packet/segment.h"
 
-#include <netinet/in.h>
-
 #include <algorithm>
 
 #include "src/packet/checksum.h"
@@ -10,47 +8,14 @@
 namespace culvert::packet {
 namespace {
 
-// What the IP header says, checked against the bytes that are there.
-struct IpHeader {
-  bool v6 = false;
-  bool fragment = false;
-  uint8_t protocol = 0;
-  uint32_t header_length = 0;  // with v6 extension headers, where they were walked
-  uint32_t total_length = 0;
-};
-
-SegmentError parse_ip(const io::Superpacket& packet, IpHeader& ip) {
-  const uint8_t* const bytes = packet.bytes;
-  if (packet.length < kIpv4HeaderBytes) return SegmentError::not_ip;
-  if (bytes[0] >> 4 == 4) {
-    ip.header_length = (bytes[0] & 0x0fu) * 4;
-    if (ip.header_length < kIpv4HeaderBytes || ip.header_length > packet.length) return SegmentError::not_ip;
-    ip.total_length = load_be16(bytes + kIpv4TotalLength);
-    ip.protocol = bytes[kIpv4Protocol];
-    ip.fragment = (load_be16(bytes + kIpv4Fragment) & kFragmentMask) != 0;
-  } else if (bytes[0] >> 4 == 6) {
-    if (packet.length < kIpv6HeaderBytes) return SegmentError::not_ip;
-    ip.v6 = true;
-    ip.header_length = kIpv6HeaderBytes;
-    ip.total_length = kIpv6HeaderBytes + load_be16(bytes + kIpv6PayloadLength);
-    ip.protocol = bytes[kIpv6NextHeader];
-  } else {
-    return SegmentError::not_ip;
-  }
-  if (ip.total_length > packet.length || ip.total_length < ip.header_length) return SegmentError::length_mismatch;
-  return SegmentError::none;
-}
-
 // Steps over the extension headers that every segment repeats (RFC 8200 section 4). Stops at the first other
 // header, and at a routing header that is not used up: the checksum would need its final destination.
-SegmentError skip_extension_headers(const uint8_t* bytes, IpHeader& ip) {
-  while (ip.protocol == IPPROTO_HOPOPTS || ip.protocol == IPPROTO_DSTOPTS || ip.protocol == IPPROTO_ROUTING) {
-    const uint8_t* const header = bytes + ip.header_length;
-    if (ip.header_length + 8 > ip.total_length) return SegmentError::short_header;
-    if (ip.protocol == IPPROTO_ROUTING && header[3] != 0) return SegmentError::wrong_protocol;
-    ip.protocol = header[0];
-    ip.header_length += (header[1] + 1u) * 8;
-    if (ip.header_length > ip.total_length) return SegmentError::short_header;
+SegmentError skip_repeated_headers(const uint8_t* packet, uint32_t length, uint8_t& protocol, uint32_t& offset) {
+  while (protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_DSTOPTS || protocol == IPPROTO_ROUTING) {
+    const uint8_t* const header = packet + offset;
+    const bool routing = protocol == IPPROTO_ROUTING;
+    if (!skip_extension_header(packet, length, protocol, offset)) return SegmentError::short_header;
+    if (routing && header[3] != 0) return SegmentError::wrong_protocol;
   }
   return SegmentError::none;
 }
@@ -65,23 +30,23 @@ uint16_t complement(uint64_t sum) {
 
 }  // namespace
 
-SegmentError SegmentPlan::plan(const io::Superpacket& packet) {
-  *this = SegmentPlan{};
-  IpHeader ip;
-  if (const SegmentError error = parse_ip(packet, ip); error != SegmentError::none) return error;
+SegmentError SegmentPlan::plan(const io::Superpacket& packet, const IpHeader& ip) {
   bytes_ = packet.bytes;
   length_ = ip.total_length;
-  v6_ = ip.v6;
+  count_ = 0;
+  checksum_at_ = 0;
+  v6_ = ip.v6();
   gso_ = packet.offload.gso;
   ip_header_length_ = ip.header_length;
   if (gso_ == io::GsoType::none) return plan_single(packet.offload);
 
+  uint8_t protocol = ip.protocol;
   if (v6_) {
-    if (const SegmentError error = skip_extension_headers(bytes_, ip); error != SegmentError::none) return error;
-    ip_header_length_ = ip.header_length;
+    const SegmentError error = skip_repeated_headers(bytes_, length_, protocol, ip_header_length_);
+    if (error != SegmentError::none) return error;
   }
   const bool tcp = gso_ == io::GsoType::tcp;
-  if (ip.protocol != (tcp ? IPPROTO_TCP : IPPROTO_UDP) || ip.fragment) return SegmentError::wrong_protocol;
+  if (protocol != (tcp ? IPPROTO_TCP : IPPROTO_UDP) || ip.is_fragment()) return SegmentError::wrong_protocol;
   return tcp ? plan_tcp(packet.offload.gso_size) : plan_udp(packet.offload.gso_size);
 }
 

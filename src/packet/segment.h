@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "io/superpacket.h"
+#include "src/packet/ip_header.h"
 
 namespace culvert::packet {
 
@@ -24,9 +25,17 @@ enum class SegmentError : uint8_t {
 // Thread safety: none. Lifetime: refers to the superpacket's bytes, which stay unchanged.
 class SegmentPlan {
  public:
-  // Checks the whole packet, trusting nothing of the virtio header, and plans its segments. A packet without
+  // Checks what follows the IP header, trusting nothing of the virtio header, and plans its segments. A packet without
   // GSO is a plan of one segment, whose checksum is finished if `needs_checksum` says so.
-  [[nodiscard]] SegmentError plan(const io::Superpacket& packet);
+  [[nodiscard]] SegmentError plan(const io::Superpacket& packet, const IpHeader& ip);
+  // The same for a packet whose IP header has not been read yet.
+  [[nodiscard]] SegmentError plan(const io::Superpacket& packet) {
+    IpHeader ip;
+    const IpError error = parse_ip({packet.bytes, packet.length}, ip);
+    if (error == IpError::none) return plan(packet, ip);
+    count_ = 0;
+    return error == IpError::not_ip ? SegmentError::not_ip : SegmentError::length_mismatch;
+  }
 
   uint32_t count() const { return count_; }
   // Bytes of segment i < count(). All are equal but the last, which may be shorter.
@@ -44,6 +53,7 @@ class SegmentPlan {
   void write_single(uint8_t* destination) const;
   void write_ip_header(uint32_t i, uint8_t* destination, uint32_t segment) const;
 
+  // plan() sets what its kind of packet needs; the rest is what an earlier plan() left.
   const uint8_t* bytes_ = nullptr;
   uint32_t length_ = 0;
   uint32_t count_ = 0;

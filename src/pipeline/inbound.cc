@@ -14,21 +14,6 @@ namespace {
 constexpr size_t kOpenBatch = io::Received::kMaxDatagrams;
 static_assert(kOpenBatch <= packet::Coalescer::kMaxPackets);
 
-// The length that the IP header claims; 0 when there is no whole IP packet in `bytes`. What
-// follows it is padding.
-uint32_t ip_length(const uint8_t* packet, size_t bytes) {
-  if (bytes < 20) return 0;
-  size_t length = 0;
-  if (packet[0] >> 4 == 4) {
-    const size_t header = size_t{packet[0] & 0x0fU} * 4;
-    length = size_t{packet[2]} << 8 | packet[3];
-    if (header < 20 || length < header) return 0;
-  } else if (packet[0] >> 4 == 6 && bytes >= 40) {
-    length = 40 + (size_t{packet[4]} << 8 | packet[5]);
-  }
-  return length <= bytes ? static_cast<uint32_t>(length) : 0;
-}
-
 }  // namespace
 
 Inbound::Inbound(const Published& published, Mailbox& mailbox, WorkerStats& stats)
@@ -183,19 +168,14 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
 void Inbound::deliver(const crypto::OpenMessage& message, io::Datagram& datagram, const PeerPath& path,
                       const io::InnerOffloads& offloads) {
   uint8_t* const packet = message.destination;
-  const uint32_t length = ip_length(packet, message.length);
-  if (length == 0) {
-    stats_.drop(DropReason::malformed_inner);
-    return;
-  }
-  const protocol::PeerHandle owner =
-      packet[0] >> 4 == 4 ? allowed_ips_->find_v4(packet + 12) : allowed_ips_->find_v6(packet + 8);
-  if (owner != &path) {
-    stats_.drop(DropReason::source_not_allowed);
-    return;
-  }
-  packet::decapsulate_ecn(envelope_of(datagram).traffic_class, packet);
-  coalescer_.add(packet, length, offloads, &datagram.lease);
+  packet::IpHeader ip;
+  if (packet::parse_ip({packet, message.length}, ip) != packet::IpError::none)
+    return stats_.drop(DropReason::malformed_inner);
+  const uint8_t* const source = packet + ip.source_at();
+  if ((ip.v6() ? allowed_ips_->find_v6(source) : allowed_ips_->find_v4(source)) != &path)
+    return stats_.drop(DropReason::source_not_allowed);
+  packet::decapsulate_ecn(envelope_of(datagram).traffic_class, ip, packet);
+  coalescer_.add(packet, ip, offloads, &datagram.lease);
 }
 
 }  // namespace culvert::pipeline

@@ -1,7 +1,5 @@
 #include "src/pipeline/outbound.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -17,31 +15,21 @@ namespace {
 // Sealing this many messages at once is as fast as it gets, while they are still in the cache.
 constexpr size_t kSealBatch = 64;
 
-constexpr uint8_t kUdp = 17;
-
-uint16_t read16(const uint8_t* at) {
-  return static_cast<uint16_t>(at[0] << 8 | at[1]);
+io::Address address_at(const io::Superpacket& packet, const packet::IpHeader& ip, uint32_t offset) {
+  io::Address address;
+  address.family = ip.v6() ? io::Family::v6 : io::Family::v4;
+  std::memcpy(address.bytes.data(), packet.bytes + offset, ip.v6() ? 16 : 4);
+  return address;
 }
 
 // Whether a packet has the ports and the destination of our own datagrams to `endpoint`.
-bool looks_like_own_datagram(const io::Superpacket& packet, const io::Endpoint& endpoint, uint16_t listen_port) {
-  const uint8_t* const bytes = packet.bytes;
-  const bool v4 = bytes[0] >> 4 == 4;
-  const size_t header = v4 ? size_t{bytes[0] & 0x0fU} * 4 : 40;
-  if (packet.length < header + 4 || bytes[v4 ? 9 : 6] != kUdp) return false;
-  const io::Family family = v4 ? io::Family::v4 : io::Family::v6;
-  if (endpoint.remote.family != family) return false;
-  if (std::memcmp(bytes + (v4 ? 16 : 24), endpoint.remote.bytes.data(), v4 ? 4 : 16) != 0) return false;
-  if (v4 && ((bytes[6] & 0x1f) | bytes[7]) != 0) return false;  // a later fragment has no ports
-  return read16(bytes + header) == listen_port && read16(bytes + header + 2) == endpoint.port;
-}
-
-io::Address source_of(const io::Superpacket& packet) {
-  const bool v4 = packet.bytes[0] >> 4 == 4;
-  io::Address source;
-  source.family = v4 ? io::Family::v4 : io::Family::v6;
-  std::memcpy(source.bytes.data(), packet.bytes + (v4 ? 12 : 8), v4 ? 4 : 16);
-  return source;
+bool looks_like_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
+                             uint16_t listen_port) {
+  if (ip.protocol != IPPROTO_UDP || ip.is_later_fragment()) return false;  // that has no ports
+  const uint8_t* const ports = packet.bytes + ip.header_length;
+  if (ip.total_length < ip.header_length + packet::kPortBytes) return false;
+  if (packet::load_be16(ports) != listen_port || packet::load_be16(ports + 2) != endpoint.port) return false;
+  return address_at(packet, ip, ip.destination_at()) == endpoint.remote;
 }
 
 }  // namespace
@@ -87,13 +75,14 @@ void Outbound::process(std::span<io::Superpacket> packets, io::InnerSide& inner,
   endpoint_path_ = nullptr;
   routed_.clear();
   for (io::Superpacket& packet : packets) {
-    PeerPath* const path = route(packet, inner, now);
+    packet::IpHeader ip;
+    PeerPath* const path = route(packet, ip, inner, now);
     if (path == nullptr) continue;
     protocol::Keypair* const keypair = keypair_or_stage(*path, packet, now);
     if (keypair == nullptr) continue;
     // A keypair that has just come up: what waited for it goes first, however late the flush is.
     if (path->staged.load(std::memory_order_relaxed) != 0) plan_staged(*path, *keypair);
-    plan_packet(packet, *path, *keypair);
+    plan_packet(packet, ip, *path, *keypair);
   }
 
   begin_sending();
@@ -108,12 +97,13 @@ void Outbound::process(std::span<io::Superpacket> packets, io::InnerSide& inner,
   unstaged_.clear();
 }
 
-void Outbound::plan_packet(io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair) {
+void Outbound::plan_packet(io::Superpacket& packet, const packet::IpHeader& ip, PeerPath& path,
+                           protocol::Keypair& keypair) {
   Routed& routed = routed_.emplace_back();  // filled where it is: a plan is long
   routed.packet = &packet;
   routed.path = &path;
   routed.keypair = &keypair;
-  if (routed.plan.plan(packet) == packet::SegmentError::none) return;
+  if (routed.plan.plan(packet, ip) == packet::SegmentError::none) return;
   stats_.drop(DropReason::malformed_offload);
   routed_.pop_back();
 }
@@ -122,36 +112,37 @@ void Outbound::plan_staged(PeerPath& path, protocol::Keypair& keypair) {
   std::vector<StagedPacket> staged = staging_.take(path);
   if (staged.empty()) return;  // they are another worker's
   unstaged_.push_back(std::move(staged));
-  for (StagedPacket& one : unstaged_.back()) plan_packet(one.packet, path, keypair);
+  for (StagedPacket& one : unstaged_.back()) {
+    packet::IpHeader ip;
+    // It was read before, else the packet would not wait here.
+    if (packet::parse_ip({one.packet.bytes, one.packet.length}, ip) == packet::IpError::none)
+      plan_packet(one.packet, ip, path, keypair);
+  }
 }
 
-PeerPath* Outbound::route(const io::Superpacket& packet, io::InnerSide& inner, protocol::Instant now) {
-  const unsigned version = packet.length == 0 ? 0 : packet.bytes[0] >> 4;
-  protocol::PeerHandle peer = nullptr;
-  if (version == 4 && packet.length >= 20) {
-    peer = allowed_ips_->find_v4(packet.bytes + 16);
-  } else if (version == 6 && packet.length >= 40) {
-    peer = allowed_ips_->find_v6(packet.bytes + 24);
-  } else {
-    stats_.drop(DropReason::not_ip);
+// Reads the IP header, and finds the peer of the packet. Null: the packet is dropped and counted.
+PeerPath* Outbound::route(const io::Superpacket& packet, packet::IpHeader& ip, io::InnerSide& inner,
+                          protocol::Instant now) {
+  const auto drop = [&](DropReason reason) -> PeerPath* {
+    stats_.drop(reason);
+    if (reason == DropReason::no_peer || reason == DropReason::no_endpoint) answer_unreachable(packet, ip, inner);
     return nullptr;
+  };
+  switch (packet::parse_ip({packet.bytes, packet.length}, ip)) {
+    case packet::IpError::not_ip:
+      return drop(DropReason::not_ip);
+    case packet::IpError::length_mismatch:
+      return drop(DropReason::malformed_offload);
+    case packet::IpError::none:
+      break;
   }
-  if (peer == nullptr) {
-    stats_.drop(DropReason::no_peer);
-    answer_unreachable(packet, inner);
-    return nullptr;
-  }
+  const uint8_t* const destination = packet.bytes + ip.destination_at();
+  const protocol::PeerHandle peer = ip.v6() ? allowed_ips_->find_v6(destination) : allowed_ips_->find_v4(destination);
+  if (peer == nullptr) return drop(DropReason::no_peer);
   auto* const path = static_cast<PeerPath*>(peer);
   const io::Endpoint& endpoint = endpoint_of(*path);
-  if (!endpoint.valid()) {
-    stats_.drop(DropReason::no_endpoint);
-    answer_unreachable(packet, inner);
-    return nullptr;
-  }
-  if (is_own_datagram(packet, endpoint, now)) {
-    stats_.drop(DropReason::routing_loop);
-    return nullptr;
-  }
+  if (!endpoint.valid()) return drop(DropReason::no_endpoint);
+  if (is_own_datagram(packet, ip, endpoint, now)) return drop(DropReason::routing_loop);
   return path;
 }
 
@@ -159,9 +150,10 @@ PeerPath* Outbound::route(const io::Superpacket& packet, io::InnerSide& inner, p
 // turn would make it longer. Other hosts behind us may have a tunnel with the same ports and destination, so the source
 // has to be ours too: the peer's sticky source, or any address of this host (a masquerading rule may have put another
 // one there).
-bool Outbound::is_own_datagram(const io::Superpacket& packet, const io::Endpoint& endpoint, protocol::Instant now) {
-  if (!looks_like_own_datagram(packet, endpoint, listen_port_)) return false;
-  const io::Address source = source_of(packet);
+bool Outbound::is_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
+                               protocol::Instant now) {
+  if (!looks_like_own_datagram(packet, ip, endpoint, listen_port_)) return false;
+  const io::Address source = address_at(packet, ip, ip.source_at());
   return source == endpoint.source || local_addresses_.contain(source, now.time_since_epoch());
 }
 
@@ -190,9 +182,9 @@ protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpac
   return nullptr;
 }
 
-void Outbound::answer_unreachable(const io::Superpacket& packet, io::InnerSide& inner) {
+void Outbound::answer_unreachable(const io::Superpacket& packet, const packet::IpHeader& ip, io::InnerSide& inner) {
   if (unreachable_budget_ == 0) return;
-  const size_t length = packet::make_unreachable({packet.bytes, packet.length}, unreachable_);
+  const size_t length = packet::make_unreachable(packet.bytes, ip, unreachable_);
   if (length == 0) return;
   --unreachable_budget_;
   const iovec part = {unreachable_.data(), length};

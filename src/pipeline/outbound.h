@@ -21,8 +21,9 @@
 #include "io/inner_side.h"
 #include "io/local_addresses.h"
 #include "io/outer_side.h"
+#include "src/packet/icmp_error.h"
+#include "src/packet/ip_header.h"
 #include "src/packet/segment.h"
-#include "src/packet/unreachable.h"
 #include "src/pipeline/mailbox.h"
 #include "src/pipeline/peer_path.h"
 #include "src/pipeline/published.h"
@@ -74,13 +75,14 @@ class Outbound {
   };
 
   void process(std::span<io::Superpacket> packets, io::InnerSide& inner, io::OuterSide& outer, protocol::Instant now);
-  void plan_packet(io::Superpacket& packet, PeerPath& path, protocol::Keypair& keypair);
+  void plan_packet(io::Superpacket& packet, const packet::IpHeader& ip, PeerPath& path, protocol::Keypair& keypair);
   void plan_staged(PeerPath& path, protocol::Keypair& keypair);
-  PeerPath* route(const io::Superpacket& packet, io::InnerSide& inner, protocol::Instant now);
-  bool is_own_datagram(const io::Superpacket& packet, const io::Endpoint& endpoint, protocol::Instant now);
+  PeerPath* route(const io::Superpacket& packet, packet::IpHeader& ip, io::InnerSide& inner, protocol::Instant now);
+  bool is_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
+                       protocol::Instant now);
   const io::Endpoint& endpoint_of(PeerPath& path);
   protocol::Keypair* keypair_or_stage(PeerPath& path, const io::Superpacket& packet, protocol::Instant now);
-  void answer_unreachable(const io::Superpacket& packet, io::InnerSide& inner);
+  void answer_unreachable(const io::Superpacket& packet, const packet::IpHeader& ip, io::InnerSide& inner);
   void emit_run(std::span<const Routed> run, io::OuterSide& outer, protocol::Instant now);
   void emit_segments(const Routed& routed, uint64_t counter, io::OuterSide& outer);
   uint16_t destination_of(PeerPath& path, uint8_t traffic_class);

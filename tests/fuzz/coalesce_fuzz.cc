@@ -16,6 +16,9 @@ namespace {
 
 using culvert::io::GatheredPacket;
 using culvert::packet::Coalescer;
+using culvert::packet::IpError;
+using culvert::packet::IpHeader;
+using culvert::packet::parse_ip;
 using culvert::packet::SegmentError;
 using culvert::packet::SegmentPlan;
 using culvert::packet::test::Bytes;
@@ -150,12 +153,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t length) {
     specs[i].source_port = static_cast<uint16_t>(i);
     specs[i].id = 100;
   }
-  std::vector<Bytes> packets;
-  for (size_t i = 0; i + 1 < length && packets.size() < Coalescer::kMaxPackets; i += 2)
-    packets.push_back(next_packet(specs[bytes[i] & 7], bytes[i] >> 3, bytes[i + 1]));
+  std::deque<Bytes> packets;
   Flows missing;
-  for (const Bytes& packet : packets) missing[flow_of(packet)].push_back(packet);
-  for (Bytes& packet : packets) coalescer.add(packet.data(), static_cast<uint32_t>(packet.size()), kAll);
+  for (size_t i = 0; i + 1 < length && packets.size() < Coalescer::kMaxPackets; i += 2) {
+    Bytes packet = next_packet(specs[bytes[i] & 7], bytes[i] >> 3, bytes[i + 1]);
+    IpHeader ip;
+    if (parse_ip(packet, ip) != IpError::none) continue;  // Inbound drops it
+    missing[flow_of(packet)].push_back(packet);
+    packets.push_back(std::move(packet));
+    coalescer.add(packets.back().data(), ip, kAll);
+  }
   for (const GatheredPacket& gathered : coalescer.finish()) take_in(gathered, missing);
   coalescer.clear();
   for (const auto& [name, flow] : missing) require(flow.empty());

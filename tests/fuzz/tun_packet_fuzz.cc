@@ -66,7 +66,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t length) {
   std::vector<std::vector<uint8_t>> segments;
   for (uint32_t i = 0; i < plan.count() && i < Coalescer::kMaxPackets; ++i) {
     plan.write(i, segments.emplace_back(plan.length(i)).data());
-    coalescer.add(segments.back().data(), plan.length(i), kAll);
+    culvert::packet::IpHeader ip;
+    if (culvert::packet::parse_ip(segments.back(), ip) != culvert::packet::IpError::none) std::abort();
+    coalescer.add(segments.back().data(), ip, kAll);
   }
   const auto joined = coalescer.finish();
   if (queue.write(joined) != joined.size()) std::abort();

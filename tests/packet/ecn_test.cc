@@ -40,6 +40,12 @@ class Ecn : public testing::TestWithParam<Case> {
   }
 };
 
+void decapsulate(uint8_t outer_traffic_class, Bytes& packet) {
+  IpHeader ip;
+  ASSERT_EQ(parse_ip(packet, ip), IpError::none);
+  decapsulate_ecn(outer_traffic_class, ip, packet.data());
+}
+
 TEST_P(Ecn, TheWholeTrafficClassIsRead) {
   for (unsigned tos = 0; tos < 256; ++tos) EXPECT_EQ(traffic_class(packet_with(static_cast<uint8_t>(tos)).data()), tos);
 }
@@ -55,7 +61,7 @@ TEST_P(Ecn, IsCombinedAsTheRfcSaysUnderEveryDscp) {
       for (uint8_t outer = 0; outer < 4; ++outer) {
         const auto tos = static_cast<uint8_t>(dscp | inner);
         Bytes packet = packet_with(tos);
-        decapsulate_ecn(static_cast<uint8_t>(0xfc - dscp + outer), packet.data());
+        decapsulate(static_cast<uint8_t>(0xfc - dscp + outer), packet);
         EXPECT_EQ(packet, packet_with(static_cast<uint8_t>(dscp | kCombined[inner][outer])))
             << "inner " << int{inner} << ", outer " << int{outer} << ", DSCP " << dscp / 4;
       }
@@ -67,7 +73,7 @@ TEST_P(Ecn, TheHeaderChecksumStaysRightForEveryValueItCanHave) {
   if (GetParam().v6) return;
   for (unsigned id = 0; id < 0x10000; ++id) {
     Bytes packet = packet_with(kEcnCapable0, static_cast<uint16_t>(id));
-    decapsulate_ecn(id % 2 == 0 ? kEcnCongestion : kEcnCapable1, packet.data());
+    decapsulate(id % 2 == 0 ? kEcnCongestion : kEcnCapable1, packet);
     ASSERT_EQ(packet::test::naive_checksum(std::span(packet).first(packet::test::ip_header_bytes(packet))), 0xffffu)
         << id;
   }

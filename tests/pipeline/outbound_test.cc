@@ -101,7 +101,9 @@ TEST(Outbound, AnswersAPacketForNobodyByIcmp) {
     EXPECT_EQ(tunnel.left.stats.unreachable_sent.get(), 1u);
     ASSERT_EQ(tunnel.left.inner.written.size(), 1u);
     std::array<uint8_t, packet::kMaxUnreachableBytes> answer;
-    const size_t length = packet::make_unreachable(packet.bytes, answer);
+    packet::IpHeader ip;
+    ASSERT_EQ(packet::parse_ip(packet.bytes, ip), packet::IpError::none);
+    const size_t length = packet::make_unreachable(packet.bytes.data(), ip, answer);
     EXPECT_EQ(tunnel.left.inner.written[0].bytes, Bytes(answer.begin(), answer.begin() + static_cast<long>(length)));
   }
 }

@@ -22,12 +22,14 @@
 #include "io/uring/ring.h"
 #include "src/packet/coalesce.h"
 #include "src/packet/segment.h"
+#include "tests/packet/coalescing.h"
 #include "tests/packet/packets.h"
 
 namespace culvert::tun {
 namespace {
 
 using io::GsoType;
+using packet::test::add_to;
 using packet::test::Bytes;
 
 void write_file(const char* path, const std::string& text) {
@@ -413,7 +415,7 @@ class TcpPeer {
 
   size_t send(std::vector<Bytes> train) {
     packet::Coalescer coalescer;
-    for (Bytes& one : train) coalescer.add(one.data(), static_cast<uint32_t>(one.size()), queue_.offloads());
+    for (Bytes& one : train) add_to(coalescer, one, queue_.offloads());
     const auto gathered = coalescer.finish();
     EXPECT_EQ(queue_.write(gathered), gathered.size());
     return gathered.size();
@@ -498,7 +500,7 @@ void deliver_datagrams(TunQueue& queue, const sockaddr* at, socklen_t at_bytes, 
     spec.id++;
   }
   packet::Coalescer coalescer;
-  for (Bytes& one : train) coalescer.add(one.data(), static_cast<uint32_t>(one.size()), queue.offloads());
+  for (Bytes& one : train) add_to(coalescer, one, queue.offloads());
   const auto gathered = coalescer.finish();
   EXPECT_EQ(gathered.size(), queue.offloads().udp4 ? 1u : 64u);
   EXPECT_EQ(queue.write(gathered), gathered.size());

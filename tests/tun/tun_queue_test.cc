@@ -9,6 +9,7 @@
 #include "io/uring/ring_transfer.h"
 #include "src/packet/coalesce.h"
 #include "tests/io/fake_ring.h"
+#include "tests/packet/coalescing.h"
 #include "tests/packet/packets.h"
 
 namespace culvert::tun {
@@ -16,6 +17,7 @@ namespace {
 
 using io::GsoType;
 using io::ReadOutcome;
+using packet::test::add_to;
 using packet::test::Bytes;
 using packet::test::make_packet;
 using packet::test::PacketSpec;
@@ -98,7 +100,7 @@ struct Train {
       spec.id++;
     }
     original = packets;
-    for (Bytes& packet : packets) coalescer.add(packet.data(), static_cast<uint32_t>(packet.size()), kAll);
+    for (Bytes& packet : packets) add_to(coalescer, packet, kAll);
   }
   std::vector<Bytes> packets, original;
   packet::Coalescer coalescer;

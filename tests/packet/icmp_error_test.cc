@@ -1,4 +1,4 @@
-#include "src/packet/unreachable.h"
+#include "src/packet/icmp_error.h"
 
 #include <gtest/gtest.h>
 
@@ -18,7 +18,9 @@ using packet::test::PacketSpec;
 
 Bytes answer_to(const Bytes& offending) {
   std::array<uint8_t, kMaxUnreachableBytes> out{};
-  const size_t length = make_unreachable(offending, out);
+  IpHeader ip;
+  if (parse_ip(offending, ip) != IpError::none) return {};
+  const size_t length = make_unreachable(offending.data(), ip, out);
   return Bytes(out.begin(), out.begin() + static_cast<long>(length));
 }
 
@@ -136,13 +138,6 @@ const Case kCases[] = {
     {"v4 from multicast is not", false, false, [](Bytes& p) { p[12] = 239; }},
     {"v4 from nowhere is not", false, false, [](Bytes& p) { std::fill_n(p.begin() + 12, 4, uint8_t{0}); }},
     {"v4 from loopback is not", false, false, [](Bytes& p) { p[12] = 127; }},
-    {"v4 with a short header is not", false, false, [](Bytes& p) { p[0] = 0x44; }},
-    {"v4 with a cut header is not", false, false,
-     [](Bytes& p) {
-       p[0] = 0x4f;
-       p.resize(59);
-     }},
-    {"v4 of 19 bytes is not", false, false, [](Bytes& p) { p.resize(19); }},
     {"v6 echo requests are answered", true, true, [](Bytes& p) { icmp(p, 128); }},
     {"v6 destination unreachable is not", true, false, [](Bytes& p) { icmp(p, 1); }},
     {"v6 packet too big is not", true, false, [](Bytes& p) { icmp(p, 2); }},
@@ -167,9 +162,6 @@ const Case kCases[] = {
     {"v6 to multicast is not", true, false, [](Bytes& p) { p[24] = 0xff; }},
     {"v6 from multicast is not", true, false, [](Bytes& p) { p[8] = 0xff; }},
     {"v6 from nowhere is not", true, false, [](Bytes& p) { std::fill_n(p.begin() + 8, 16, uint8_t{0}); }},
-    {"v6 of 39 bytes is not", true, false, [](Bytes& p) { p.resize(39); }},
-    {"nothing is not", true, false, [](Bytes& p) { p.clear(); }},
-    {"version 5 is not", false, false, [](Bytes& p) { p[0] = 0x55; }},
 };
 
 class UnreachableCases : public testing::TestWithParam<Case> {};
@@ -177,6 +169,8 @@ class UnreachableCases : public testing::TestWithParam<Case> {};
 TEST_P(UnreachableCases, Holds) {
   Bytes packet = udp(GetParam().v6, 60);
   GetParam().change(packet);
+  if (packet.size() >= 6)
+    test::put16(packet, GetParam().v6 ? 4 : 2, static_cast<unsigned>(packet.size() - (GetParam().v6 ? 40 : 0)));
   EXPECT_EQ(!answer_to(packet).empty(), GetParam().answered);
 }
 

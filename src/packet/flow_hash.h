@@ -1,0 +1,72 @@
+// One number for each inner flow: the coalescer finds a flow's superpacket by it.
+#pragma once
+
+#include <cstdint>
+
+#include "src/packet/ip_header.h"
+
+namespace culvert::packet {
+
+// Secret and random, so that nobody can choose flows that meet in one place.
+struct FlowHashKey {
+  uint64_t words[2] = {};
+};
+
+// A random key. Early at boot the kernel may have no random bytes yet: then it is only hard to guess.
+FlowHashKey make_flow_hash_key();
+
+namespace flow_hash_detail {
+
+// Mixes two words into one: the product's halves, folded.
+inline uint64_t mix(uint64_t a, uint64_t b) {
+  __extension__ using Product = unsigned __int128;
+  const Product product = static_cast<Product>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+inline bool has_ports(uint8_t protocol) {
+  return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP || protocol == IPPROTO_DCCP ||
+         protocol == IPPROTO_UDPLITE;
+}
+
+// Echo requests and replies: their id tells two pings apart.
+inline bool is_echo(uint8_t protocol, uint8_t type) {
+  return protocol == IPPROTO_ICMP ? type == 8 || type == 0 : protocol == IPPROTO_ICMPV6 && (type == 128 || type == 129);
+}
+
+// What tells this flow from others between the same two addresses, 0 where that cannot be seen.
+inline uint64_t discriminator(const uint8_t* packet, const IpHeader& header) {
+  if (header.is_fragment() || header.protocol == IPPROTO_FRAGMENT) return 0;
+  const uint8_t* const transport = packet + header.header_length;
+  const uint32_t bytes = header.total_length - header.header_length;
+  const uint64_t protocol = uint64_t{header.protocol} << 32;
+  if (has_ports(header.protocol) && bytes >= kPortBytes) return protocol | load<uint32_t>(transport);
+  if (bytes >= kIcmpHeaderBytes && is_echo(header.protocol, transport[0]))
+    return protocol | load<uint16_t>(transport + kIcmpId);
+  return header.v6() ? protocol | (load_be32(packet) & 0xfffff) : protocol;
+}
+
+}  // namespace flow_hash_detail
+
+// The same for all packets of a flow in one direction. A flow is a pair of addresses and
+// - of TCP, UDP and what else has ports: protocol and ports;
+// - of ICMP echo: its id;
+// - of anything else: the protocol, and the flow label of IPv6;
+// - of fragments: nothing more, since only the first one shows its ports.
+// A flow label beside ports is left out: Linux changes it when it sends again, and the flow must not be torn.
+// `header` was read from `packet`, which has its total length.
+inline uint64_t flow_hash(const uint8_t* packet, const IpHeader& header, const FlowHashKey& key) {
+  using flow_hash_detail::mix;
+  const uint64_t a = key.words[0], b = key.words[1];
+  uint64_t addresses;
+  if (header.v6()) {
+    const uint64_t source = mix(load<uint64_t>(packet + kIpv6Source) ^ a, load<uint64_t>(packet + kIpv6Source + 8) ^ b);
+    addresses = source ^ mix(load<uint64_t>(packet + kIpv6Destination) ^ b,
+                             load<uint64_t>(packet + kIpv6Destination + 8) ^ source);
+  } else {
+    addresses = load<uint64_t>(packet + kIpv4Source);
+  }
+  return mix(addresses ^ a, flow_hash_detail::discriminator(packet, header) ^ b);
+}
+
+}  // namespace culvert::packet

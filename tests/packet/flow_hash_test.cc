@@ -1,0 +1,205 @@
+#include "src/packet/flow_hash.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <random>
+
+#include "tests/packet/packets.h"
+
+namespace culvert::packet {
+namespace {
+
+using test::Bytes;
+using test::make_packet;
+using test::PacketSpec;
+
+constexpr FlowHashKey kKey = {{0x0123456789abcdef, 0xfedcba9876543210}};
+
+uint64_t hash_of(const Bytes& bytes, const FlowHashKey& key = kKey) {
+  IpHeader header;
+  EXPECT_EQ(parse_ip(bytes, header), IpError::none);
+  return flow_hash(bytes.data(), header, key);
+}
+
+// An echo request or reply with this id, and a sequence number that changes nothing.
+Bytes echo(bool v6, bool reply, unsigned id, unsigned sequence) {
+  PacketSpec spec;
+  spec.v6 = v6;
+  spec.tcp = false;
+  Bytes packet = make_packet(spec);
+  packet[v6 ? 6 : 9] = v6 ? 58 : 1;
+  const size_t at = v6 ? 40 : 20;
+  packet[at] = static_cast<uint8_t>(v6 ? 128 + reply : 8 * !reply);
+  test::put16(packet, at + 4, id);
+  test::put16(packet, at + 6, sequence);
+  return packet;
+}
+
+struct Change {
+  const char* name;
+  bool v6, tcp;
+  bool same;  // whether it is the same flow still
+  std::function<void(PacketSpec&)> change;
+};
+
+const Change kChanges[] = {
+    {"v4 payload and sequence", false, true, true,
+     [](PacketSpec& s) {
+       s.sequence += 9;
+       s.payload_bytes++;
+     }},
+    {"v4 id TTL and ECN", false, true, true,
+     [](PacketSpec& s) {
+       s.id++;
+       s.ttl--;
+       s.tos = 3;
+     }},
+    {"v4 IP options", false, false, true,
+     [](PacketSpec& s) {
+       s.ip_options = {1, 1, 1, 1};
+     }},
+    {"v6 flow label beside ports", true, true, true, [](PacketSpec& s) { s.flow_label = 77; }},
+    {"v6 hop limit and length", true, false, true,
+     [](PacketSpec& s) {
+       s.ttl--;
+       s.payload_bytes += 3;
+     }},
+    {"v4 source port", false, true, false, [](PacketSpec& s) { s.source_port++; }},
+    {"v4 destination port", false, false, false, [](PacketSpec& s) { s.destination_port++; }},
+    {"v6 source port", true, true, false, [](PacketSpec& s) { s.source_port++; }},
+    {"v6 destination port", true, false, false, [](PacketSpec& s) { s.destination_port++; }},
+    {"v4 protocol", false, true, false, [](PacketSpec& s) { s.tcp = false; }},
+    {"v6 protocol", true, true, false, [](PacketSpec& s) { s.tcp = false; }},
+    {"v4 addresses", false, true, false, [](PacketSpec& s) { s.host++; }},
+    {"v6 addresses", true, true, false, [](PacketSpec& s) { s.host++; }},
+};
+
+class FlowHashChanges : public testing::TestWithParam<Change> {};
+
+TEST_P(FlowHashChanges, TellsFlowsApartAndKeepsThemTogether) {
+  PacketSpec spec;
+  spec.v6 = GetParam().v6;
+  spec.tcp = GetParam().tcp;
+  const uint64_t before = hash_of(make_packet(spec));
+  GetParam().change(spec);
+  EXPECT_EQ(hash_of(make_packet(spec)) == before, GetParam().same);
+}
+
+INSTANTIATE_TEST_SUITE_P(, FlowHashChanges, testing::ValuesIn(kChanges),
+                         [](const auto& it) { return test::identifier(it.param.name); });
+
+TEST(FlowHash, IsAnotherUnderAnotherKey) {
+  const Bytes packet = make_packet(PacketSpec{});
+  EXPECT_NE(hash_of(packet), hash_of(packet, FlowHashKey{{kKey.words[0] + 1, kKey.words[1]}}));
+  EXPECT_NE(hash_of(packet), hash_of(packet, FlowHashKey{{kKey.words[0], kKey.words[1] + 1}}));
+  const FlowHashKey random = make_flow_hash_key();
+  EXPECT_NE(hash_of(packet, random), hash_of(packet, make_flow_hash_key()));
+}
+
+TEST(FlowHash, TellsPingsApartByTheirId) {
+  for (const bool v6 : {false, true}) {
+    for (const bool reply : {false, true}) {
+      EXPECT_EQ(hash_of(echo(v6, reply, 5, 1)), hash_of(echo(v6, reply, 5, 2)));
+      EXPECT_NE(hash_of(echo(v6, reply, 5, 1)), hash_of(echo(v6, reply, 6, 1)));
+    }
+  }
+}
+
+// An error has no id: what stands there, the MTU of "packet too big" for one, may change.
+TEST(FlowHash, SeesNoIdInAnIcmpError) {
+  for (const bool v6 : {false, true}) {
+    Bytes a = echo(v6, false, 5, 1), b = echo(v6, false, 6, 1);
+    a[v6 ? 40 : 20] = b[v6 ? 40 : 20] = 3;
+    EXPECT_EQ(hash_of(a), hash_of(b));
+  }
+}
+
+TEST(FlowHash, KeepsAllFragmentsOfTwoAddressesTogether) {
+  PacketSpec spec;
+  Bytes first = make_packet(spec);
+  spec.source_port++;
+  spec.tcp = false;
+  Bytes later = make_packet(spec);
+  test::put16(first, 6, 0x2000);
+  test::put16(later, 6, 185);
+  EXPECT_EQ(hash_of(first), hash_of(later));
+  spec.host++;
+  Bytes of_others = make_packet(spec);
+  test::put16(of_others, 6, 185);
+  EXPECT_NE(hash_of(later), hash_of(of_others));
+}
+
+TEST(FlowHash, KeepsAllV6FragmentsOfTwoAddressesTogether) {
+  PacketSpec spec;
+  spec.v6 = true;
+  spec.first_extension = IPPROTO_FRAGMENT;
+  spec.ip_options = {6, 0, 0, 1, 0, 0, 0, 1};
+  const Bytes first = make_packet(spec);
+  spec.ip_options = {6, 0, 5, 8, 0, 0, 0, 2};
+  spec.source_port++;
+  spec.flow_label = 5;
+  EXPECT_EQ(hash_of(first), hash_of(make_packet(spec)));
+}
+
+TEST(FlowHash, GoesByTheFlowLabelWhereThereAreNoPorts) {
+  PacketSpec spec;
+  spec.v6 = true;
+  spec.flow_label = 1;
+  Bytes a = make_packet(spec);
+  spec.source_port++;
+  Bytes b = make_packet(spec);
+  spec.flow_label = 2;
+  Bytes c = make_packet(spec);
+  a[6] = b[6] = c[6] = IPPROTO_ESP;
+  EXPECT_EQ(hash_of(a), hash_of(b));
+  EXPECT_NE(hash_of(a), hash_of(c));
+}
+
+TEST(FlowHash, ReadsNothingBehindThePacket) {
+  for (const bool v6 : {false, true}) {
+    const size_t ip = v6 ? 40 : 20;
+    for (const unsigned protocol : {6u, 17u, 1u, 58u}) {
+      const size_t needed = protocol == 6 || protocol == 17 ? 4 : 8;
+      for (size_t transport = 0; transport < needed; ++transport) {
+        Bytes bytes = echo(v6, false, 1, 1);
+        bytes[v6 ? 6 : 9] = static_cast<uint8_t>(protocol);
+        test::put16(bytes, v6 ? 4 : 2, static_cast<unsigned>(v6 ? transport : ip + transport));
+        Bytes other = bytes;
+        for (size_t i = ip + transport; i < bytes.size(); ++i) other[i] ^= 0x55;
+        EXPECT_EQ(hash_of(bytes), hash_of(other)) << protocol << " with " << transport << " bytes";
+      }
+    }
+  }
+}
+
+// Ports that count up, as those of one host do, fill every number of places evenly: the sum of squares is that of
+// chance, within six deviations.
+TEST(FlowHash, SpreadsFlowsEvenlyOverAnyNumberOfPlaces) {
+  constexpr size_t kFlows = 20000;
+  std::mt19937_64 random(1);
+  for (const bool v6 : {false, true}) {
+    for (const size_t places : {2u, 3u, 8u, 61u, 2048u}) {
+      const FlowHashKey key = {{random(), random()}};
+      std::vector<double> counts(places);
+      PacketSpec spec;
+      spec.v6 = v6;
+      spec.payload_bytes = 0;
+      Bytes packet = make_packet(spec);
+      const size_t ports = v6 ? 40 : 20;
+      for (size_t i = 0; i < kFlows; ++i) {
+        test::put16(packet, ports, static_cast<unsigned>(1024 + i));
+        ++counts[hash_of(packet, key) % places];
+      }
+      const double expected = static_cast<double>(kFlows) / static_cast<double>(places);
+      double chi_square = 0;
+      for (const double count : counts) chi_square += (count - expected) * (count - expected) / expected;
+      const auto freedom = static_cast<double>(places - 1);
+      EXPECT_LT(chi_square, freedom + 6 * std::sqrt(2 * freedom)) << places << (v6 ? " over v6" : " over v4");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace culvert::packet
