@@ -64,7 +64,7 @@ class Table {
 
   IpVersion version_;
   std::mt19937 random_{3};
-  std::vector<char> peers_;  // only their addresses matter
+  std::vector<protocol::PeerTag> peers_;  // only their addresses matter
   AllowedIps allowed_ips_;
   std::vector<Prefix> prefixes_;
 };

@@ -22,8 +22,8 @@ class Table {
     const auto draw = [this] { return static_cast<uint32_t>(random_()); };
     for (size_t i = 0; i < count; ++i) {
       protocol::KeypairParameters parameters;
-      parameters.local_index = table_.insert_handshake(this, draw);
-      parameters.owner = this;
+      parameters.local_index = table_.insert_handshake(&owner_, draw);
+      parameters.owner = &owner_;
       keypairs_.push_back(std::make_unique<protocol::Keypair>(std::move(parameters)));
       table_.insert_keypair(keypairs_.back().get());
     }
@@ -44,6 +44,7 @@ class Table {
 
  private:
   std::mt19937 random_{5};
+  protocol::PeerTag owner_;
   protocol::IndexTable table_;
   std::vector<std::unique_ptr<protocol::Keypair>> keypairs_;
 };

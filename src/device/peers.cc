@@ -63,7 +63,7 @@ Device::DevicePeer* Device::find_peer(const Key& public_key) {
 
 Device::DevicePeer* Device::find_peer(protocol::PeerHandle handle) {
   if (handle == nullptr) return nullptr;
-  const auto found = peers_.find(static_cast<const pipeline::PeerPath*>(handle)->id);
+  const auto found = peers_.find(pipeline::path_of(handle)->id);
   return found == peers_.end() ? nullptr : found->second.get();
 }
 

@@ -118,7 +118,7 @@ void Inbound::open_and_write(io::InnerSide& inner, protocol::Instant now) {
 
 void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offloads, protocol::Instant now) {
   protocol::Keypair& keypair = *pending_[first].keypair;
-  auto& path = *static_cast<PeerPath*>(keypair.owner());
+  PeerPath& path = *path_of(keypair.owner());
 
   {
     protocol::Keypair::Admission admission = keypair.lock_replay_window();

@@ -137,9 +137,8 @@ PeerPath* Outbound::route(const io::Superpacket& packet, packet::IpHeader& ip, i
       break;
   }
   const uint8_t* const destination = packet.bytes + ip.destination_at();
-  const protocol::PeerHandle peer = ip.v6() ? allowed_ips_->find_v6(destination) : allowed_ips_->find_v4(destination);
-  if (peer == nullptr) return drop(DropReason::no_peer);
-  auto* const path = static_cast<PeerPath*>(peer);
+  PeerPath* const path = path_of(ip.v6() ? allowed_ips_->find_v6(destination) : allowed_ips_->find_v4(destination));
+  if (path == nullptr) return drop(DropReason::no_peer);
   const io::Endpoint& endpoint = endpoint_of(*path);
   if (!endpoint.valid()) return drop(DropReason::no_endpoint);
   if (is_own_datagram(packet, ip, endpoint, now)) return drop(DropReason::routing_loop);

@@ -7,6 +7,7 @@
 
 #include "src/pipeline/endpoint_cell.h"
 #include "src/protocol/keypair.h"
+#include "src/protocol/peer_handle.h"
 #include "src/protocol/timers.h"
 
 namespace culvert::pipeline {
@@ -21,7 +22,7 @@ enum Attention : uint32_t {
 
 // Thread safety: every member may be used from any thread as its comment says. The control thread creates it
 // and frees it after a grace period and once no worker has staged packets for it.
-struct PeerPath {
+struct PeerPath : protocol::PeerTag {
   PeerPath(uint64_t path_id, const protocol::Keypairs& peer_keypairs, protocol::TimerMarks& peer_marks)
       : id(path_id), keypairs(peer_keypairs), marks(peer_marks) {}
   PeerPath(const PeerPath&) = delete;
@@ -54,5 +55,11 @@ struct PeerPath {
     return before.remote != from.remote;
   }
 };
+
+// The path behind a handle; null for null. Every handle of ours is one: in the allowed IPs, the index table and the
+// keypairs stand only paths.
+inline PeerPath* path_of(protocol::PeerHandle handle) {
+  return static_cast<PeerPath*>(handle);
+}
 
 }  // namespace culvert::pipeline

@@ -11,7 +11,7 @@
 
 namespace culvert::pipeline {
 
-// The handles in both tables are PeerPath*.
+// The handles in both tables are those of PeerPath (path_of() in peer_path.h).
 //
 // Thread safety: stored by the control thread with release, loaded by workers with acquire, once a batch.
 struct Published {

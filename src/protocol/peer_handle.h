@@ -1,9 +1,13 @@
-// What the protocol core calls a peer when it only has to carry it: an address that the caller chose (the
-// pipeline uses its own per-peer object) and that is never followed here. Null means "no peer".
+// What the protocol core calls a peer when it only has to carry it.
 #pragma once
 
 namespace culvert::protocol {
 
-using PeerHandle = void*;
+// The base of the caller's own object for each peer (the pipeline's is PeerPath). It holds nothing, and is never
+// followed, copied or freed here; whoever made the objects turns a handle back into theirs in one place.
+struct PeerTag {};
+
+// Null means "no peer".
+using PeerHandle = PeerTag*;
 
 }  // namespace culvert::protocol

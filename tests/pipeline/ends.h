@@ -366,7 +366,7 @@ inline void begin_session(protocol::IndexTable& initiator, TestPeer& to_responde
         .local_index = first ? ours : theirs,
         .remote_index = first ? theirs : ours,
         .i_am_initiator = first,
-        .owner = first ? static_cast<protocol::PeerHandle>(&to_responder.path) : &to_initiator.path,
+        .owner = first ? &to_responder.path : &to_initiator.path,
         .first_counter = options.first_counter});
   };
   auto at_initiator = make(true), at_responder = make(false);

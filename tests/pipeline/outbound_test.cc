@@ -57,7 +57,7 @@ const BadPacket kBadPackets[] = {
        p.bytes[0] = 0x60;
      }},
     {"version 0", DropReason::not_ip, [](InnerPacket& p) { p.bytes[0] = 0x05; }},
-    {"a header longer than the packet", DropReason::malformed_offload,
+    {"a header longer than the packet", DropReason::not_ip,
      [](InnerPacket& p) {
        p.bytes.resize(40);
        p.bytes[0] = 0x4f;

@@ -36,12 +36,12 @@ Prefix prefix(const std::string& text) {
 }
 
 // Peers are named by letters; their handles are addresses in this array.
-char peers[128];
+PeerTag peers[128];
 PeerHandle peer(char name) {
   return &peers[static_cast<size_t>(name)];
 }
 char name_of(PeerHandle handle) {
-  return handle == nullptr ? '-' : static_cast<char>(static_cast<char*>(handle) - peers);
+  return handle == nullptr ? '-' : static_cast<char>(handle - peers);
 }
 
 char find(const AllowedIps& ips, const std::string& address) {

@@ -27,7 +27,7 @@ IndexRandom from_seed(uint32_t seed) {
 
 TEST(IndexTable, HandshakeBecomesKeypairAndGoes) {
   IndexTable table;
-  int peer = 0;
+  PeerTag peer;
   const uint32_t index = table.insert_handshake(&peer, from_list({0xdeadbeef}));
   EXPECT_EQ(index, 0xdeadbeef);
   EXPECT_EQ(table.size(), 1u);
@@ -50,7 +50,7 @@ TEST(IndexTable, HandshakeBecomesKeypairAndGoes) {
 
 TEST(IndexTable, KnowsNoIndexButThoseInserted) {
   IndexTable table(16);
-  int peer = 0;
+  PeerTag peer;
   const uint32_t index = table.insert_handshake(&peer, from_list({5}));
   const auto keypair = make_keypair(index);
   table.insert_keypair(keypair.get());
@@ -65,7 +65,7 @@ TEST(IndexTable, KnowsNoIndexButThoseInserted) {
 
 TEST(IndexTable, DrawsAgainUntilTheSlotIsFree) {
   IndexTable table(16);
-  int peer = 0;
+  PeerTag peer;
   EXPECT_EQ(table.insert_handshake(&peer, from_list({1})), 1u);
   EXPECT_EQ(table.insert_handshake(&peer, from_list({1, 65, 129, 2})), 2u);
 }
@@ -73,7 +73,7 @@ TEST(IndexTable, DrawsAgainUntilTheSlotIsFree) {
 TEST(IndexTable, LoadStaysAtOneQuarter) {
   IndexTable table(16);
   EXPECT_EQ(table.capacity(), 16u);
-  int peer = 0;
+  PeerTag peer;
   const IndexRandom random = from_seed(1);
   for (int i = 0; i < 16; ++i) {
     EXPECT_FALSE(table.full());
@@ -86,10 +86,10 @@ TEST(IndexTable, GrowingKeepsEveryIndex) {
   const IndexRandom random = from_seed(2);
   auto table = std::make_unique<IndexTable>(4);
   std::map<uint32_t, std::unique_ptr<Keypair>> keypairs;
-  std::map<uint32_t, int*> handshakes;
-  std::vector<int> peers(5000);
+  std::map<uint32_t, PeerTag*> handshakes;
+  std::vector<PeerTag> peers(5000);
   std::mt19937 choice(3);
-  for (int& peer : peers) {
+  for (PeerTag& peer : peers) {
     if (table->full()) {
       auto bigger = table->grown();
       EXPECT_EQ(bigger->size(), table->size());
@@ -118,7 +118,7 @@ TEST(IndexTable, GrowingKeepsEveryIndex) {
 
 TEST(IndexTable, WorkersLookUpWhileTheControlThreadChangesIt) {
   IndexTable table(64);
-  int peer = 0;
+  PeerTag peer;
   const IndexRandom random = from_seed(4);
   // All keypairs live until the end: here this stands for the grace period.
   std::vector<std::unique_ptr<Keypair>> keypairs;

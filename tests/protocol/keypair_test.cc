@@ -33,7 +33,7 @@ std::unique_ptr<Keypair> make_keypair(bool initiator, uint32_t index = 1, uint64
 }
 
 TEST(Keypair, KeepsWhatItWasMadeOf) {
-  int owner = 0;
+  PeerTag owner;
   KeypairParameters parameters;
   parameters.sending_key.data()[31] = 7;
   parameters.receiving_key.data()[31] = 8;

@@ -25,7 +25,7 @@ StaticIdentity identity_of(uint8_t seed) {
 }
 
 // One side: an identity, a peer, an index table, and what a device does with them.
-struct Side {
+struct Side : PeerTag {
   Side(uint8_t seed, const PublicKey& remote)
       : identity(identity_of(seed)),
         peer(remote, this),
