@@ -130,12 +130,12 @@ void ControlLoop::begin_turn() {
 }
 
 void ControlLoop::end_turn() {
-  const std::optional<std::chrono::nanoseconds> stall =
-      uapi_ != nullptr ? uapi_->close_stalled(now_.time_since_epoch()) : std::nullopt;
+  auto stall = std::chrono::nanoseconds::max();
+  if (uapi_ != nullptr) stall = uapi_->close_stalled(now_.time_since_epoch()).value_or(stall);
   device_.advance_timers();
   device_.reclaim();
   std::optional<protocol::Instant> deadline = device_.next_deadline();
-  if (stall && (!deadline || protocol::Instant(*stall) < *deadline)) deadline = protocol::Instant(*stall);
+  if (protocol::Instant(stall) < deadline.value_or(protocol::Instant::max())) deadline.emplace(stall);
   if (deadline == armed_) return;
   armed_ = deadline;
   if (deadline)
