@@ -8,9 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <string>
 #include <utility>
 
@@ -73,10 +71,10 @@ TEST(Program, SaysWhatItCannotWrite) {
 
 TEST(Program, IsExplainedByItsScriptToTheLastOption) {
   const std::string script = run_line(SCALE_SIM_SCRIPT " --help").output, program = run("--help").output;
-  static const std::regex option("\\n  --[a-z-]+ ");
-  const std::sregex_iterator options(program.begin(), program.end(), option);
-  EXPECT_EQ(std::distance(options, {}), 16);
-  for (auto at = options; at != std::sregex_iterator(); ++at) EXPECT_THAT(script, HasSubstr(at->str()));
+  int options = 0;
+  for (size_t at = 0; (at = program.find("\n  --", at)) != std::string::npos; ++at, ++options)
+    EXPECT_THAT(script, HasSubstr(program.substr(at, program.find(' ', at + 4) - at + 1)));
+  EXPECT_EQ(options, 16);
   const Costs costs;
   for (const auto& [name, value] : {std::pair{"outbound", costs.outbound_ns},
                                     {"inbound", costs.inbound_ns},
