@@ -43,20 +43,25 @@ double Costs::one_core_rate() const {
   return std::min(outbound_rate(), inbound_rate());
 }
 
-io::Result<Costs> parse_costs(std::string_view json, const std::string& where) {
+io::Result<Costs> parse_costs(std::string_view json, std::string where) {
   const auto parsed = nlohmann::json::parse(json, nullptr, false);
   if (!parsed.is_object())
     return io::Error{0, where + " is no JSON object, such as {\"outbound\": 245, \"batch\": 45}"};
   Costs costs;
-  for (const auto& [name, value] : parsed.items()) {
-    const Field* const field =
-        std::find_if(std::begin(kFields), std::end(kFields), [&](const Field& known) { return name == known.name; });
+  for (const auto& item : parsed.items()) {
+    const std::string name = "'" + item.key() + "'";
+    const Field* const field = std::find_if(std::begin(kFields), std::end(kFields),
+                                            [&](const Field& known) { return item.key() == known.name; });
     if (field == std::end(kFields))
-      return io::Error{0, where + ": '" + name +
-                              "' is no cost; there are outbound, inbound, wakeup, handover, shared, batch and bytes"};
-    if (!value.is_number() || !in_range(value.get<double>(), field->lowest))
-      return io::Error{0, where + ": '" + name + "' is no number from " + (field->lowest == 0 ? "0" : "1") + " to 1e9"};
-    costs.*field->member = value.get<double>();
+      return io::Error{0, where.append(": ").append(name).append(
+                              " is no cost; there are outbound, inbound, wakeup, handover, shared, batch and bytes")};
+    if (!item.value().is_number() || !in_range(item.value().get<double>(), field->lowest))
+      return io::Error{0, where.append(": ")
+                              .append(name)
+                              .append(" is no number from ")
+                              .append(field->lowest == 0 ? "0" : "1")
+                              .append(" to 1e9")};
+    costs.*field->member = item.value().get<double>();
   }
   return costs;
 }

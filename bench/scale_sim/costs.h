@@ -30,6 +30,6 @@ struct Costs {
 // outbound, inbound, wakeup, handover, shared (nanoseconds), batch (packets) and bytes; the rest stays as it is.
 [[nodiscard]] io::Result<Costs> read_costs(const std::string& word);
 // The JSON text alone. `where` names it in errors.
-[[nodiscard]] io::Result<Costs> parse_costs(std::string_view json, const std::string& where);
+[[nodiscard]] io::Result<Costs> parse_costs(std::string_view json, std::string where);
 
 }  // namespace culvert::scale_sim

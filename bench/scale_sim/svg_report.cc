@@ -1,8 +1,7 @@
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 
+#include "bench/scale_sim/print.h"
 #include "bench/scale_sim/report.h"
 
 namespace culvert::scale_sim {
@@ -17,15 +16,6 @@ constexpr double kWidth = kLeft + 3 * kPlotWidth + 2 * kGap + kRight;
 constexpr const char* kColours[] = {"#000000", "#0072b2", "#56b4e9", "#d55e00",
                                     "#e69f00", "#009e73", "#cc79a7", "#8a7f00"};
 constexpr size_t kColourCount = std::size(kColours);
-
-__attribute__((format(printf, 1, 2))) std::string print(const char* format, ...) {
-  char text[512];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  return text;
-}
 
 std::string escaped(const std::string& text) {
   std::string safe;
@@ -57,7 +47,7 @@ struct Plot {
   double left, top;
   double low, high;  // of the y axis, both powers of two if it is logarithmic
   bool logarithmic;
-  double most_cores;
+  uint32_t most_cores;
 
   [[nodiscard]] double x(double cores) const {
     return left + kPlotWidth * std::log2(cores) / std::max(1.0, std::log2(most_cores));
@@ -74,12 +64,15 @@ std::string frame(const Plot& plot) {
   const auto line = [&](double x1, double y1, double x2, double y2) {
     svg += print("<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>\n", x1, y1, x2, y2);
   };
-  for (double cores = 1; cores <= plot.most_cores; cores *= 2) {
+  for (uint32_t cores = 1; cores <= plot.most_cores; cores *= 2) {
     line(plot.x(cores), plot.top, plot.x(cores), plot.top + kPlotHeight);
     svg += text_at(plot.x(cores), plot.top + kPlotHeight + 16, "x", short_number(cores, true));
   }
-  const double step = plot.logarithmic ? 2 : (plot.high - plot.low) / 5;
-  for (double tick = plot.low; tick <= plot.high * 1.001; tick = plot.logarithmic ? tick * step : tick + step) {
+  const long ticks = plot.logarithmic ? std::lround(std::log2(plot.high / plot.low)) : 5;
+  for (long i = 0; i <= ticks; ++i) {
+    const auto step = static_cast<double>(i);
+    const double tick = plot.logarithmic ? plot.low * std::exp2(step)
+                                         : plot.low + (plot.high - plot.low) * step / static_cast<double>(ticks);
     line(plot.left, plot.y(tick), plot.left + kPlotWidth, plot.y(tick));
     svg += text_at(plot.left - 6, plot.y(tick) + 4, "y", short_number(tick, plot.logarithmic));
   }
@@ -111,7 +104,7 @@ std::string draw(const Plot& plot, const Plan& plan, const MixResult& result, Va
 }
 
 std::string row_of_plots(const Plan& plan, const MixResult& result, double top) {
-  const double cores = plan.cores.back();
+  const uint32_t cores = plan.cores.back();
   const double one_core = plan.costs.gbps(plan.costs.one_core_rate());
   const double low = std::exp2(std::floor(std::log2(one_core)));
   const double high = std::max(2 * low, std::exp2(std::ceil(std::log2(one_core * cores))));

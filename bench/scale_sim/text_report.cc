@@ -1,9 +1,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 
+#include "bench/scale_sim/print.h"
 #include "bench/scale_sim/report.h"
 
 namespace culvert::scale_sim {
@@ -12,15 +11,6 @@ namespace {
 constexpr size_t kColumnsOfTable = 4;  // arrangements side by side within 80 columns
 constexpr int kPlotRows = 15;
 constexpr int kPlotColumns = 66;
-
-__attribute__((format(printf, 1, 2))) std::string print(const char* format, ...) {
-  char text[256];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  return text;
-}
 
 char mark_of(size_t curve) {
   return static_cast<char>(curve < 26 ? 'A' + curve : 'a' + (curve - 26) % 26);
