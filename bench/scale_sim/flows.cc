@@ -58,7 +58,7 @@ uint32_t default_flows(Mix mix) {
 
 std::vector<Flow> make_flows(Mix mix, uint32_t count, uint64_t seed) {
   Random random(seed);
-  const HashKey key = {{random.word(), random.word()}};
+  const packet::FlowHashKey key = {{random.word(), random.word()}};
   std::vector<Flow> flows(count);
   for (uint32_t i = 0; i < count; ++i) {
     Flow& flow = flows[i];

@@ -1,7 +1,9 @@
-// The seam to culvert's flow hash: a flow's addresses and ports become a packet, and that packet is hashed.
+// A flow becomes a TCP packet, and that packet goes through the flow hash of the data path.
 #pragma once
 
 #include <cstdint>
+
+#include "src/packet/flow_hash.h"
 
 namespace culvert::scale_sim {
 
@@ -13,10 +15,6 @@ struct InnerFlow {
   uint16_t destination_port = 0;
 };
 
-struct HashKey {
-  uint64_t words[2] = {};
-};
-
-[[nodiscard]] uint64_t hash_of(const InnerFlow& flow, const HashKey& key);
+[[nodiscard]] uint64_t hash_of(const InnerFlow& flow, const packet::FlowHashKey& key);
 
 }  // namespace culvert::scale_sim

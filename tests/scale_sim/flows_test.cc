@@ -12,7 +12,7 @@
 namespace culvert::scale_sim {
 namespace {
 
-constexpr HashKey kKey = {{0x243f6a8885a308d3, 0x13198a2e03707344}};
+constexpr packet::FlowHashKey kKey = {{0x243f6a8885a308d3, 0x13198a2e03707344}};
 
 double sum_of_shares(const std::vector<Flow>& flows, bool elastic) {
   double sum = 0;
