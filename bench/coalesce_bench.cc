@@ -62,7 +62,8 @@ constexpr Traffic kTraffic[] = {
     {"adverse/64_byte_udp_own_flows", [](uint32_t i) { return of_flow(with_payload(full(Kind::udp4, i), 36), i); }},
 };
 
-// The batch in its slots, with what Inbound has read of the headers before it asks the coalescer. The coalescer may write to headers: restore() undoes that.
+// The batch in its slots, with what Inbound has read of the headers before it asks the coalescer. The coalescer may
+// write to headers: restore() undoes that.
 class Batch {
  public:
   explicit Batch(const Traffic& traffic) : slots_(kBatch * kSlotBytes) {

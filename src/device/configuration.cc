@@ -61,7 +61,7 @@ int Device::select_peer(const Key& public_key, PeerOrigin& origin) {
   if (peers_.size() >= protocol::kMaxPeers) return ENOBUFS;
   const protocol::PublicKey key{public_key};
   const uint64_t id = next_peer_id_++;
-  auto peer = std::make_unique<DevicePeer>(id, key);
+  auto peer = std::make_unique<DevicePeer>(id, key, std::max<size_t>(1, workers_.size()));
   by_key_[key] = peer.get();
   peers_[id] = std::move(peer);
   origin = PeerOrigin::created;
@@ -151,8 +151,8 @@ DeviceState Device::state() const {
       out.last_handshake_seconds = static_cast<uint64_t>(seconds.count());
       out.last_handshake_nanoseconds = static_cast<uint32_t>((since_epoch - seconds).count());
     }
-    out.sent_bytes = peer->path.tx_bytes.load(std::memory_order_relaxed);
-    out.received_bytes = peer->path.rx_bytes.load(std::memory_order_relaxed);
+    out.sent_bytes = peer->path.sent_bytes();
+    out.received_bytes = peer->path.received_bytes();
     out.persistent_keepalive_seconds = peer->keepalive_seconds;
     allowed_ips_.for_each(&peer->path, [&](const Prefix& prefix) { out.allowed_ips.push_back(prefix); });
   }

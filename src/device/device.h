@@ -31,8 +31,7 @@
 #include "src/device/configurable.h"
 #include "src/device/metrics.h"
 #include "src/pipeline/clock.h"
-#include "src/pipeline/peer_path.h"
-#include "src/pipeline/published.h"
+#include "src/pipeline/shared_state.h"
 #include "src/pipeline/stats.h"
 #include "src/pipeline/worker.h"
 #include "src/protocol/allowed_ips.h"
@@ -122,8 +121,8 @@ class Device final : public Configurable {
   // A peer with both of its halves, and what only the device knows of it. What workers write is aligned to cache
   // lines, hence the padding.
   struct DevicePeer {  // NOLINT(clang-analyzer-optin.performance.Padding)
-    DevicePeer(uint64_t id, const protocol::PublicKey& public_key)
-        : peer(public_key, &path), path(id, peer.keypairs(), peer.marks()) {}
+    DevicePeer(uint64_t id, const protocol::PublicKey& public_key, size_t workers)
+        : peer(public_key, &path), path(id, peer.keypairs(), peer.marks(), workers) {}
 
     protocol::Peer peer;
     pipeline::PeerPath path;

@@ -10,7 +10,7 @@
 #include "src/device/device.h"
 #include "src/device/encoding.h"
 #include "src/log.h"
-#include "src/pipeline/attention.h"
+#include "src/pipeline/shared_state.h"
 
 namespace culvert::device {
 namespace {

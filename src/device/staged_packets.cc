@@ -1,7 +1,7 @@
 // How a first packet waits for its handshake.
 //
 //   1. A worker has a packet for a peer, and the peer no keypair: it stages a copy (src/pipeline/staging.h), leaves the
-//      mark TimerMarks::want_handshake() and asks for attention (src/pipeline/attention.h).
+//      mark TimerMarks::want_handshake() and asks for attention (src/pipeline/shared_state.h).
 //   2. The control thread advances the peer's timers, which answer "send an initiation" (schedule.cc, handshake.cc).
 //   3. The response comes and the new keypair is current, or as responder we hear the first message on it: flush()
 //      has each worker send what it has staged for the peer; without staged packets a keepalive goes out.

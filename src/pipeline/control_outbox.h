@@ -8,7 +8,7 @@
 #include "io/endpoint.h"
 #include "io/outer_side.h"
 #include "io/spsc_ring.h"
-#include "src/pipeline/peer_path.h"
+#include "src/pipeline/shared_state.h"
 #include "src/pipeline/stats.h"
 #include "src/protocol/messages.h"
 
@@ -16,7 +16,7 @@ namespace culvert::pipeline {
 
 // One datagram of the control thread's, ready to leave.
 struct ControlDatagram {
-  // Whose endpoint it goes to as it is by then, and whose tx_bytes it counts for; null: it goes to `to`.
+  // Whose endpoint it goes to as it is by then, and whose traffic it counts as; null: it goes to `to`.
   PeerPath* path = nullptr;
   io::Endpoint to{};
   uint16_t local_port = 0;  // to send from
@@ -30,7 +30,8 @@ class ControlOutbox {
  public:
   static constexpr size_t kMaxDatagrams = 1024;
 
-  explicit ControlOutbox(WorkerStats& stats) : stats_(stats) {}
+  // `worker`: the number of the one that sends, for PeerPath::traffic().
+  explicit ControlOutbox(WorkerStats& stats, size_t worker = 0) : stats_(stats), worker_(worker) {}
 
   // False when the ring is full: the datagram is dropped and counted. Its path stays alive until the worker has sent
   // what was pushed.
@@ -48,6 +49,7 @@ class ControlOutbox {
 
   io::SpscRing<ControlDatagram> ring_{kMaxDatagrams};
   WorkerStats& stats_;
+  const size_t worker_;
 
   // The worker's: a batch, and what each of its datagrams was made of.
   io::Sending sending_;

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "src/packet/ecn.h"
-#include "src/pipeline/attention.h"
 #include "src/protocol/messages.h"
 
 namespace culvert::pipeline {
@@ -150,7 +149,7 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
   }
   if (newest == nullptr) return;
 
-  path.rx_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  path.traffic(mailbox_.worker).received_bytes.add(bytes);
   const bool roamed = path.roam(envelope_of(*newest).endpoint);
   path.marks.any_authenticated_packet_received();
   bool wake = path.marks.any_authenticated_packet_traversal(now);

@@ -19,9 +19,7 @@
 #include "io/inner_side.h"
 #include "io/outer_side.h"
 #include "src/packet/coalesce.h"
-#include "src/pipeline/mailbox.h"
-#include "src/pipeline/peer_path.h"
-#include "src/pipeline/published.h"
+#include "src/pipeline/shared_state.h"
 #include "src/pipeline/stats.h"
 
 namespace culvert::pipeline {

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "src/packet/ecn.h"
-#include "src/pipeline/attention.h"
 #include "src/protocol/messages.h"
 
 namespace culvert::pipeline {
@@ -340,7 +339,7 @@ void Outbound::settle_sent() {
   for (uint32_t i = 0; i < sending_.destination_count; ++i) {
     const io::Destination& to = sending_.destinations[i];
     PeerPath& path = *recipients_[i].path;
-    path.tx_bytes.fetch_add(recipients_[i].bytes, std::memory_order_relaxed);
+    path.traffic(mailbox_.worker).sent_bytes.add(recipients_[i].bytes);
     if (to.segmentation_refused) path.gso_refused.store(true, std::memory_order_relaxed);
     if (to.source_refused) path.endpoint.forget_source(to.envelope.endpoint.source);
   }

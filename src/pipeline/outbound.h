@@ -24,9 +24,7 @@
 #include "src/packet/icmp_error.h"
 #include "src/packet/ip_header.h"
 #include "src/packet/segment.h"
-#include "src/pipeline/mailbox.h"
-#include "src/pipeline/peer_path.h"
-#include "src/pipeline/published.h"
+#include "src/pipeline/shared_state.h"
 #include "src/pipeline/staging.h"
 #include "src/pipeline/stats.h"
 

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "src/pipeline/peer_path.h"
+#include "src/pipeline/shared_state.h"
 #include "src/protocol/messages.h"
 
 namespace culvert::pipeline {

@@ -26,9 +26,8 @@
 #include "src/pipeline/clock.h"
 #include "src/pipeline/control_outbox.h"
 #include "src/pipeline/inbound.h"
-#include "src/pipeline/mailbox.h"
 #include "src/pipeline/outbound.h"
-#include "src/pipeline/published.h"
+#include "src/pipeline/shared_state.h"
 #include "src/pipeline/stats.h"
 
 namespace culvert::pipeline {
@@ -38,9 +37,10 @@ namespace culvert::pipeline {
 class Worker {
  public:
   // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
-  // All three outlive the worker. `clock` is called on its thread. Errors: EMFILE, ENFILE, EAGAIN.
+  // All three outlive the worker. `clock` is called on its thread. `number` is its own: PeerPath::traffic(). Errors: EMFILE, ENFILE, EAGAIN.
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
-                                                   io::InnerSide& inner, BootClockReader clock = read_boot_clock);
+                                                   io::InnerSide& inner, BootClockReader clock = read_boot_clock,
+                                                   size_t number = 0);
 
   // Ends the thread; staged packets are dropped.
   ~Worker();
@@ -80,7 +80,7 @@ class Worker {
   using Task = std::function<void()>;  // control path only
 
   Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner, BootClockReader clock,
-         io::Poller poller, io::Wakeup wakeup);
+         io::Poller poller, io::Wakeup wakeup, size_t number);
   void post(Task task);
   void post_and_wait(const Task& task);
 
@@ -102,7 +102,7 @@ class Worker {
   WorkerStats stats_;
   Mailbox mailbox_;
 
-  ControlOutbox control_outbox_{stats_};
+  ControlOutbox control_outbox_{stats_, mailbox_.worker};
 
   // The worker thread's.
   Outbound outbound_;

@@ -45,7 +45,7 @@ TEST_F(ControlOutboxTest, SendsWhatWasPushedInOrderWithItsTrafficClass) {
   EXPECT_EQ(outer_.sent[1].peer, test::endpoint("[2001:db8::9]:9"));
   EXPECT_EQ(outer_.sent[2].bytes, Bytes(92, 2));
   for (const test::Train& train : outer_.sent) EXPECT_EQ(train.traffic_class, 0x88);
-  EXPECT_EQ(peer_.path.tx_bytes, 148u + 92u) << "a cookie reply is no peer's";
+  EXPECT_EQ(peer_.path.sent_bytes(), 148u + 92u) << "a cookie reply is no peer's";
 }
 
 TEST_F(ControlOutboxTest, FollowsAPeerThatRoamedMeanwhile) {
@@ -74,7 +74,7 @@ TEST_F(ControlOutboxTest, DropsAndCountsWhileThereIsNoOuterSide) {
   EXPECT_EQ(drops(DropReason::link_down), 1u);
   outbox_.send(&outer_);
   EXPECT_TRUE(outer_.sent.empty());
-  EXPECT_EQ(peer_.path.tx_bytes, 0u);
+  EXPECT_EQ(peer_.path.sent_bytes(), 0u);
 }
 
 TEST_F(ControlOutboxTest, CountsWhatTheOuterSideDidNotSend) {
@@ -86,7 +86,7 @@ TEST_F(ControlOutboxTest, CountsWhatTheOuterSideDidNotSend) {
   ASSERT_TRUE(outbox_.push(to_peer(1)));
   outbox_.send(&outer_);
   EXPECT_EQ(drops(DropReason::send_failed), 2u);
-  EXPECT_EQ(peer_.path.tx_bytes, 0u);
+  EXPECT_EQ(peer_.path.sent_bytes(), 0u);
 }
 
 TEST_F(ControlOutboxTest, ForgetsASourceThatWasRefused) {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "io/endpoint.h"
-#include "src/pipeline/peer_path.h"
+#include "src/pipeline/shared_state.h"
 #include "src/protocol/index_table.h"
 
 namespace culvert::pipeline::test {

@@ -199,7 +199,7 @@ TEST_F(WorkerTest, SendsWhatTheControlThreadHandsOver) {
   std::deque<test::Train> trains;
   cable_.pull(1, trains);
   EXPECT_EQ(trains.at(0).bytes, Bytes(148, 7));
-  EXPECT_TRUE(eventually([&] { return to_there_.path.tx_bytes == 148; }));
+  EXPECT_TRUE(eventually([&] { return to_there_.path.sent_bytes() == 148; }));
 }
 
 // Whoever frees a peer calls this first.
@@ -211,7 +211,7 @@ TEST_F(WorkerTest, HasSentWhatItWasHandedBeforeAPeerIsDropped) {
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(worker_->send_control(datagram));
   worker_->drop_staged({}, DropReason::no_peer);
   EXPECT_EQ(cable_.pushed(1), 100u);
-  EXPECT_EQ(to_there_.path.tx_bytes, 100u * 32);
+  EXPECT_EQ(to_there_.path.sent_bytes(), 100u * 32);
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(worker_->send_control(datagram));
   worker_->adopt_outer(nullptr);
   EXPECT_EQ(cable_.pushed(1), 200u) << "by the old outer side";

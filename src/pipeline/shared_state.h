@@ -1,0 +1,179 @@
+// Everything that workers and the control thread share: who writes each word, who reads it, and how it is ordered.
+// What is not on this page belongs to one thread.
+//
+//   word                            written by        read by          order, and its partner
+//   ------------------------------  ----------------  ---------------  ----------------------------------------------
+//   Published: allowed_ips,         control           workers, once    release; acquire. The old object is freed after
+//     index_table, mac1_key                           a batch          a grace period (grace_period.h)
+//   Published: mtu, listen_port     control           workers          relaxed: a batch late is no harm
+//   IndexTable: a slot              control           workers          insert_keypair() releases; find() acquires
+//   IndexTable: is_ours()           control           workers          relaxed: a guess, checked again by control
+//   Keypairs: current, next         control           workers          publish() releases; current(), to_send_with()
+//                                                                      acquire. Freed after a grace period
+//   Keypair: send counter           workers, control  the same         relaxed: reserved a batch at a time, no number
+//                                                                      is handed out twice
+//   Keypair: replay window          workers           the same         a mutex, taken once for each run of a batch
+//   Keypair: confirmed, expired     workers; control  both             relaxed: they only ever turn on
+//   TimerMarks: watched             workers, control  both             acq_rel exchanges, of one another: touch() and
+//                                                                      Timers::watch()
+//   TimerMarks: the rest            workers, control  both             relaxed, behind `watched`
+//   PeerPath: endpoint              workers, control  both             a sequence lock; writers take its mutex
+//   PeerPath: traffic(worker)       that worker       control          relaxed: counters, summed by the reader
+//   PeerPath: received_by_control   control           control          relaxed
+//   PeerPath: staged                workers           both             acq_rel in Staging::stage() and in
+//                                                                      Device::flush_or_keepalive(): whichever comes
+//                                                                      second sees the other. Else relaxed
+//   PeerPath: gso_refused           workers, control  workers          relaxed: a hint
+//   PeerPath: attention             workers; control  both             acq_rel in ask_attention() and, taking all bits,
+//                                                                      in Device::attend_peer()
+//   Mailbox: both rings             its worker        control          the rings' own; io/spsc_ring.h
+//   Mailbox: overflowed             its worker        control          release; acq_rel exchange in Device::attend()
+//   ControlOutbox: its ring         control           its worker       the ring's own
+//   Worker: tasks, outer side       both              both             mutexes; the fields in worker.h name them
+//   Worker: inner_gone              its worker        control          release; acquire
+//   WorkerStats, counters of sides  its worker        control          relaxed; drops of control_queue_full are counted
+//                                                                      by control alone
+//   Wakeup                          anyone            its reader       a system call, which orders what came before
+//
+// A worker holds no pointer out of these between two turns of its loop, but for staged packets, tasks and control
+// datagrams, which name a PeerPath: drop_staged() returns when the worker has let go of it, and then it is freed.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "io/counters.h"
+#include "io/endpoint.h"
+#include "io/spsc_ring.h"
+#include "io/wakeup.h"
+#include "src/pipeline/endpoint_cell.h"
+#include "src/protocol/allowed_ips.h"
+#include "src/protocol/cookie.h"
+#include "src/protocol/index_table.h"
+#include "src/protocol/keypair.h"
+#include "src/protocol/messages.h"
+#include "src/protocol/peer_handle.h"
+#include "src/protocol/timers.h"
+
+namespace culvert::pipeline {
+
+// What the control thread publishes: pointers to objects that never change or synchronise themselves, replaced as a
+// whole. The handles in both tables are those of PeerPath (path_of()).
+struct Published {
+  std::atomic<const protocol::AllowedIps*> allowed_ips{nullptr};  // never null while workers run
+  std::atomic<const protocol::IndexTable*> index_table{nullptr};  // never null while workers run
+  std::atomic<const protocol::Mac1Key*> mac1_key{nullptr};        // null: no private key, no handshakes
+  std::atomic<uint32_t> mtu{0};                                   // of the inner side
+  std::atomic<uint16_t> listen_port{0};
+};
+
+// What a worker asks of the control thread for a peer.
+enum Attention : uint32_t {
+  kMarks = 1,             // a timer mark was set that nobody is watching
+  kKeypairConfirmed = 2,  // the next keypair received its first message
+  kStagedLate = 4,        // a packet was staged while a keypair came up
+  kRoamed = 8,            // the peer's address is another one
+};
+
+// What one worker has sent to a peer and received from it, with the overhead of WireGuard. A cache line of its own:
+// workers that serve the same peer would wait for each other's.
+struct alignas(64) PeerTraffic {
+  io::Counter received_bytes, sent_bytes;
+};
+
+// What the data path needs of a peer, beside protocol::Peer, which the control thread keeps to itself. The control
+// thread creates it and frees it after a grace period, and once no worker has staged packets for it.
+struct PeerPath : protocol::PeerTag {
+  // `workers`: how many there are; they have the numbers below that.
+  PeerPath(uint64_t path_id, const protocol::Keypairs& peer_keypairs, protocol::TimerMarks& peer_marks,
+           size_t workers = 1)
+      : id(path_id),
+        keypairs(peer_keypairs),
+        marks(peer_marks),
+        workers_(workers),
+        traffic_(std::make_unique<PeerTraffic[]>(workers)) {}
+  PeerPath(const PeerPath&) = delete;
+  PeerPath& operator=(const PeerPath&) = delete;
+
+  // Constant after construction. An id is never used twice in a process; workers use what is to be sent with and the
+  // marks alone.
+  const uint64_t id;
+  const protocol::Keypairs& keypairs;
+  protocol::TimerMarks& marks;
+
+  EndpointCell endpoint;
+  io::Counter received_by_control;  // handshake messages
+  std::atomic<uint32_t> staged{0};
+  std::atomic<bool> gso_refused{false};  // EMSGSIZE: the path is narrower than a segment
+  std::atomic<uint32_t> attention{0};    // bits of Attention that the control thread has not seen yet
+
+  // For the worker with this number to add to.
+  PeerTraffic& traffic(size_t worker) { return traffic_[worker]; }
+  // Sums, for any thread.
+  uint64_t received_bytes() const { return received_by_control.get() + sum(&PeerTraffic::received_bytes); }
+  uint64_t sent_bytes() const { return sum(&PeerTraffic::sent_bytes); }
+
+  // Follows the peer to where its authenticated message came from (paper section 2.1). Cookie replies never
+  // get here. True if its address is another one, and not the port alone.
+  [[nodiscard]] bool roam(const io::Endpoint& from) {
+    if (endpoint.is(from)) return false;
+    const io::Endpoint before = endpoint.load();
+    endpoint.store(from);
+    gso_refused.store(false, std::memory_order_relaxed);
+    return before.remote != from.remote;
+  }
+
+ private:
+  uint64_t sum(io::Counter PeerTraffic::*counter) const {
+    uint64_t total = 0;
+    for (size_t i = 0; i < workers_; ++i) total += (traffic_[i].*counter).get();
+    return total;
+  }
+
+  const size_t workers_;
+  const std::unique_ptr<PeerTraffic[]> traffic_;
+};
+
+// The path behind a handle; null for null. Every handle of ours is one: in the allowed IPs, the index table and the
+// keypairs stand only paths.
+inline PeerPath* path_of(protocol::PeerHandle handle) {
+  return static_cast<PeerPath*>(handle);
+}
+
+// A handshake message whose type and length are right and, if it has one, whose mac1 is.
+struct HandshakeDatagram {
+  io::Endpoint from;
+  uint16_t local_port = 0;  // that it was sent to: what answers it leaves from there
+  uint16_t length = 0;
+  std::array<uint8_t, sizeof(protocol::HandshakeInitiation)> bytes;
+};
+
+// What a worker passes to the control thread: bounded rings, and one wake-up for all of them. The worker pushes, the
+// control thread pops.
+struct Mailbox {
+  // The kernel module's MAX_QUEUED_INCOMING_HANDSHAKES.
+  static constexpr size_t kMaxHandshakes = 4096;
+  static constexpr size_t kMaxAttention = 4096;
+
+  explicit Mailbox(const io::Wakeup& control, size_t worker_number = 0)
+      : control_wakeup(control), worker(worker_number) {}
+
+  io::SpscRing<HandshakeDatagram> handshakes{kMaxHandshakes};
+  io::SpscRing<uint64_t> attention{kMaxAttention};  // ids of peers with attention bits set
+  std::atomic<bool> overflowed{false};              // an id did not fit: look at every peer
+  const io::Wakeup& control_wakeup;
+  const size_t worker;  // whose it is: PeerPath::traffic()
+};
+
+// Sets `bits` and tells the control thread, unless it knows already that this peer has news. Worker thread.
+inline void ask_attention(Mailbox& mailbox, PeerPath& path, uint32_t bits) {
+  if (path.attention.fetch_or(bits, std::memory_order_acq_rel) != 0) return;
+  if (!mailbox.attention.try_push(path.id)) mailbox.overflowed.store(true, std::memory_order_release);
+  // Also when the ring is full: the control thread may have emptied it just now and be about to sleep.
+  mailbox.control_wakeup.notify();
+}
+
+}  // namespace culvert::pipeline
