@@ -4,9 +4,9 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <mutex>
 
 #include "io/endpoint.h"
+#include "src/protocol/mutex.h"
 
 namespace culvert::pipeline {
 
@@ -40,13 +40,13 @@ class EndpointCell {
   }
 
   void store(const io::Endpoint& endpoint) {
-    const std::lock_guard lock(writers_);
+    const protocol::MutexLock lock(writers_);
     store_locked(endpoint);
   }
 
   // Forgets the sticky source if it is still `refused`.
   void forget_source(const io::Address& refused) {
-    const std::lock_guard lock(writers_);
+    const protocol::MutexLock lock(writers_);
     io::Endpoint endpoint = load();
     if (endpoint.source != refused) return;
     endpoint.source = {};
@@ -78,7 +78,7 @@ class EndpointCell {
     return endpoint;
   }
 
-  void store_locked(const io::Endpoint& endpoint) {
+  void store_locked(const io::Endpoint& endpoint) REQUIRES(writers_) {
     const Words words = pack(endpoint);
     const uint32_t sequence = sequence_.load(std::memory_order_relaxed);
     sequence_.store(sequence + 1, std::memory_order_relaxed);
@@ -87,7 +87,7 @@ class EndpointCell {
     sequence_.store(sequence + 2, std::memory_order_release);
   }
 
-  std::mutex writers_;
+  protocol::Mutex writers_;  // what they write is read without it
   std::atomic<uint32_t> sequence_{0};
   std::array<std::atomic<uint64_t>, kWords> words_{};
 };

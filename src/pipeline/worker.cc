@@ -84,7 +84,7 @@ Worker::~Worker() {
 
 void Worker::post(Task task) {
   {
-    const std::lock_guard lock(tasks_mutex_);
+    const protocol::MutexLock lock(tasks_mutex_);
     tasks_.push_back(std::move(task));
   }
   wakeup_.notify();
@@ -101,13 +101,14 @@ void Worker::post_and_wait(const Task& task) {
 
 void Worker::adopt_outer(std::unique_ptr<io::OuterSide> outer) {
   post_and_wait([&] {
-    control_outbox_.send(outer_.get());  // it is of the old one's time
+    control_outbox_.send(outer_);  // it is of the old one's time
     watch_outer(false);
     {
-      const std::lock_guard lock(outer_mutex_);
+      const protocol::MutexLock lock(outer_mutex_);
       // It counts no more: from here on nobody but the caller has it, to close it.
-      if (outer_ != nullptr) io::add_counters(outer_->counters(), io::kOuterCounters, outer_before_);
-      outer_.swap(outer);
+      if (owned_outer_ != nullptr) io::add_counters(owned_outer_->counters(), io::kOuterCounters, outer_before_);
+      owned_outer_.swap(outer);
+      outer_ = owned_outer_.get();
     }
     watch_outer(true);
   });
@@ -120,25 +121,25 @@ bool Worker::send_control(const ControlDatagram& datagram) {
 }
 
 void Worker::flush_staged(PeerPath& path) {
-  post([this, &path] { outbound_.flush_staged(path, inner_, outer_.get(), clock_()); });
+  post([this, &path] { outbound_.flush_staged(path, inner_, outer_, clock_()); });
 }
 
 void Worker::drop_staged(std::span<PeerPath* const> paths, DropReason reason) {
   post_and_wait([&] {
-    control_outbox_.send(outer_.get());
+    control_outbox_.send(outer_);
     for (PeerPath* const path : paths) outbound_.drop_staged(*path, reason);
   });
 }
 
 void Worker::add_outer_counters(io::CounterValues<io::kOuterCounters.size()>& values) const {
-  const std::lock_guard lock(outer_mutex_);
+  const protocol::MutexLock lock(outer_mutex_);
   for (size_t i = 0; i < values.size(); ++i) values[i] += outer_before_[i];
-  if (outer_ != nullptr) io::add_counters(outer_->counters(), io::kOuterCounters, values);
+  if (owned_outer_ != nullptr) io::add_counters(owned_outer_->counters(), io::kOuterCounters, values);
 }
 
 io::OuterState Worker::outer_state() const {
-  const std::lock_guard lock(outer_mutex_);
-  return outer_ != nullptr ? outer_->state() : io::OuterState{};
+  const protocol::MutexLock lock(outer_mutex_);
+  return owned_outer_ != nullptr ? owned_outer_->state() : io::OuterState{};
 }
 
 void Worker::loop() {
@@ -159,7 +160,7 @@ void Worker::loop() {
     }
     if (called) {
       run_tasks();
-      control_outbox_.send(outer_.get());
+      control_outbox_.send(outer_);
     }
     if (outer_ready || polls_outer_) run_inbound();
     if (inner_ready || polls_inner_) run_outbound();
@@ -170,7 +171,7 @@ void Worker::run_tasks() {
   wakeup_.drain();
   std::vector<Task> tasks;
   {
-    const std::lock_guard lock(tasks_mutex_);
+    const protocol::MutexLock lock(tasks_mutex_);
     tasks.swap(tasks_);
   }
   for (const Task& task : tasks) task();
@@ -182,7 +183,7 @@ void Worker::run_inbound() {
 
 void Worker::run_outbound() {
   size_t read = 0;
-  const io::ReadOutcome outcome = outbound_.run(inner_, outer_.get(), clock_(), read);
+  const io::ReadOutcome outcome = outbound_.run(inner_, outer_, clock_(), read);
   if (outcome != io::ReadOutcome::gone) return;
   polls_inner_ = false;
   for (const int fd : inner_.poll_fds()) (void)poller_.remove(fd);

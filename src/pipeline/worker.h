@@ -13,7 +13,6 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <thread>
 #include <vector>
@@ -29,6 +28,7 @@
 #include "src/pipeline/outbound.h"
 #include "src/pipeline/shared_state.h"
 #include "src/pipeline/stats.h"
+#include "src/protocol/mutex.h"
 
 namespace culvert::pipeline {
 
@@ -107,17 +107,18 @@ class Worker {
   // The worker thread's.
   Outbound outbound_;
   Inbound inbound_;
+  io::OuterSide* outer_ = nullptr;  // owned_outer_
   bool stop_ = false;
   bool polls_inner_, polls_outer_ = false;  // sides without descriptors
 
-  // Written by the worker under the mutex, read by it without and by others with.
-  mutable std::mutex outer_mutex_;
-  std::unique_ptr<io::OuterSide> outer_;
-  io::CounterValues<io::kOuterCounters.size()> outer_before_{};  // what those before outer_ have counted
+  // Replaced by the worker, which reads it without the mutex by a pointer of its own; others ask it for its counters.
+  mutable protocol::Mutex outer_mutex_;
+  std::unique_ptr<io::OuterSide> owned_outer_ GUARDED_BY(outer_mutex_);
+  // What those before owned_outer_ have counted.
+  io::CounterValues<io::kOuterCounters.size()> outer_before_ GUARDED_BY(outer_mutex_){};
 
-  // Protected by tasks_mutex_.
-  std::mutex tasks_mutex_;
-  std::vector<Task> tasks_;
+  protocol::Mutex tasks_mutex_;
+  std::vector<Task> tasks_ GUARDED_BY(tasks_mutex_);
 
   std::atomic<bool> inner_gone_{false};
   std::thread thread_;

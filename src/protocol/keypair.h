@@ -8,10 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 #include "crypto/secret.h"
+#include "src/protocol/mutex.h"
 #include "src/protocol/peer_handle.h"
 #include "src/protocol/replay_window.h"
 #include "src/protocol/time.h"
@@ -87,14 +87,17 @@ class Keypair {  // NOLINT(clang-analyzer-optin.performance.Padding)
 
    private:
     friend class Keypair;
-    Admission(std::mutex& mutex, ReplayWindow& window) : lock_(mutex), window_(window) {}
+    // The lock lives as long as this, which clang does not follow into members.
+    Admission(Mutex& mutex, ReplayWindow& window) NO_THREAD_SAFETY_ANALYSIS : lock_(mutex), window_(window) {}
 
-    std::lock_guard<std::mutex> lock_;
+    MutexLock lock_;
     ReplayWindow& window_;
   };
 
   // A mutex and not a spin lock: whoever waits for a worker that lost its core must not burn its own.
-  [[nodiscard]] Admission lock_replay_window() { return Admission(receive_mutex_, replay_window_); }
+  [[nodiscard]] Admission lock_replay_window() NO_THREAD_SAFETY_ANALYSIS {
+    return Admission(receive_mutex_, replay_window_);
+  }
 
  private:
   // Constant after construction.
@@ -112,8 +115,8 @@ class Keypair {  // NOLINT(clang-analyzer-optin.performance.Padding)
   std::atomic<bool> sending_expired_{false};
   alignas(64) std::atomic<uint64_t> send_counter_;
 
-  alignas(64) std::mutex receive_mutex_;
-  ReplayWindow replay_window_;  // guarded by receive_mutex_
+  alignas(64) Mutex receive_mutex_;
+  ReplayWindow replay_window_ GUARDED_BY(receive_mutex_);
 };
 
 // The keypairs that one transition pushed out, for the caller to take out of the index table at once and to
