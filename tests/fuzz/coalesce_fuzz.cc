@@ -132,7 +132,7 @@ void take_in(const GatheredPacket& gathered, Flows& missing) {
     return;
   }
   SegmentPlan plan;
-  require(plan.plan({whole.data(), gathered.length, gathered.offload}) == SegmentError::none);
+  require(plan.plan({whole.data(), gathered.length, gathered.offload, {}}) == SegmentError::none);
   require(plan.count() == gathered.packets);
   for (uint32_t i = 0; i < plan.count(); ++i) {
     Bytes segment(plan.length(i));
