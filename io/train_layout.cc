@@ -15,6 +15,18 @@ size_t round_to_line(size_t bytes) {
   return (bytes + kCacheLine - 1) & ~(kCacheLine - 1);
 }
 
+// Whether a datagram may go behind those of an open train.
+inline bool fits(const OutgoingTrain& train, uint32_t bytes) {
+  const bool has_short_end = train.length != uint32_t{train.segment_size} * train.datagrams;
+  return !has_short_end && bytes <= train.segment_size && train.datagrams < kMaxTrainDatagrams &&
+         train.length + bytes <= kMaxTrainBytes;
+}
+
+inline void append(OutgoingTrain& train, uint32_t bytes) {
+  train.length += bytes;
+  ++train.datagrams;
+}
+
 }  // namespace
 
 TrainLayout::TrainLayout() : arena_(std::make_unique_for_overwrite<uint8_t[]>(kArenaBytes + kCacheLine)) {
@@ -22,35 +34,31 @@ TrainLayout::TrainLayout() : arena_(std::make_unique_for_overwrite<uint8_t[]>(kA
   base_ = arena_.get() + (round_to_line(address) - address);
 }
 
-// Puts a datagram behind those of an open train. False when it does not fit there.
-bool TrainLayout::append(const Outgoing& datagram, uint16_t train, Place& place) {
-  if (train == kNone) return false;
-  OutgoingTrain& open = trains_[train];
-  const bool has_short_end = open.length != uint32_t{open.segment_size} * open.datagrams;
-  if (has_short_end || datagram.length > open.segment_size || open.datagrams == kMaxTrainDatagrams ||
-      open.length + datagram.length > kMaxTrainBytes)
-    return false;
-  place = {open.length, train};
-  open.length += datagram.length;
-  ++open.datagrams;
-  return true;
+// Begins a train with a datagram.
+inline void TrainLayout::begin(const Outgoing& datagram) {
+  OutgoingTrain& train = trains_[train_count_++];
+  train.length = datagram.length;
+  train.segment_size = static_cast<uint16_t>(datagram.length);
+  train.datagrams = 1;
+  train.destination = datagram.destination;
+  train.lost.reset();
 }
 
 void TrainLayout::lay_out(Sending& batch) {
-  std::fill_n(open_.data(), batch.destination_count, kNone);
   train_count_ = 0;
+  if (batch.destination_count == 1) return lay_out_for_one(batch);
+  std::fill_n(open_.data(), batch.destination_count, kNone);
   for (uint32_t i = 0; i < batch.count; ++i) {
     const Outgoing& datagram = batch.datagrams[i];
     uint16_t& open = open_[datagram.destination];
-    if (append(datagram, open, places_[i])) continue;
-    open = static_cast<uint16_t>(train_count_++);
+    if (open != kNone && fits(trains_[open], datagram.length)) {
+      places_[i] = {trains_[open].length, open};
+      append(trains_[open], datagram.length);
+      continue;
+    }
+    open = static_cast<uint16_t>(train_count_);
     places_[i] = {0, open};
-    OutgoingTrain& train = trains_[open];
-    train.length = datagram.length;
-    train.segment_size = static_cast<uint16_t>(datagram.length);
-    train.datagrams = 1;
-    train.destination = datagram.destination;
-    train.lost.reset();
+    begin(datagram);
   }
   size_t used = 0;
   for (OutgoingTrain& train : trains()) {
@@ -59,6 +67,26 @@ void TrainLayout::lay_out(Sending& batch) {
   }
   for (uint32_t i = 0; i < batch.count; ++i)
     batch.datagrams[i].bytes = trains_[places_[i].train].bytes + places_[i].offset;
+}
+
+// One destination has one train after the other, so where they are is known at once.
+void TrainLayout::lay_out_for_one(Sending& batch) {
+  OutgoingTrain* train = nullptr;
+  uint8_t* at = base_;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    Outgoing& datagram = batch.datagrams[i];
+    if (train != nullptr && fits(*train, datagram.length)) {
+      append(*train, datagram.length);
+    } else {
+      if (train != nullptr) at = train->bytes + round_to_line(train->length);
+      train = &trains_[train_count_];
+      begin(datagram);
+      train->bytes = at;
+    }
+    places_[i].train = static_cast<uint16_t>(train_count_ - 1);
+    datagram.bytes = at;
+    at += datagram.length;
+  }
 }
 
 void TrainLayout::report_lost(Sending& batch) const {

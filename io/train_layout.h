@@ -45,7 +45,8 @@ class TrainLayout {
     uint16_t train;
   };
 
-  bool append(const Outgoing& datagram, uint16_t train, Place& place);
+  void begin(const Outgoing& datagram);
+  void lay_out_for_one(Sending& batch);
 
   std::unique_ptr<uint8_t[]> arena_;
   uint8_t* base_;  // the arena's first cache line

@@ -37,7 +37,6 @@ Outbound::Outbound(const Published& published, Mailbox& mailbox, WorkerStats& st
     : published_(published), mailbox_(mailbox), stats_(stats), local_addresses_(std::move(local_addresses)) {
   routed_.reserve(io::PlainBatch::kMaxPackets);
   to_seal_.reserve(kSealBatch);
-  cuts_.reserve(io::Sending::kMaxDatagrams);
 }
 
 io::ReadOutcome Outbound::run(io::InnerSide& inner, io::OuterSide* outer, protocol::Instant now, size_t& read) {
@@ -227,47 +226,71 @@ void Outbound::emit_run(std::span<const Routed> run, io::OuterSide& outer, proto
 
 // Adds the segments of a packet to what leaves next, and sends that whenever it is full.
 void Outbound::emit_segments(const Routed& routed, uint64_t counter, io::OuterSide& outer) {
-  const uint8_t outer_class = packet::encapsulate_ecn(routed.packet->bytes);
-  const bool is_whole = routed.plan.is_whole();
-  Cut* cut = nullptr;
-  for (uint32_t i = 0; i < routed.plan.count(); ++i, ++counter) {
-    const size_t bytes = protocol::padded_length(routed.plan.length(i), mtu_) + protocol::kTransportOverhead;
-    if (bytes > io::Outgoing::kMaxBytes) {
-      stats_.drop(DropReason::send_failed);
-      cut = nullptr;
+  const uint32_t count = routed.plan.count();
+  // All segments are of one length but the last, which is no longer.
+  const size_t bytes = protocol::padded_length(routed.plan.length(0), mtu_) + protocol::kTransportOverhead;
+  if (bytes > io::Outgoing::kMaxBytes) return stats_.drop(DropReason::send_failed, count);
+  for (uint32_t first = 0; first < count;) {
+    const uint32_t left = count - first;
+    const bool all_fit = sending_.count + left <= io::Sending::kMaxDatagrams &&
+                         sending_bytes_ + left * bytes <= io::Sending::kMaxBytes &&
+                         sending_.destination_count < io::Sending::kMaxDestinations;
+    const uint32_t room = all_fit ? left : std::min(left, room_for(bytes));
+    if (room == 0) {
+      send_pending(outer);
       continue;
     }
-    if (sending_.count == io::Sending::kMaxDatagrams || sending_bytes_ + bytes > io::Sending::kMaxBytes ||
-        sending_.destination_count == io::Sending::kMaxDestinations) {
-      send_pending(outer);
-      cut = nullptr;
-    }
-    const uint16_t destination = cut != nullptr ? last_destination_ : destination_of(*routed.path, outer_class);
-    if (cut == nullptr) cut = &cuts_.emplace_back(Cut{&routed, i, 0, counter});
-    ++cut->count;
-    io::Outgoing& out = sending_.datagrams[sending_.count++];
-    out.plain = is_whole ? routed.packet->bytes : nullptr;
-    out.lease = &routed.packet->lease;
-    out.length = static_cast<uint32_t>(bytes);
-    out.destination = destination;
-    sending_bytes_ += bytes;
-    recipients_[destination].bytes += bytes;
+    add_datagrams({&routed, first, room, counter + first}, bytes);
+    first += room;
   }
+}
+
+// How many datagrams of this length can be added, to any destination.
+uint32_t Outbound::room_for(size_t bytes) const {
+  if (sending_.destination_count == io::Sending::kMaxDestinations) return 0;
+  const size_t datagrams = io::Sending::kMaxDatagrams - sending_.count, left = io::Sending::kMaxBytes - sending_bytes_;
+  return static_cast<uint32_t>(datagrams * bytes <= left ? datagrams : left / bytes);
+}
+
+// There is room for them. `bytes` is the length of all but that of the packet's last segment, if that is one of them.
+inline void Outbound::add_datagrams(const Cut& cut, size_t bytes) {
+  cuts_[cut_count_++] = cut;
+  const Routed& routed = *cut.routed;
+  const uint16_t destination = destination_of(*routed.path, packet::encapsulate_ecn(routed.packet->bytes));
+  uint8_t* const plain = routed.plan.is_whole() ? routed.packet->bytes : nullptr;
+  io::Outgoing* out = &sending_.datagrams[sending_.count];
+  sending_.count += cut.count;
+  io::Outgoing* const end = out + cut.count;
+  size_t all = cut.count * bytes;
+  io::Lease* const lease = &routed.packet->lease;
+  do {
+    out->plain = plain;
+    out->lease = lease;
+    out->length = static_cast<uint32_t>(bytes);
+    out->destination = destination;
+  } while (++out != end);
+  if (const uint32_t last = routed.plan.count() - 1; last != 0 && cut.first + cut.count > last) {
+    const size_t last_bytes = protocol::padded_length(routed.plan.length(last), mtu_) + protocol::kTransportOverhead;
+    out[-1].length = static_cast<uint32_t>(last_bytes);
+    all -= bytes - last_bytes;
+  }
+  sending_bytes_ += all;
+  recipients_[destination].bytes += all;
 }
 
 // The peer's destination in what leaves next. When its traffic class changes it gets another one, and does not return
 // to the first, so that its datagrams stay in order.
-uint16_t Outbound::destination_of(PeerPath& path, uint8_t traffic_class) {
-  const auto has_class = [&](uint16_t destination) {
-    return sending_.destinations[destination].envelope.traffic_class == traffic_class;
-  };
-  if (sending_.destination_count != 0 && recipients_[last_destination_].path == &path && has_class(last_destination_))
-    return last_destination_;
+inline uint16_t Outbound::destination_of(PeerPath& path, uint8_t traffic_class) {
+  const bool is_last = recipients_[last_destination_].path == &path && has_class(last_destination_, traffic_class);
+  return is_last ? last_destination_ : look_up_destination(path, traffic_class);
+}
+
+uint16_t Outbound::look_up_destination(PeerPath& path, uint8_t traffic_class) {
   // Ids count up, so that neighbours fall into slots of their own.
   size_t slot = path.id % kLookups;
   while (lookups_[slot].sending == sending_number_ && lookups_[slot].path != &path) slot = (slot + 1) % kLookups;
   Lookup& found = lookups_[slot];
-  if (found.sending != sending_number_ || !has_class(found.destination))
+  if (found.sending != sending_number_ || !has_class(found.destination, traffic_class))
     found = {&path, sending_number_, add_destination(path, traffic_class)};
   last_destination_ = found.destination;
   return found.destination;
@@ -287,15 +310,17 @@ uint16_t Outbound::add_destination(PeerPath& path, uint8_t traffic_class) {
 void Outbound::begin_sending() {
   sending_.clear();
   sending_bytes_ = 0;
-  cuts_.clear();
+  cut_count_ = 0;
   ++sending_number_;  // no lookup is of this one
+  last_destination_ = 0;
+  recipients_[0].path = nullptr;
 }
 
 void Outbound::send_pending(io::OuterSide& outer) {
   if (sending_.count == 0) return;
   outer.lend(sending_);
   io::Outgoing* out = sending_.datagrams.data();
-  for (const Cut& cut : cuts_) out = fill_and_seal(cut, out);
+  for (const Cut& cut : std::span(cuts_).first(cut_count_)) out = fill_and_seal(cut, out);
   seal_pending();
   outer.send(sending_);
   settle_sent();
@@ -305,18 +330,20 @@ void Outbound::send_pending(io::OuterSide& outer) {
 // Writes the segments of a cut into the room that was lent for them. Returns where the next cut's datagrams begin.
 io::Outgoing* Outbound::fill_and_seal(const Cut& cut, io::Outgoing* out) {
   const Routed& routed = *cut.routed;
-  protocol::TransportHeader header = {static_cast<uint32_t>(protocol::MessageType::transport_data),
-                                      routed.keypair->remote_index(), cut.counter};
-  for (uint32_t i = cut.first; i < cut.first + cut.count; ++i, ++out, header.counter = header.counter + 1) {
+  const protocol::Keypair& keypair = *routed.keypair;
+  uint64_t counter = cut.counter;
+  for (uint32_t i = cut.first; i < cut.first + cut.count; ++i, ++out, ++counter) {
     if (out->bytes == nullptr) continue;
     const uint32_t length = routed.plan.length(i);
     const auto padded = static_cast<uint32_t>(out->length - protocol::kTransportOverhead);
+    const protocol::TransportHeader header = {static_cast<uint32_t>(protocol::MessageType::transport_data),
+                                              keypair.remote_index(), counter};
     std::memcpy(out->bytes, &header, sizeof header);
     uint8_t* const text = out->bytes + sizeof header;
     uint8_t* const source = out->plain != nullptr ? out->plain : text;
     if (out->plain == nullptr) routed.plan.write(i, text);
     std::memset(source + length, 0, padded - length);
-    to_seal_.push_back({routed.keypair->sending_key(), header.counter, source, text, padded});
+    to_seal_.push_back({keypair.sending_key(), counter, source, text, padded});
     if (to_seal_.size() == kSealBatch) seal_pending();
   }
   return out;

@@ -83,7 +83,13 @@ class Outbound {
   void answer_unreachable(const io::Superpacket& packet, const packet::IpHeader& ip, io::InnerSide& inner);
   void emit_run(std::span<const Routed> run, io::OuterSide& outer, protocol::Instant now);
   void emit_segments(const Routed& routed, uint64_t counter, io::OuterSide& outer);
+  uint32_t room_for(size_t bytes) const;
+  void add_datagrams(const Cut& cut, size_t bytes);
   uint16_t destination_of(PeerPath& path, uint8_t traffic_class);
+  uint16_t look_up_destination(PeerPath& path, uint8_t traffic_class);
+  bool has_class(uint16_t destination, uint8_t traffic_class) const {
+    return sending_.destinations[destination].envelope.traffic_class == traffic_class;
+  }
   uint16_t add_destination(PeerPath& path, uint8_t traffic_class);
   void send_pending(io::OuterSide& outer);
   io::Outgoing* fill_and_seal(const Cut& cut, io::Outgoing* out);
@@ -114,7 +120,8 @@ class Outbound {
   io::Sending sending_;
   size_t sending_bytes_ = 0;
   uint64_t sending_number_ = 1;
-  std::vector<Cut> cuts_;
+  std::array<Cut, io::Sending::kMaxDatagrams> cuts_;
+  size_t cut_count_ = 0;
   std::array<Recipient, io::Sending::kMaxDestinations> recipients_;  // of each destination
   std::array<Lookup, kLookups> lookups_;
   uint16_t last_destination_ = 0;  // that was looked up
