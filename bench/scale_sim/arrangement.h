@@ -37,7 +37,7 @@ struct Hosts {
   NicOptions nic;
   Steering steering = Steering::rss;
   OuterTuple tuple;     // the tunnel's; further ports follow its source port
-  RssKey random_key{};  // of NicModel::linux
+  RssKey random_key{};  // of models that have no default
 };
 
 // Where the packets of a flow go.

@@ -76,8 +76,8 @@ void add_traffic(CLI::App& app, Words& words) {
 }
 
 void add_machine(CLI::App& app, Words& words) {
-  app.add_option("--nic", words.nic, "whose RSS key, table and queues: mlx5, ixgbe or linux, a random key (mlx5)")
-      ->check(CLI::IsMember({"mlx5", "ixgbe", "linux"}))
+  app.add_option("--nic", words.nic, "whose RSS key, table and queues: mlx5, ixgbe, linux or rps (mlx5)")
+      ->check(CLI::IsMember({"mlx5", "ixgbe", "linux", "rps"}))
       ->type_name("NIC");
   app.add_option("--table", words.table, "entries of the indirection table, 128 or 512 (the NIC's own)")
       ->check(CLI::IsMember({128, 512}))
@@ -121,7 +121,7 @@ std::vector<Arrangement> arrangements_of(const Words& words) {
 
 Options options_of(const Words& words) {
   static const std::map<std::string, NicModel> models = {
-      {"mlx5", NicModel::mlx5}, {"ixgbe", NicModel::ixgbe}, {"linux", NicModel::linux}};
+      {"mlx5", NicModel::mlx5}, {"ixgbe", NicModel::ixgbe}, {"linux", NicModel::linux}, {"rps", NicModel::rps}};
   static const std::map<std::string, HashFields> fields = {
       {"l3", HashFields::l3}, {"l4", HashFields::l4}, {"l4-source-only", HashFields::l4_source_only}};
   Options options = words.options;

@@ -10,11 +10,11 @@ namespace culvert::scale_sim {
 
 // Nanoseconds of one core. `tools/scale-sim --help` says what measured the defaults, and where.
 struct Costs {
-  double outbound_ns = 250;   // a packet: routed, segmented, sealed
+  double outbound_ns = 260;   // a packet: routed, segmented, sealed
   double inbound_ns = 260;    // a packet: opened, admitted, joined
-  double wakeup_ns = 800;     // a batch: epoll_wait, a read and a write
+  double wakeup_ns = 840;     // a batch: epoll_wait, a read and a write
   double handover_ns = 1000;  // a batch that goes to another core, for each of the two
-  double shared_ns = 120;     // a batch of a tunnel that several cores serve: its counter or its window moves
+  double shared_ns = 130;     // a batch of a tunnel that several cores serve: its counter or its window moves
   double batch = 45;          // packets that come together
   double bytes = 1420;        // of an inner packet
 

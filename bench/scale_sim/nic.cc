@@ -4,6 +4,7 @@
 #include <bit>
 #include <span>
 
+#include "bench/scale_sim/random.h"
 #include "bench/scale_sim/toeplitz.h"
 
 namespace culvert::scale_sim {
@@ -29,8 +30,20 @@ uint32_t max_queues(NicModel model, uint32_t entries) {
 
 // mlx5_dev_configure_rss_reta(): the whole table only where queues do not divide it.
 uint32_t used_entries(const NicOptions& options, uint32_t entries, uint32_t queues) {
+  if (options.model == NicModel::rps) return queues;
   const bool shrinks = options.model == NicModel::mlx5 && options.table_entries == 0 && std::has_single_bit(queues);
   return shrinks ? queues : entries;
+}
+
+bool has_default_key(NicModel model) {
+  return model == NicModel::mlx5 || model == NicModel::ixgbe;
+}
+
+uint32_t random_hash(const RssKey& key, std::span<const uint8_t> input) {
+  uint64_t state = 0;
+  for (const uint8_t byte : key) state = scramble(state ^ byte);
+  for (const uint8_t byte : input) state = scramble(state ^ byte);
+  return static_cast<uint32_t>(state);
 }
 
 }  // namespace
@@ -40,7 +53,9 @@ const RssKey& default_key(NicModel model) {
 }
 
 Nic::Nic(const NicOptions& options, uint32_t cores, const RssKey& random_key)
-    : fields_(options.fields), key_(options.model == NicModel::linux ? random_key : default_key(options.model)) {
+    : model_(options.model),
+      fields_(options.fields),
+      key_(has_default_key(options.model) ? default_key(options.model) : random_key) {
   const uint32_t own = options.model == NicModel::mlx5 ? kLargeTable : kSmallTable;
   const uint32_t entries = options.table_entries == 0 ? own : options.table_entries;
   queues_ = std::min(cores, max_queues(options.model, entries));
@@ -59,7 +74,13 @@ uint32_t Nic::hash(const OuterTuple& tuple) const {
     input[10 + i] = static_cast<uint8_t>(tuple.destination_port >> (8 - 8 * i));
   }
   const size_t bytes = fields_ == HashFields::l3 ? 8 : fields_ == HashFields::l4_source_only ? 10 : 12;
-  return toeplitz(key_, std::span(input).first(bytes));
+  const auto hashed = std::span(input).first(bytes);
+  return model_ == NicModel::rps ? random_hash(key_, hashed) : toeplitz(key_, hashed);
+}
+
+uint32_t Nic::queue(const OuterTuple& tuple) const {
+  const uint32_t number = hash(tuple);
+  return model_ == NicModel::rps ? scaled(number, queues_) : table_[number & (table_.size() - 1)];
 }
 
 }  // namespace culvert::scale_sim

@@ -14,7 +14,8 @@ using RssKey = std::array<uint8_t, kRssKeyBytes>;
 enum class NicModel : uint8_t {
   mlx5,   // DPDK 22.11's default key; 512 entries at most, but as many as queues if these are a power of two
   ixgbe,  // DPDK 22.11's default key, which is Microsoft's; 128 entries and 16 queues, or 512 and 64 (X550)
-  linux   // a key that Linux made at random when it started, as its drivers have it
+  linux,  // a key that Linux made at random when it started, as its drivers have it
+  rps     // no NIC: Linux's receive packet steering over all cores, by a keyed hash that is as good as random
 };
 
 // What goes into the hash of a UDP datagram.
@@ -38,24 +39,25 @@ struct OuterTuple {
   uint16_t destination_port = 0;
 };
 
-[[nodiscard]] const RssKey& default_key(NicModel model);  // not of linux, which has none
+[[nodiscard]] const RssKey& default_key(NicModel model);  // of mlx5 and ixgbe; the others have none
 
 // Constant after construction.
 class Nic {
  public:
-  // Spreads over min(`cores`, what the NIC can) queues. `random_key` is the key of NicModel::linux.
+  // Spreads over min(`cores`, what the NIC can) queues. `random_key` is the key of models that have no default.
   Nic(const NicOptions& options, uint32_t cores, const RssKey& random_key);
 
   [[nodiscard]] uint32_t hash(const OuterTuple& tuple) const;
-  [[nodiscard]] uint32_t queue(const OuterTuple& tuple) const { return table_[hash(tuple) & (table_.size() - 1)]; }
+  [[nodiscard]] uint32_t queue(const OuterTuple& tuple) const;
   [[nodiscard]] uint32_t queues() const { return queues_; }
   [[nodiscard]] size_t table_entries() const { return table_.size(); }
 
  private:
+  NicModel model_;
   HashFields fields_;
   RssKey key_;
   uint32_t queues_;
-  std::vector<uint32_t> table_;  // a power of two of entries
+  std::vector<uint32_t> table_;  // a power of two of entries; one a queue for rps
 };
 
 }  // namespace culvert::scale_sim

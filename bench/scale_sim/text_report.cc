@@ -79,7 +79,7 @@ std::string plot(const Plan& plan, const MixResult& result) {
 }  // namespace
 
 std::string describe(const Plan& plan) {
-  static constexpr const char* kModels[] = {"mlx5", "ixgbe", "linux"};
+  static constexpr const char* kModels[] = {"mlx5", "ixgbe", "linux", "rps"};
   static constexpr const char* kFields[] = {"l3", "l4", "l4-source-only"};
   const Nic nic(plan.nic, plan.cores.back(), {});
   const Costs& costs = plan.costs;

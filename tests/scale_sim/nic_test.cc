@@ -59,6 +59,8 @@ TEST(Nic, HasTheTableAndTheQueuesOfItsModel) {
       {{NicModel::ixgbe}, 128, 16, 128},
       {{NicModel::ixgbe, HashFields::l4, 512}, 128, 64, 512},
       {{NicModel::linux}, 128, 128, 128},
+      {{NicModel::rps}, 128, 128, 128},
+      {{NicModel::rps}, 3, 3, 3},
       {{NicModel::mlx5}, 1, 1, 1},
   };
   for (const Case& c : cases) {
@@ -66,6 +68,20 @@ TEST(Nic, HasTheTableAndTheQueuesOfItsModel) {
     EXPECT_EQ(nic.queues(), c.queues);
     EXPECT_EQ(nic.table_entries(), c.entries);
   }
+}
+
+TEST(Nic, ByRpsSpreadsPortsAsAtRandom) {
+  constexpr uint32_t kPorts = 30000, kQueues = 3;
+  RssKey key = {};
+  key.fill(0x55);
+  const Nic nic({NicModel::rps}, kQueues, key);
+  std::array<uint32_t, kQueues> counts = {};
+  for (uint32_t port = 0; port < kPorts; ++port) {
+    OuterTuple tuple = kTuple;
+    tuple.source_port = static_cast<uint16_t>(1024 + port);
+    ++counts[nic.queue(tuple)];
+  }
+  for (const uint32_t count : counts) EXPECT_NEAR(count, kPorts / kQueues, 400);  // 5 standard deviations
 }
 
 TEST(Nic, OfLinuxTakesTheRandomKey) {
