@@ -10,8 +10,8 @@
 
 #include "io/endpoint.h"
 #include "io/result.h"
-#include "src/device/encoding.h"
 #include "src/device/configurable.h"
+#include "src/device/encoding.h"
 
 namespace culvert::config {
 

@@ -359,15 +359,15 @@ inline void begin_session(protocol::IndexTable& initiator, TestPeer& to_responde
   const uint32_t ours = initiator.insert_handshake(&to_responder.path, draw);
   const uint32_t theirs = responder.insert_handshake(&to_initiator.path, draw);
   const auto make = [&](bool first) {
-    return std::make_unique<protocol::Keypair>(protocol::KeypairParameters{
-        .sending_key = crypto::Secret<32>(first ? forth : back),
-        .receiving_key = crypto::Secret<32>(first ? back : forth),
-        .created = options.created,
-        .local_index = first ? ours : theirs,
-        .remote_index = first ? theirs : ours,
-        .i_am_initiator = first,
-        .owner = first ? &to_responder.path : &to_initiator.path,
-        .first_counter = options.first_counter});
+    return std::make_unique<protocol::Keypair>(
+        protocol::KeypairParameters{.sending_key = crypto::Secret<32>(first ? forth : back),
+                                    .receiving_key = crypto::Secret<32>(first ? back : forth),
+                                    .created = options.created,
+                                    .local_index = first ? ours : theirs,
+                                    .remote_index = first ? theirs : ours,
+                                    .i_am_initiator = first,
+                                    .owner = first ? &to_responder.path : &to_initiator.path,
+                                    .first_counter = options.first_counter});
   };
   auto at_initiator = make(true), at_responder = make(false);
   initiator.insert_keypair(at_initiator.get());
