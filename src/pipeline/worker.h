@@ -37,7 +37,8 @@ namespace culvert::pipeline {
 class Worker {
  public:
   // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
-  // All three outlive the worker. `clock` is called on its thread. `number` is its own: PeerPath::traffic(). Errors: EMFILE, ENFILE, EAGAIN.
+  // All three outlive the worker. `clock` is called on its thread. `number` is its place in PeerPath::traffic().
+  // Errors: EMFILE, ENFILE, EAGAIN.
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
                                                    io::InnerSide& inner, BootClockReader clock = read_boot_clock,
                                                    size_t number = 0);
