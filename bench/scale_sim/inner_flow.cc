@@ -3,7 +3,6 @@
 #include <array>
 #include <cassert>
 
-#include "bench/scale_sim/random.h"
 #include "src/packet/header_fields.h"
 
 namespace culvert::scale_sim {
@@ -47,9 +46,7 @@ uint64_t hash_of(const InnerFlow& flow, const packet::FlowHashKey& key) {
   packet::IpHeader header;
   [[maybe_unused]] const packet::IpError error = packet::parse_ip(bytes, header);
   assert(error == packet::IpError::none);
-  // The flow hash is one multiplication. With one key in a hundred, consecutive ports of one pair of hosts fall
-  // unevenly into ranges of it: who chooses by ranges has to mix again.
-  return scramble(packet::flow_hash(at, header, key));
+  return packet::flow_hash(at, header, key);
 }
 
 }  // namespace culvert::scale_sim

@@ -1,4 +1,4 @@
-// A flow becomes a TCP packet, and that packet goes through the flow hash of the data path and a finalizer.
+// A flow becomes a TCP packet, and that packet goes through the flow hash of the data path.
 #pragma once
 
 #include <cstdint>

@@ -160,7 +160,7 @@ bool Coalescer::State::belongs(const Item& item, const Candidate& packet) const 
 
 // The slot of the packet's flow, or the free one where it would go; nullptr when the probes found neither.
 uint16_t* Coalescer::State::find_slot(const Candidate& packet) {
-  const uint64_t hash = flow_hash(packet.bytes, packet.ip, key);
+  const uint64_t hash = flow_slot_hash(packet.bytes, packet.ip, key);
   for (uint32_t probe = 0; probe < kMaxProbes; ++probe) {
     uint16_t& slot = slots[(hash + probe) % kSlots];
     if (slot == 0 || belongs(items[slot - 1u], packet)) return &slot;

@@ -25,8 +25,9 @@ inline uint64_t mix(uint64_t a, uint64_t b) {
 }
 
 inline bool has_ports(uint8_t protocol) {
-  return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP || protocol == IPPROTO_DCCP ||
-         protocol == IPPROTO_UDPLITE;
+  if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) [[likely]]
+    return true;
+  return protocol == IPPROTO_SCTP || protocol == IPPROTO_DCCP || protocol == IPPROTO_UDPLITE;
 }
 
 // Echo requests and replies: their id tells two pings apart.
@@ -36,11 +37,12 @@ inline bool is_echo(uint8_t protocol, uint8_t type) {
 
 // What tells this flow from others between the same two addresses, 0 where that cannot be seen.
 inline uint64_t discriminator(const uint8_t* packet, const IpHeader& header) {
-  if (header.is_fragment() || header.protocol == IPPROTO_FRAGMENT) return 0;
   const uint8_t* const transport = packet + header.header_length;
   const uint32_t bytes = header.total_length - header.header_length;
   const uint64_t protocol = uint64_t{header.protocol} << 32;
+  if (header.is_fragment()) return 0;
   if (has_ports(header.protocol) && bytes >= kPortBytes) return protocol | load<uint32_t>(transport);
+  if (header.protocol == IPPROTO_FRAGMENT) return 0;
   if (bytes >= kIcmpHeaderBytes && is_echo(header.protocol, transport[0]))
     return protocol | load<uint16_t>(transport + kIcmpId);
   return header.v6() ? protocol | (load_be32(packet) & 0xfffff) : protocol;
@@ -54,8 +56,8 @@ inline uint64_t discriminator(const uint8_t* packet, const IpHeader& header) {
 // - of anything else: the protocol, and the flow label of IPv6;
 // - of fragments: nothing more, since only the first one shows its ports.
 // A flow label beside ports is left out: Linux changes it when it sends again, and the flow must not be torn.
-// `header` was read from `packet`, which has its total length.
-inline uint64_t flow_hash(const uint8_t* packet, const IpHeader& header, const FlowHashKey& key) {
+// `header` was read from `packet`, which has its total length. For a table of many slots, by its low bits.
+inline uint64_t flow_slot_hash(const uint8_t* packet, const IpHeader& header, const FlowHashKey& key) {
   using flow_hash_detail::mix;
   const uint64_t a = key.words[0], b = key.words[1];
   uint64_t addresses;
@@ -67,6 +69,12 @@ inline uint64_t flow_hash(const uint8_t* packet, const IpHeader& header, const F
     addresses = load<uint64_t>(packet + kIpv4Source);
   }
   return mix(addresses ^ a, flow_hash_detail::discriminator(packet, header) ^ b);
+}
+
+// The same, mixed once more: every range of it is as even as any other. One multiplication alone fills ranges unevenly
+// with ports that count up, under one key in a hundred. For choosing among few: workers, ports, members of a group.
+inline uint64_t flow_hash(const uint8_t* packet, const IpHeader& header, const FlowHashKey& key) {
+  return flow_hash_detail::mix(flow_slot_hash(packet, header, key) ^ key.words[1], 0x9e3779b97f4a7c15u ^ key.words[0]);
 }
 
 }  // namespace culvert::packet

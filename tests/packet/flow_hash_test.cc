@@ -174,31 +174,41 @@ TEST(FlowHash, ReadsNothingBehindThePacket) {
   }
 }
 
-// Ports that count up, as those of one host do, fill every number of places evenly: the sum of squares is that of
-// chance, within six deviations.
-TEST(FlowHash, SpreadsFlowsEvenlyOverAnyNumberOfPlaces) {
-  constexpr size_t kFlows = 20000;
-  std::mt19937_64 random(1);
-  for (const bool v6 : {false, true}) {
-    for (const size_t places : {2u, 3u, 8u, 61u, 2048u}) {
-      const FlowHashKey key = {{random(), random()}};
-      std::vector<double> counts(places);
-      PacketSpec spec;
-      spec.v6 = v6;
-      spec.payload_bytes = 0;
-      Bytes packet = make_packet(spec);
-      const size_t ports = v6 ? 40 : 20;
-      for (size_t i = 0; i < kFlows; ++i) {
-        test::put16(packet, ports, static_cast<unsigned>(1024 + i));
-        ++counts[hash_of(packet, key) % places];
-      }
-      const double expected = static_cast<double>(kFlows) / static_cast<double>(places);
-      double chi_square = 0;
-      for (const double count : counts) chi_square += (count - expected) * (count - expected) / expected;
-      const auto freedom = static_cast<double>(places - 1);
-      EXPECT_LT(chi_square, freedom + 6 * std::sqrt(2 * freedom)) << places << (v6 ? " over v6" : " over v4");
-    }
+// How far from even `flows` with ports that count up, as those of one host do, fill the places: chi-square, in
+// deviations of what chance makes of it. A place is chosen by the rest of a division, or by the range of the hash.
+double unevenness(bool v6, const FlowHashKey& key, size_t places, bool by_range, size_t flows) {
+  std::vector<double> counts(places);
+  PacketSpec spec;
+  spec.v6 = v6;
+  spec.payload_bytes = 0;
+  Bytes packet = make_packet(spec);
+  for (size_t i = 0; i < flows; ++i) {
+    test::put16(packet, v6 ? 40 : 20, static_cast<unsigned>(1024 + i));
+    const uint64_t hash = hash_of(packet, key);
+    ++counts[by_range ? (hash >> 32) * places >> 32 : hash % places];
   }
+  const double expected = static_cast<double>(flows) / static_cast<double>(places);
+  double chi_square = 0;
+  for (const double count : counts) chi_square += (count - expected) * (count - expected) / expected;
+  const auto freedom = static_cast<double>(places - 1);
+  return (chi_square - freedom) / std::sqrt(2 * freedom);
+}
+
+TEST(FlowHash, SpreadsFlowsEvenlyUnderEveryKey) {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 400; ++i) {
+    const FlowHashKey key = {{random(), random()}};
+    for (const bool v6 : {false, true})
+      for (const size_t places : {2u, 8u, 61u})
+        for (const bool by_range : {false, true})
+          ASSERT_LT(unevenness(v6, key, places, by_range, 2000), 12)
+              << places << (v6 ? " over v6" : " over v4") << (by_range ? " by range" : " by rest") << ", key " << i;
+  }
+}
+
+TEST(FlowHash, SpreadsManyFlowsOverManyPlaces) {
+  for (const bool v6 : {false, true})
+    for (const bool by_range : {false, true}) EXPECT_LT(unevenness(v6, kKey, 2048, by_range, 60000), 6);
 }
 
 }  // namespace
