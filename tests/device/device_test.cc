@@ -334,7 +334,7 @@ TEST_F(DeviceTest, RemovesAndAddsPeersUnderTraffic) {
     node.add_peer(public_key(other.key), other.at());
     const size_t before = a_.inner.written() + b_.inner.written();
     ASSERT_TRUE(pump([&] {
-      advance_clock(milliseconds(300));  // no handshake may look like a flood, and some are tried again
+      advance_clock(milliseconds(50));  // no handshake may look like a flood, and some are tried again
       return a_.inner.written() + b_.inner.written() > before;
     })) << i;
   }
