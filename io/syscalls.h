@@ -17,7 +17,6 @@ struct Syscalls {
   // Sockets.
   int (*socket)(int domain, int type, int protocol) = ::socket;
   int (*bind)(int fd, const sockaddr* address, socklen_t length) = ::bind;
-  int (*connect)(int fd, const sockaddr* address, socklen_t length) = ::connect;
   int (*getsockname)(int fd, sockaddr* address, socklen_t* length) = ::getsockname;
   int (*setsockopt)(int fd, int level, int name, const void* value, socklen_t length) = ::setsockopt;
   int (*sendmmsg)(int fd, mmsghdr* messages, unsigned count, int flags) = ::sendmmsg;
