@@ -83,14 +83,14 @@ io::Status set_link_up(const std::string& interface_name) {
 }
 
 io::Status forgo_link_local_address(const std::string& interface_name) {
-  const io::Status status = change_link(interface_name, "keep " + interface_name + " without a link-local address",
-                                        [](nl_msg* request, ifinfomsg&) {
-                                          nlattr* const families = nla_nest_start(request, IFLA_AF_SPEC);
-                                          nlattr* const ipv6 = nla_nest_start(request, AF_INET6);
-                                          nla_put_u8(request, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
-                                          nla_nest_end(request, ipv6);
-                                          nla_nest_end(request, families);
-                                        });
+  io::Status status = change_link(interface_name, "keep " + interface_name + " without a link-local address",
+                                  [](nl_msg* request, ifinfomsg&) {
+                                    nlattr* const families = nla_nest_start(request, IFLA_AF_SPEC);
+                                    nlattr* const ipv6 = nla_nest_start(request, AF_INET6);
+                                    nla_put_u8(request, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+                                    nla_nest_end(request, ipv6);
+                                    nla_nest_end(request, families);
+                                  });
   if (!status && is_without_ipv6(status.error().number)) return io::Success{};
   return status;
 }

@@ -243,6 +243,7 @@ void AllowedIps::for_each(PeerHandle peer, const std::function<void(const Prefix
 }
 
 size_t AllowedIps::memory_bytes() const {
+  // A handle is a pointer, and that is what is counted. NOLINTNEXTLINE(bugprone-sizeof-expression)
   return v4_.memory_bytes() + v6_.memory_bytes() + peers_.capacity() * sizeof(PeerHandle) +
          (lists4_.capacity() + lists6_.capacity()) * sizeof(PrefixTrie<1>::List);
 }
