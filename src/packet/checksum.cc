@@ -177,13 +177,4 @@ uint64_t checksum_copy(uint8_t* destination, const uint8_t* source, size_t lengt
   return chosen->copy(destination, source, length);
 }
 
-uint16_t checksum_fold(uint64_t sum) {
-  sum = (sum & 0xffffffffu) + (sum >> 32);
-  sum = (sum & 0xffffffffu) + (sum >> 32);
-  sum = (sum & 0xffffu) + (sum >> 16);
-  sum = (sum & 0xffffu) + (sum >> 16);
-  sum = (sum & 0xffffu) + (sum >> 16);
-  return static_cast<uint16_t>(sum);
-}
-
 }  // namespace culvert::packet

@@ -15,7 +15,14 @@ uint64_t checksum_add(const uint8_t* bytes, size_t length);
 uint64_t checksum_copy(uint8_t* destination, const uint8_t* source, size_t length);
 
 // Folds to 16 bits in the byte order of the words summed, not complemented.
-uint16_t checksum_fold(uint64_t sum);
+inline uint16_t checksum_fold(uint64_t sum) {
+  sum = (sum & 0xffffffffu) + (sum >> 32);
+  sum = (sum & 0xffffffffu) + (sum >> 32);
+  sum = (sum & 0xffffu) + (sum >> 16);
+  sum = (sum & 0xffffu) + (sum >> 16);
+  sum = (sum & 0xffffu) + (sum >> 16);
+  return static_cast<uint16_t>(sum);
+}
 
 // Whether the checksum of an IPv4 header without options, 20 bytes, is right and written as senders write it: not
 // 0xffff, the other form of zero. No call: it is asked of each packet that is to be joined.

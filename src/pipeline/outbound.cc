@@ -342,7 +342,8 @@ io::Outgoing* Outbound::fill_and_seal(const Cut& cut, io::Outgoing* out) {
     uint8_t* const text = out->bytes + sizeof header;
     uint8_t* const source = out->plain != nullptr ? out->plain : text;
     if (out->plain == nullptr) routed.plan.write(i, text);
-    std::memset(source + length, 0, padded - length);
+    // The padding, and what is left of 16 bytes: room for the tag follows.
+    std::memset(source + length, 0, protocol::kPaddingMultiple);
     to_seal_.push_back({keypair.sending_key(), counter, source, text, padded});
     if (to_seal_.size() == kSealBatch) seal_pending();
   }
