@@ -67,8 +67,8 @@ class Device final : public Configurable {
   // One worker for each queue of the inner side; the queues outlive the device. Once, before the first turn.
   io::Status start_workers(std::span<io::InnerSide* const> queues);
 
-  // Every turn of the control loop starts with the first and ends with the second, which frees what no worker
-  // can reach any more.
+  // Every turn of the control loop starts with the first and ends with the second, which wakes workers for what they
+  // are to send, and frees what no worker can reach any more.
   void begin_turn(protocol::Instant now, protocol::WallTime wall);
   void reclaim();
 

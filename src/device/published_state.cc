@@ -54,6 +54,7 @@ void Device::retire(protocol::RetiredKeypairs retired) {
 }
 
 void Device::reclaim() {
+  for (const auto& worker : workers_) worker->announce_control();
   publish_allowed_ips();
   const bool something = !retired_keypairs_.empty() || !retired_allowed_ips_.empty() ||
                          !retired_index_tables_.empty() || !retired_mac1_keys_.empty() || !detached_peers_.empty();

@@ -8,6 +8,7 @@
 #include <array>
 #include <future>
 #include <system_error>
+#include <utility>
 
 #include "src/pipeline/grace_period.h"
 
@@ -116,8 +117,12 @@ void Worker::adopt_outer(std::unique_ptr<io::OuterSide> outer) {
 
 bool Worker::send_control(const ControlDatagram& datagram) {
   if (!control_outbox_.push(datagram)) return false;
-  wakeup_.notify();
+  if (++unannounced_ == kControlsPerWakeup) announce_control();
   return true;
+}
+
+void Worker::announce_control() {
+  if (std::exchange(unannounced_, 0) != 0) wakeup_.notify();
 }
 
 void Worker::flush_staged(PeerPath& path) {

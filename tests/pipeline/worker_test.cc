@@ -194,6 +194,7 @@ TEST_F(WorkerTest, SendsWhatTheControlThreadHandsOver) {
   datagram.bytes.fill(7);
   EXPECT_EQ(worker_->control_room(), ControlOutbox::kMaxDatagrams);
   EXPECT_TRUE(worker_->send_control(datagram));
+  worker_->announce_control();
   ASSERT_TRUE(eventually([&] { return cable_.pushed(1) == 1; }));
   EXPECT_TRUE(eventually([&] { return worker_->control_room() == ControlOutbox::kMaxDatagrams; }));
   std::deque<test::Train> trains;
