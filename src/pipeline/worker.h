@@ -106,7 +106,7 @@ class Worker {
   Mailbox mailbox_;
 
   // The control thread's: how many datagrams the worker was not woken for.
-  static constexpr size_t kControlsPerWakeup = 4;
+  static constexpr size_t kControlsPerWakeup = 8;
   size_t unannounced_ = 0;
 
   ControlOutbox control_outbox_{stats_, mailbox_.worker};
