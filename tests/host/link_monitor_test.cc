@@ -28,7 +28,7 @@ class LinkMonitorTest : public ::testing::Test {
 
   void SetUp() override {
     if (!isolated_ || ::access("/dev/net/tun", R_OK | W_OK) != 0)
-      GTEST_SKIP() << "needs /dev/net/tun and network namespaces: test::run as root, or allow user namespaces";
+      GTEST_SKIP() << "needs /dev/net/tun and network namespaces: run as root, or allow user namespaces";
     tun_ = test::make_tun("cvlink0");
     ASSERT_TRUE(tun_) << std::strerror(errno);
     open_monitor();

@@ -18,7 +18,7 @@ class LinkSetupTest : public ::testing::Test {
   static void SetUpTestSuite() { isolated_ = test::enter_own_namespaces(CLONE_NEWNET); }
   void SetUp() override {
     if (!isolated_ || ::access("/dev/net/tun", R_OK | W_OK) != 0)
-      GTEST_SKIP() << "needs /dev/net/tun and network namespaces: test::run as root, or allow user namespaces";
+      GTEST_SKIP() << "needs /dev/net/tun and network namespaces: run as root, or allow user namespaces";
     tun_ = test::make_tun("cvset0");
     ASSERT_TRUE(tun_) << std::strerror(errno);
   }

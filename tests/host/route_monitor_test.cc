@@ -13,7 +13,7 @@ class RouteMonitorTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() { isolated_ = test::enter_own_namespaces(CLONE_NEWNET); }
   void SetUp() override {
-    if (!isolated_) GTEST_SKIP() << "needs network namespaces: test::run as root, or allow user namespaces";
+    if (!isolated_) GTEST_SKIP() << "needs network namespaces: run as root, or allow user namespaces";
     test::run("ip link set lo up");
   }
   static inline bool isolated_ = false;

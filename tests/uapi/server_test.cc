@@ -376,8 +376,7 @@ class UapiServerWithWgTest : public UapiServerTest {
  protected:
   void SetUp() override {
     if (!isolated_ || test::run("command -v wg >/dev/null") != 0)
-      GTEST_SKIP()
-          << "needs wg (apt install wireguard-tools) and namespaces: test::run as root, or allow user namespaces";
+      GTEST_SKIP() << "needs wg (apt install wireguard-tools) and namespaces: run as root, or allow user namespaces";
     open_server(kUapiDirectory);
   }
   void TearDown() override {
