@@ -1,15 +1,12 @@
 #include "src/daemon/metrics_server.h"
 
-#include <arpa/inet.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <iterator>
 #include <list>
 #include <optional>
 #include <string_view>
@@ -18,6 +15,7 @@
 #include "io/fd.h"
 #include "io/poller.h"
 #include "io/timer_fd.h"
+#include "io/udp_message.h"
 #include "src/log.h"
 
 namespace culvert::daemon {
@@ -29,41 +27,16 @@ constexpr int kBacklog = 128;
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr const char* kPlainType = "text/plain; charset=utf-8";
 
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t length = 0;
-
-  sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage); }
-};
-
-SocketAddress socket_address(const io::Endpoint& at) {
-  SocketAddress address;
-  if (at.remote.family == io::Family::v4) {
-    auto& v4 = reinterpret_cast<sockaddr_in&>(address.storage);
-    v4.sin_family = AF_INET;
-    v4.sin_port = htons(at.port);
-    std::memcpy(&v4.sin_addr, at.remote.bytes.data(), sizeof v4.sin_addr);
-    address.length = sizeof v4;
-  } else {
-    auto& v6 = reinterpret_cast<sockaddr_in6&>(address.storage);
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(at.port);
-    v6.sin6_scope_id = at.scope_id;
-    std::memcpy(&v6.sin6_addr, at.remote.bytes.data(), sizeof v6.sin6_addr);
-    address.length = sizeof v6;
-  }
-  return address;
-}
-
 io::Result<io::Fd> listen_at(const io::Endpoint& at) {
   const auto refused = [&at] {
     return io::Error{errno, io::to_string(at) + " (CULVERT_METRICS; choose a free address and port of this host)"};
   };
-  SocketAddress address = socket_address(at);
-  io::Fd listener(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  io::SocketAddress address{};
+  const socklen_t length = io::to_socket_address(at.remote, at.port, at.scope_id, address);
+  io::Fd listener(::socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const int on = 1;
   if (!listener || ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-      ::bind(listener.get(), address.get(), address.length) != 0 || ::listen(listener.get(), kBacklog) != 0)
+      ::bind(listener.get(), &address.any, length) != 0 || ::listen(listener.get(), kBacklog) != 0)
     return refused();
   return listener;
 }
@@ -203,9 +176,9 @@ void MetricsServer::Impl::handle_events(protocol::Instant now) {
 
 void MetricsServer::Impl::accept_clients() {
   for (int i = 0; i < kAcceptsAtOnce; ++i) {
-    SocketAddress from;
-    from.length = sizeof from.storage;
-    io::Fd fd(::accept4(listener_.get(), from.get(), &from.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    io::SocketAddress from{};
+    socklen_t length = sizeof from;
+    io::Fd fd(::accept4(listener_.get(), &from.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) return pause();
     if (!fd && (errno == EINTR || errno == ECONNABORTED)) continue;
     if (!fd) return;
@@ -216,7 +189,7 @@ void MetricsServer::Impl::accept_clients() {
       MHD_run(http_);
     }
     // Closes what it refuses.
-    (void)MHD_add_connection(http_, fd.release(), from.get(), from.length);
+    (void)MHD_add_connection(http_, fd.release(), &from.any, length);
   }
 }
 
@@ -322,11 +295,10 @@ io::Result<std::unique_ptr<MetricsServer>> MetricsServer::open(const io::Endpoin
 }
 
 uint16_t MetricsServer::port() const {
-  SocketAddress address;
-  address.length = sizeof address.storage;
-  if (::getsockname(impl_->listener(), address.get(), &address.length) != 0) return 0;
-  return ntohs(address.storage.ss_family == AF_INET ? reinterpret_cast<sockaddr_in&>(address.storage).sin_port
-                                                    : reinterpret_cast<sockaddr_in6&>(address.storage).sin6_port);
+  io::SocketAddress address{};
+  socklen_t length = sizeof address;
+  if (::getsockname(impl_->listener(), &address.any, &length) != 0) return 0;
+  return io::remote_of(address).port;
 }
 
 int MetricsServer::fd() const {
