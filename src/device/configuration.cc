@@ -85,6 +85,7 @@ int Device::set_endpoint(const Key& public_key, const io::Endpoint& endpoint) {
   peer->path.endpoint.store(endpoint);
   peer->path.gso_refused.store(false, std::memory_order_relaxed);
   peer->known_route.reset();
+  peer->left_source.reset();
   return 0;
 }
 

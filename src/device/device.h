@@ -118,6 +118,13 @@ class Device final : public Configurable {
     io::RouteChoice choice;
   };
 
+  // The source that a peer was answered from before its route changed.
+  struct LeftSource {
+    io::Address remote, source;
+    protocol::Instant until;  // what comes to it meanwhile was on its way
+    bool told = false;        // the peer was sent something from the new one
+  };
+
   // A peer with both of its halves, and what only the device knows of it. What workers write is aligned to cache
   // lines, hence the padding.
   struct DevicePeer {  // NOLINT(clang-analyzer-optin.performance.Padding)
@@ -133,6 +140,7 @@ class Device final : public Configurable {
     std::optional<protocol::Instant> awake_since;  // advance_timers() shall look at it, whatever its timers say
     std::optional<protocol::Instant> deadline;     // its entry in deadlines_
     std::optional<KnownRoute> known_route;         // of a peer with a sticky source
+    std::optional<LeftSource> left_source;
   };
 
   // A walk over all peers in slices, a slice each turn; a request in the middle of one is another walk after it.
@@ -169,6 +177,7 @@ class Device final : public Configurable {
   std::optional<protocol::Instant> next_source_check() const;
   size_t recheck_source(DevicePeer& peer);  // what that cost
   void learn_route(DevicePeer& peer, const io::Endpoint& endpoint);
+  void attend_roaming(DevicePeer& peer);
   void follow(DevicePeer& peer, const io::Endpoint& from);
   static std::string log_name(const DevicePeer& peer);
   DevicePeer* find_peer(const Key& public_key);

@@ -99,7 +99,7 @@ void Device::attend_peer(DevicePeer& peer) {
     retire(std::move(retired));
   }
   if ((attention & pipeline::kStagedLate) != 0) flush(peer);
-  if ((attention & pipeline::kRoamed) != 0) learn_route(peer, peer.path.endpoint.load());
+  if ((attention & pipeline::kRoamed) != 0) attend_roaming(peer);
   wake(peer);
 }
 

@@ -19,6 +19,9 @@ constexpr size_t kQuestionCost = 8;
 constexpr protocol::Duration kLeastPause = std::chrono::milliseconds(100);
 constexpr int kPausePerWalk = 9;
 
+// How long a peer may call us at an address that we have left: it has not heard yet from where we send now.
+constexpr protocol::Duration kMayBeOnItsWay = std::chrono::seconds(5);
+
 }  // namespace
 
 void Device::forget_sources() {
@@ -27,6 +30,7 @@ void Device::forget_sources() {
     peer->path.endpoint.forget_source(peer->path.endpoint.load().source);
     peer->path.gso_refused.store(false, std::memory_order_relaxed);
     peer->known_route.reset();
+    peer->left_source.reset();
   }
 }
 
@@ -61,7 +65,10 @@ size_t Device::recheck_source(DevicePeer& peer) {
   const std::optional<KnownRoute> before = std::exchange(peer.known_route, std::nullopt);
   learn_route(peer, endpoint);
   if (before && before->remote == endpoint.remote && before->choice != peer.known_route->choice) {
-    if (before->choice.source != peer.known_route->choice.source) peer.path.endpoint.forget_source(endpoint.source);
+    if (before->choice.source != peer.known_route->choice.source) {
+      peer.left_source = LeftSource{endpoint.remote, endpoint.source, now_ + kMayBeOnItsWay};
+      peer.path.endpoint.forget_source(endpoint.source);
+    }
     peer.path.gso_refused.store(false, std::memory_order_relaxed);
   }
   return kQuestionCost;
@@ -73,8 +80,23 @@ void Device::learn_route(DevicePeer& peer, const io::Endpoint& endpoint) {
   peer.known_route = KnownRoute{endpoint.remote, route_probe_.ask(endpoint, fwmark_)};
 }
 
+// A worker follows whatever is authentic, also what was on its way to the source that we have left. With that we would
+// stay there for good, so it is left again, and the peer told by a keepalive from the new one: data of its own may be
+// all that there is.
+void Device::attend_roaming(DevicePeer& peer) {
+  const io::Endpoint endpoint = peer.path.endpoint.load();
+  learn_route(peer, endpoint);
+  if (!peer.left_source) return;
+  LeftSource& left = *peer.left_source;
+  if (left.until <= now_ || left.remote != endpoint.remote) return peer.left_source.reset();
+  if (left.source != endpoint.source) return;
+  peer.path.endpoint.forget_source(left.source);
+  if (!std::exchange(left.told, true)) flush_or_keepalive(peer);
+}
+
 // The peer's handshake message came from there.
 void Device::follow(DevicePeer& peer, const io::Endpoint& from) {
+  peer.left_source.reset();
   (void)peer.path.roam(from);
   learn_route(peer, from);
 }

@@ -75,7 +75,7 @@ enum Attention : uint32_t {
   kMarks = 1,             // a timer mark was set that nobody is watching
   kKeypairConfirmed = 2,  // the next keypair received its first message
   kStagedLate = 4,        // a packet was staged while a keypair came up
-  kRoamed = 8,            // the peer's address is another one
+  kRoamed = 8,            // the peer's address is another one, or the one that it calls
 };
 
 // What one worker has sent to a peer and received from it, with the overhead of WireGuard. A cache line of its own:
@@ -117,13 +117,13 @@ struct PeerPath : protocol::PeerTag {
   uint64_t sent_bytes() const { return sum(&PeerTraffic::sent_bytes); }
 
   // Follows the peer to where its authenticated message came from (paper section 2.1). Cookie replies never
-  // get here. True if its address is another one, and not the port alone.
+  // get here. True if its address or the one of ours that it calls is another one, and not the port alone.
   [[nodiscard]] bool roam(const io::Endpoint& from) {
     if (endpoint.is(from)) return false;
     const io::Endpoint before = endpoint.load();
     endpoint.store(from);
     gso_refused.store(false, std::memory_order_relaxed);
-    return before.remote != from.remote;
+    return before.remote != from.remote || before.source != from.source;
   }
 
  private:

@@ -111,6 +111,19 @@ def roaming_both(lab, left, right):
                "and then its own route there")
 
 
+@scenario("roaming: another source address while the peer alone sends", pairs=SELF)
+def roaming_called(lab, left, right):
+    a, b = lab.pair(left, right)
+    a.namespace.add_address("wire", "10.70.0.77/24")
+    introduce(a, b)
+    expect_ping(b, a.inner["v4"])
+    # Answers to what still comes to the old address must not keep us there.
+    lab.background(b.namespace.start("ping", "-q", "-i", "0.01", a.inner["v4"]))
+    a.namespace.ip("route", "replace", b.outer["v4"], "dev", "wire", "src", "10.70.0.77")
+    wait_until(lambda: b.peer(a)["endpoint"] == "10.70.0.77:51820", "the other side sees the new source address")
+    expect_ping(a, b.inner["v4"])
+
+
 def sticky_source(lab, left, right, called):
     a, b = lab.pair(left, right)
     a.namespace.add_address("wire", "10.70.0.77/24", "fd70::77/64")
