@@ -80,7 +80,7 @@ DataPathEnd::DataPathEnd() {
                                          .remote_index = kIndex,
                                          .i_am_initiator = true,
                                          .owner = &path_};
-  (void)index_table_.insert_handshake(&path_, [] { return kIndex; });
+  (void)index_table_.insert_handshake(&path_, protocol::top_byte_of(kIndex), [] { return kIndex; });
   auto keypair = std::make_unique<protocol::Keypair>(std::move(parameters));
   keypair_ = keypair.get();
   index_table_.insert_keypair(keypair.get());

@@ -22,7 +22,7 @@ class Table {
     const auto draw = [this] { return static_cast<uint32_t>(random_()); };
     for (size_t i = 0; i < count; ++i) {
       protocol::KeypairParameters parameters;
-      parameters.local_index = table_.insert_handshake(&owner_, draw);
+      parameters.local_index = table_.insert_handshake(&owner_, 0, draw);
       parameters.owner = &owner_;
       keypairs_.push_back(std::make_unique<protocol::Keypair>(std::move(parameters)));
       table_.insert_keypair(keypairs_.back().get());

@@ -61,7 +61,7 @@ int Device::select_peer(const Key& public_key, PeerOrigin& origin) {
   if (peers_.size() >= protocol::kMaxPeers) return ENOBUFS;
   const protocol::PublicKey key{public_key};
   const uint64_t id = next_peer_id_++;
-  auto peer = std::make_unique<DevicePeer>(id, key, std::max<size_t>(1, workers_.size()));
+  auto peer = std::make_unique<DevicePeer>(id, key, take_home_slot(), std::max<size_t>(1, workers_.size()));
   by_key_[key] = peer.get();
   peers_[id] = std::move(peer);
   origin = PeerOrigin::created;

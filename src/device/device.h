@@ -128,8 +128,8 @@ class Device final : public Configurable {
   // A peer with both of its halves, and what only the device knows of it. What workers write is aligned to cache
   // lines, hence the padding.
   struct DevicePeer {  // NOLINT(clang-analyzer-optin.performance.Padding)
-    DevicePeer(uint64_t id, const protocol::PublicKey& public_key, size_t workers)
-        : peer(public_key, &path), path(id, peer.keypairs(), peer.marks(), workers) {}
+    DevicePeer(uint64_t id, const protocol::PublicKey& public_key, uint8_t home_slot, size_t workers)
+        : peer(public_key, &path, home_slot), path(id, peer.keypairs(), peer.marks(), workers) {}
 
     protocol::Peer peer;
     pipeline::PeerPath path;
@@ -164,6 +164,7 @@ class Device final : public Configurable {
   void start_peer(DevicePeer& peer);
   void stop_peer(DevicePeer& peer);
   void drop_staged(std::vector<pipeline::PeerPath*>& paths, pipeline::DropReason reason);  // empties the list
+  uint8_t take_home_slot();
   void forget_identity(DevicePeer& peer);
   void know_identity(DevicePeer& peer);
   void detach_peer(const protocol::PublicKey& public_key);
@@ -234,6 +235,7 @@ class Device final : public Configurable {
   std::map<protocol::PublicKey, DevicePeer*> by_key_;
   std::set<std::pair<protocol::Instant, DevicePeer*>> deadlines_;
   uint64_t next_peer_id_ = 1;
+  std::array<size_t, protocol::kHomeSlots> peers_at_home_{};  // how many live in each home slot
 
   // What this turn has done and the next ones have to.
   size_t initiations_in_turn_ = 0;

@@ -22,6 +22,13 @@ void Device::stop_peer(DevicePeer& peer) {
   reschedule(peer);
 }
 
+// One of those with the fewest peers: workers serve slots, and neighbouring slots are those of different workers.
+uint8_t Device::take_home_slot() {
+  const auto emptiest = std::min_element(peers_at_home_.begin(), peers_at_home_.end());
+  ++*emptiest;
+  return static_cast<uint8_t>(emptiest - peers_at_home_.begin());
+}
+
 // Our key is another one. The shared secret with the peer's costs an X25519: know_identity() computes it when it is
 // needed, since all peers at once would take a second.
 void Device::forget_identity(DevicePeer& peer) {
@@ -47,6 +54,7 @@ void Device::detach_peer(const protocol::PublicKey& public_key) {
   allowed_ips_.remove_all(&peer.path);
   allowed_ips_changed_ = true;
   by_key_.erase(found);
+  --peers_at_home_[peer.peer.home_slot()];
   auto node = peers_.extract(peer.path.id);
   detached_peers_.push_back(std::move(node.mapped()));
 }

@@ -28,10 +28,12 @@ std::unique_ptr<IndexTable> IndexTable::grown() const {
   return table;
 }
 
-uint32_t IndexTable::insert_handshake(PeerHandle peer, const IndexRandom& random) {
+uint32_t IndexTable::insert_handshake(PeerHandle peer, uint8_t top_byte, const IndexRandom& random) {
   assert(!full());
-  uint32_t index = random();
-  while (entries_[index & mask_].used) index = random();
+  constexpr uint32_t kRandomBits = 0x00ffffff;
+  const auto draw = [&] { return uint32_t{top_byte} << 24 | (random() & kRandomBits); };
+  uint32_t index = draw();
+  while (entries_[index & mask_].used) index = draw();
   entries_[index & mask_] = Entry{.peer = peer, .index = index, .used = true, .is_keypair = false};
   ours_[index & mask_].store(kUsed | index, std::memory_order_relaxed);
   ++size_;

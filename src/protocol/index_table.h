@@ -14,8 +14,17 @@
 
 namespace culvert::protocol {
 
-// Uniform random 32 bits, from a cryptographic source: indices must tell a stranger nothing.
+// Uniform random 32 bits, from a cryptographic source: but for their top byte, indices must tell a stranger nothing.
 using IndexRandom = std::function<uint32_t()>;
+
+// The top byte of an index, which whoever spreads datagrams over cores reads without knowing the keypair: in its low
+// bits the peer's home slot, of kHomeSlots; kSpreadBit asks to count the sender's port in. All indices of a peer have
+// the same, so that rekeys move none of its packets to another core.
+inline constexpr unsigned kHomeSlots = 128;
+inline constexpr uint8_t kSpreadBit = 0x80;
+constexpr uint8_t top_byte_of(uint32_t index) {
+  return static_cast<uint8_t>(index >> 24);
+}
 
 // 2^k slots; an index lives in the slot that its low k bits name, and an index is only handed out if that
 // slot is free. A bigger table uses more of the bits, so every index keeps its value and no two collide.
@@ -51,8 +60,9 @@ class IndexTable {
   // A copy of twice the size.
   [[nodiscard]] std::unique_ptr<IndexTable> grown() const;
 
-  // Draws an index for a pending handshake of `peer`. The table must not be full().
-  [[nodiscard]] uint32_t insert_handshake(PeerHandle peer, const IndexRandom& random);
+  // Draws an index for a pending handshake of `peer`: its top byte is given, the rest random. The table must not be
+  // full().
+  [[nodiscard]] uint32_t insert_handshake(PeerHandle peer, uint8_t top_byte, const IndexRandom& random);
 
   // The handshake with keypair->local_index() is done: from now on the index names its keypair, and workers
   // find it. The index must be in the table.

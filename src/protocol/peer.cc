@@ -16,8 +16,10 @@ void erase_indices(IndexTable& indices, RetiredKeypairs& keypairs) {
 
 }  // namespace
 
-Peer::Peer(const PublicKey& remote_static, PeerHandle handle)
-    : handle_(handle), handshake_(remote_static), cookie_(remote_static) {}
+Peer::Peer(const PublicKey& remote_static, PeerHandle handle, uint8_t home_slot)
+    : handle_(handle), index_top_byte_(home_slot), handshake_(remote_static), cookie_(remote_static) {
+  assert(home_slot < kHomeSlots);
+}
 
 bool Peer::set_identity(const StaticIdentity& identity, IndexTable& indices) {
   drop_handshake(indices);
@@ -42,7 +44,7 @@ std::optional<HandshakeInitiation> Peer::create_initiation(const StaticIdentity&
                                                            Duration jitter, IndexTable& indices,
                                                            const IndexRandom& random) {
   if (!marks().may_initiate(now)) return std::nullopt;
-  const uint32_t index = indices.insert_handshake(handle_, random);
+  const uint32_t index = indices.insert_handshake(handle_, index_top_byte_, random);
   HandshakeInitiation message;
   if (!handshake_.create_initiation(identity, index, tai64n(wall), message)) {
     indices.erase(index);
@@ -63,7 +65,7 @@ InitiationVerdict Peer::consume_initiation(OpenedInitiation& opened, Instant now
 
 std::optional<HandshakeResponse> Peer::create_response(Instant now, Duration jitter, IndexTable& indices,
                                                        const IndexRandom& random, RetiredKeypairs& retired) {
-  const uint32_t index = indices.insert_handshake(handle_, random);
+  const uint32_t index = indices.insert_handshake(handle_, index_top_byte_, random);
   HandshakeResponse message;
   if (!handshake_.create_response(index, message)) {
     indices.erase(index);

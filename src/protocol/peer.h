@@ -34,11 +34,16 @@ namespace culvert::protocol {
 // 0 .. kRekeyTimeoutJitterMax. `retired` is empty on the way in.
 class Peer {
  public:
-  // `handle` is what the keypairs' owner() says and what the index table finds.
-  Peer(const PublicKey& remote_static, PeerHandle handle);
+  // `handle` is what the keypairs' owner() says and what the index table finds. `home_slot` is below kHomeSlots.
+  Peer(const PublicKey& remote_static, PeerHandle handle, uint8_t home_slot = 0);
 
   const PublicKey& public_key() const { return handshake_.remote_static(); }
   PeerHandle handle() const { return handle_; }
+
+  // The slot that every index of this peer names; see kHomeSlots.
+  uint8_t home_slot() const { return static_cast<uint8_t>(index_top_byte_ & ~kSpreadBit); }
+  // Whether the peer's indices ask to spread its datagrams by their source port too: from the next handshake on.
+  void set_spread(bool spread) { index_top_byte_ = static_cast<uint8_t>(home_slot() | (spread ? kSpreadBit : 0)); }
 
   // All zeros for none; takes effect with the next handshake.
   void set_preshared_key(const SymmetricKey& key) { handshake_.set_preshared_key(key); }
@@ -108,6 +113,7 @@ class Peer {
   bool begin_session(Instant now, IndexTable& indices, RetiredKeypairs& retired);
 
   const PeerHandle handle_;
+  uint8_t index_top_byte_;
   Handshake handshake_;
   CookieGenerator cookie_;
   Keypairs keypairs_;

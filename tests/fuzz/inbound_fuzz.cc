@@ -152,7 +152,7 @@ struct Receiver {
     std::array<uint8_t, 32> key{};
     key[0] = 7;
     uint32_t next = 0x01020304;
-    const uint32_t index = index_table.insert_handshake(&path, [&next] { return next++; });
+    const uint32_t index = index_table.insert_handshake(&path, protocol::top_byte_of(next), [&next] { return next++; });
     auto made = std::make_unique<protocol::Keypair>(protocol::KeypairParameters{
         .sending_key = crypto::Secret<32>(key),
         .receiving_key = crypto::Secret<32>(key),

@@ -356,8 +356,8 @@ inline void begin_session(protocol::IndexTable& initiator, TestPeer& to_responde
   std::generate(
       forth.begin(), forth.end(), [] { return static_cast<uint8_t>(random()); });
   std::generate(back.begin(), back.end(), [] { return static_cast<uint8_t>(random()); });
-  const uint32_t ours = initiator.insert_handshake(&to_responder.path, draw);
-  const uint32_t theirs = responder.insert_handshake(&to_initiator.path, draw);
+  const uint32_t ours = initiator.insert_handshake(&to_responder.path, 0, draw);
+  const uint32_t theirs = responder.insert_handshake(&to_initiator.path, 0, draw);
   const auto make = [&](bool first) {
     return std::make_unique<protocol::Keypair>(
         protocol::KeypairParameters{.sending_key = crypto::Secret<32>(first ? forth : back),

@@ -414,7 +414,7 @@ TEST_F(InboundHandshakes, ReachTheControlThreadAndMoveNoEndpoint) {
 
 // It answers our initiation, or our response, which has a keypair by then.
 TEST_F(InboundHandshakes, CookieRepliesNeedNoMac1ButAnIndexOfOurs) {
-  const uint32_t pending = right.index_table.insert_handshake(&to_left.path, [] { return 0x01020304u; });
+  const uint32_t pending = right.index_table.insert_handshake(&to_left.path, 1, [] { return 0x01020304u; });
   const uint32_t keypair = to_left.keypairs.current()->local_index();
   for (const uint32_t index : {pending, keypair}) {
     protocol::CookieReply reply{};

@@ -28,7 +28,7 @@ IndexRandom from_seed(uint32_t seed) {
 TEST(IndexTable, HandshakeBecomesKeypairAndGoes) {
   IndexTable table;
   PeerTag peer;
-  const uint32_t index = table.insert_handshake(&peer, from_list({0xdeadbeef}));
+  const uint32_t index = table.insert_handshake(&peer, 0xde, from_list({0xadbeef}));
   EXPECT_EQ(index, 0xdeadbeef);
   EXPECT_EQ(table.size(), 1u);
   EXPECT_EQ(table.find(index), nullptr) << "workers see no handshakes";
@@ -51,7 +51,7 @@ TEST(IndexTable, HandshakeBecomesKeypairAndGoes) {
 TEST(IndexTable, KnowsNoIndexButThoseInserted) {
   IndexTable table(16);
   PeerTag peer;
-  const uint32_t index = table.insert_handshake(&peer, from_list({5}));
+  const uint32_t index = table.insert_handshake(&peer, 0, from_list({5}));
   const auto keypair = make_keypair(index);
   table.insert_keypair(keypair.get());
   const uint32_t same_slot = index + 64;
@@ -66,8 +66,35 @@ TEST(IndexTable, KnowsNoIndexButThoseInserted) {
 TEST(IndexTable, DrawsAgainUntilTheSlotIsFree) {
   IndexTable table(16);
   PeerTag peer;
-  EXPECT_EQ(table.insert_handshake(&peer, from_list({1})), 1u);
-  EXPECT_EQ(table.insert_handshake(&peer, from_list({1, 65, 129, 2})), 2u);
+  EXPECT_EQ(table.insert_handshake(&peer, 0, from_list({1})), 1u);
+  EXPECT_EQ(table.insert_handshake(&peer, 0, from_list({1, 65, 129, 2})), 2u);
+}
+
+TEST(IndexTable, GivesEveryIndexTheTopByteThatWasAskedFor) {
+  IndexTable table(512);
+  PeerTag peer;
+  const IndexRandom random = from_seed(5);
+  for (unsigned top = 0; top < 256; ++top)
+    EXPECT_EQ(top_byte_of(table.insert_handshake(&peer, static_cast<uint8_t>(top), random)), top);
+}
+
+// Each of 10,000 peers has all the indices that a peer may have, all 128 slots the same number of them.
+TEST(IndexTable, HandsOutNoIndexTwiceToTenThousandPeersWithHomeSlots) {
+  constexpr size_t kPeers = 10'000, kIndicesOfAPeer = 4;
+  auto table = std::make_unique<IndexTable>();
+  std::vector<PeerTag> peers(kPeers);
+  std::map<uint32_t, PeerTag*> owners;
+  const IndexRandom random = from_seed(6);
+  for (size_t i = 0; i < kPeers * kIndicesOfAPeer; ++i) {
+    if (table->full()) table = table->grown();
+    PeerTag* const peer = &peers[i % kPeers];
+    const auto home = static_cast<uint8_t>(i % kPeers % kHomeSlots);
+    const uint32_t index = table->insert_handshake(peer, home, random);
+    ASSERT_EQ(top_byte_of(index), home);
+    ASSERT_TRUE(owners.emplace(index, peer).second) << index << " was handed out before";
+  }
+  EXPECT_EQ(table->size(), kPeers * kIndicesOfAPeer);
+  for (const auto& [index, peer] : owners) ASSERT_EQ(table->find_handshake(index), peer);
 }
 
 TEST(IndexTable, LoadStaysAtOneQuarter) {
@@ -77,7 +104,7 @@ TEST(IndexTable, LoadStaysAtOneQuarter) {
   const IndexRandom random = from_seed(1);
   for (int i = 0; i < 16; ++i) {
     EXPECT_FALSE(table.full());
-    (void)table.insert_handshake(&peer, random);
+    (void)table.insert_handshake(&peer, 0, random);
   }
   EXPECT_TRUE(table.full());
 }
@@ -96,7 +123,7 @@ TEST(IndexTable, GrowingKeepsEveryIndex) {
       EXPECT_EQ(bigger->capacity(), 2 * table->capacity());
       table = std::move(bigger);
     }
-    const uint32_t index = table->insert_handshake(&peer, random);
+    const uint32_t index = table->insert_handshake(&peer, 0, random);
     if (choice() % 2 == 0) {
       keypairs[index] = make_keypair(index);
       table->insert_keypair(keypairs[index].get());
@@ -137,7 +164,7 @@ TEST(IndexTable, WorkersLookUpWhileTheControlThreadChangesIt) {
   for (size_t i = 0; i < 20'000; ++i) {
     std::atomic<uint32_t>& place = recent[i % recent.size()];
     if (i >= recent.size()) table.erase(place.load(std::memory_order_relaxed));
-    const uint32_t index = table.insert_handshake(&peer, random);
+    const uint32_t index = table.insert_handshake(&peer, 0, random);
     keypairs.push_back(make_keypair(index));
     table.insert_keypair(keypairs.back().get());
     place.store(index, std::memory_order_relaxed);

@@ -28,7 +28,7 @@ StaticIdentity identity_of(uint8_t seed) {
 struct Side : PeerTag {
   Side(uint8_t seed, const PublicKey& remote)
       : identity(identity_of(seed)),
-        peer(remote, this),
+        peer(remote, this, seed % kHomeSlots),
         random([engine = std::mt19937(seed)]() mutable { return static_cast<uint32_t>(engine()); }) {
     usable = peer.set_identity(identity, indices);
     (void)peer.start();
@@ -114,6 +114,29 @@ bool match(const Keypair& a, const Keypair& b) {
   return std::equal(a.sending_key(), a.sending_key() + 32, b.receiving_key()) &&
          std::equal(a.receiving_key(), a.receiving_key() + 32, b.sending_key()) &&
          a.local_index() == b.remote_index() && a.remote_index() == b.local_index();
+}
+
+TEST_F(PeerTest, KeepsItsHomeSlotThroughRekeys) {
+  Instant now = kBegin;
+  std::set<uint32_t> indices;
+  for (int i = 0; i < 20; ++i, now += seconds(10)) {
+    shake_hands(i % 2 == 0 ? alice : bob, i % 2 == 0 ? bob : alice, now);
+    const uint32_t index = alice.peer.current_keypair()->local_index();
+    EXPECT_EQ(top_byte_of(index), alice.peer.home_slot());
+    EXPECT_EQ(top_byte_of(alice.peer.current_keypair()->remote_index()), bob.peer.home_slot());
+    EXPECT_TRUE(indices.insert(index).second);
+  }
+}
+
+TEST_F(PeerTest, SpreadsFromTheNextHandshakeOn) {
+  alice.peer.set_spread(true);
+  EXPECT_EQ(alice.peer.home_slot(), 1u);
+  shake_hands(alice, bob, kBegin);
+  EXPECT_EQ(top_byte_of(alice.peer.current_keypair()->local_index()), 1 | kSpreadBit);
+  EXPECT_EQ(top_byte_of(alice.peer.current_keypair()->remote_index()), bob.peer.home_slot());
+  alice.peer.set_spread(false);
+  shake_hands(bob, alice, kBegin + seconds(10));
+  EXPECT_EQ(top_byte_of(alice.peer.current_keypair()->local_index()), 1u);
 }
 
 TEST_F(PeerTest, OrdinaryKeysAreUsable) {
