@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "src/daemon/verbs.h"
+
 namespace culvert::daemon {
 namespace {
 
@@ -40,7 +42,8 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
   CommandLineOutcome outcome;
   CommandLine& line = outcome.command_line;
   CLI::App app(kDescription, "culvert");
-  app.footer(kFooter);
+  const std::string verbs = verbs_help(all_verbs());
+  app.footer(verbs.empty() ? kFooter : "Verbs:\n" + verbs + "\n" + kFooter);
   app.set_version_flag("--version", std::string("culvert ") + CULVERT_VERSION);
   app.add_flag("-f,--foreground", line.foreground, "stay in the foreground");
   const CLI::Option* const config =

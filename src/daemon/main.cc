@@ -1,5 +1,6 @@
-// culvert [-f|--foreground] [--config FILE] IFNAME
+// culvert [-f|--foreground] [--config FILE] IFNAME, or culvert VERB [WORD...]
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "src/daemon/daemonize.h"
 #include "src/daemon/environment.h"
 #include "src/daemon/process.h"
+#include "src/daemon/verbs.h"
 #include "src/device/device.h"
 #include "src/host/link_setup.h"
 #include "src/host/netns_id.h"
@@ -175,7 +177,10 @@ int main(int argc, char** argv) {
   using namespace culvert::daemon;
   open_missing_standard_streams();
   forbid_core_dumps();
-  const CommandLineOutcome outcome = parse_command_line({argv + 1, argv + argc});
+  const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  if (const Verb* const verb = find_verb(all_verbs(), argc > 0 ? argv[0] : "", arguments))
+    return verb->run({arguments.begin() + 1, arguments.end()});
+  const CommandLineOutcome outcome = parse_command_line(arguments);
   if (outcome.run) return run(outcome.command_line);
   std::fputs(outcome.output.c_str(), outcome.exit_code == kExitSuccess ? stdout : stderr);
   return outcome.exit_code;

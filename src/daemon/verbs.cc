@@ -1,0 +1,31 @@
+#include "src/daemon/verbs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace culvert::daemon {
+
+std::span<const Verb> all_verbs() {
+  return {};
+}
+
+const Verb* find_verb(std::span<const Verb> verbs, std::string_view program,
+                      const std::vector<std::string>& arguments) {
+  const std::string_view name = program.substr(program.find_last_of('/') + 1);  // npos + 1 is 0
+  if (name == "wireguard-go" || arguments.empty()) return nullptr;
+  const auto found =
+      std::find_if(verbs.begin(), verbs.end(), [&](const Verb& verb) { return verb.name == arguments.front(); });
+  return found == verbs.end() ? nullptr : &*found;
+}
+
+std::string verbs_help(std::span<const Verb> verbs) {
+  std::string help;
+  for (const Verb& verb : verbs) {
+    const std::string usage = fmt::format("culvert {}{}{}", verb.name, verb.words.empty() ? "" : " ", verb.words);
+    help += fmt::format("  {:<38} {}\n", usage, verb.summary);
+  }
+  return help;
+}
+
+}  // namespace culvert::daemon
