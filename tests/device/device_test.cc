@@ -256,7 +256,7 @@ TEST_F(DeviceTest, AsksForACookieUnderLoadAndThenGetsOne) {
 TEST_F(DeviceTest, ShakesHandsWithTenThousandPeersWhenTheLinkComesUp) {
   constexpr size_t kPeers = 10'000;
   ASSERT_TRUE(a_.device->set_link_up(false));
-  test::Crowd crowd(kPeers, public_key(a_.key));
+  test::Crowd crowd(kPeers, protocol::PublicKey{public_key(a_.key)});
   test::introduce_crowd(a_, crowd);
   const auto start = std::chrono::steady_clock::now();
   ASSERT_TRUE(a_.device->set_link_up(true));
@@ -273,7 +273,7 @@ TEST_F(DeviceTest, ShakesHandsWithTenThousandPeersWhenTheLinkComesUp) {
 }
 
 TEST_F(DeviceTest, MakesFewInitiationsInATurnAndSaysThatMoreAreDue) {
-  test::Crowd crowd(1000, public_key(a_.key));
+  test::Crowd crowd(1000, protocol::PublicKey{public_key(a_.key)});
   test::introduce_crowd(a_, crowd);
   EXPECT_EQ(a_.handshakes("initiation_sent"), 0u) << "not in the middle of an operation";
   uint64_t before = 0;
@@ -405,7 +405,7 @@ TEST_F(DeviceTest, AnswersFromTheAddressThatWasCalledWhateverElseChanges) {
 }
 
 TEST_F(DeviceTest, ChecksManySourcesBySlicesAndAStormOfChangesOnce) {
-  test::Crowd crowd(2000, public_key(a_.key));
+  test::Crowd crowd(2000, protocol::PublicKey{public_key(a_.key)});
   test::introduce_crowd(a_, crowd);
   ASSERT_TRUE(eventually([&] {
     a_.turn();
