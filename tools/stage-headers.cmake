@@ -5,8 +5,8 @@ file(REMOVE_RECURSE ${staged})
 foreach(folder IN LISTS folders)
   file(GLOB_RECURSE headers RELATIVE ${source} ${source}/${folder}/*.h)
   foreach(header IN LISTS headers)
-    # What the vector engines are made of needs their compiler flags, and concerns nobody else.
-    if(header MATCHES "^crypto/(aead_(engine|lanes|piece|single_)|chacha20_|declassify|poly1305_|address)|_engine\\.h$")
+    # What the vector engines are made of needs their compiler flags, and programs for the kernel their target.
+    if(header MATCHES "^crypto/(aead_(engine|lanes|piece|single_)|chacha20_|declassify|poly1305_|address)|_engine\\.h$|\\.bpf\\.h$")
       continue()
     endif()
     file(READ ${source}/${header} text)
