@@ -30,7 +30,7 @@ ARROWS = {
     "src": (),
     "src/device": ("src/pipeline/*", "src/protocol/*", "src/packet/*", "crypto/*", "io/*", "src/log.h"),
     "src/uapi": DEVICE,
-    "src/config": DEVICE,
+    "src/config": (*DEVICE, "src/host/settings.h"),
     "src/host": DEVICE,
     "src/daemon": ("*",),
 }

@@ -3,11 +3,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -16,33 +14,21 @@
 #include "crypto/secret.h"
 #include "io/fd.h"
 #include "io/udp_message.h"
+#include "src/config/host_keys.h"
+#include "src/config/words.h"
 
 namespace culvert::config {
 namespace {
 
-constexpr uint32_t kSmallestMtu = 68;  // what Linux asks of a device that speaks IPv4
-constexpr uint32_t kLargestMtu = 65535;
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // of editors on other systems
 constexpr size_t kReadBytes = 65536;
 constexpr size_t kMaxFileBytes = size_t{64} << 20;
-
-constexpr std::array<std::string_view, 7> kWgQuickKeys = {"DNS",     "Table",    "PreUp",     "PostUp",
-                                                          "PreDown", "PostDown", "SaveConfig"};
-
-std::string_view trim(std::string_view text) {
-  constexpr std::string_view kSpaces = " \t\r\n\v\f";
-  const size_t first = text.find_first_not_of(kSpaces);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
-}
-
-bool same_word(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
-}
 
 // Reads the lines of one file into a ConfigOutcome.
 class Parser {
  public:
-  Parser(const std::string& file_name, const ResolveEndpoint& resolve) : file_name_(file_name), resolve_(resolve) {}
+  // Without `resolve` the file is one for `culvert up`: all keys are good, and names stay names.
+  Parser(const std::string& file_name, const ResolveEndpoint* resolve) : file_name_(file_name), resolve_(resolve) {}
 
   ConfigOutcome parse(std::string_view text);
 
@@ -52,6 +38,7 @@ class Parser {
   void parse_line(std::string_view line);
   void open_section(std::string_view name);
   void close_section();
+  void parse_host_setting(std::string_view key, std::string_view value);
   void parse_interface_key(std::string_view key, std::string_view value);
   void parse_peer_key(std::string_view key, std::string_view value);
 
@@ -59,7 +46,7 @@ class Parser {
   void parse_public_key(std::string_view value);
   void fail_key(std::string_view key);
   void parse_mark(std::string_view value);
-  void parse_addresses(std::string_view value);
+  void parse_resolve(std::string_view value);
   void parse_allowed_ips(std::string_view value);
   void parse_endpoint(std::string_view value);
   void parse_keepalive(std::string_view value);
@@ -74,7 +61,7 @@ class Parser {
   }
 
   const std::string& file_name_;
-  const ResolveEndpoint& resolve_;
+  const ResolveEndpoint* resolve_;
   ConfigOutcome outcome_;
   Section section_ = Section::none;
   size_t line_number_ = 0;
@@ -83,6 +70,7 @@ class Parser {
 };
 
 ConfigOutcome Parser::parse(std::string_view text) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   while (!text.empty()) {
     ++line_number_;
     const size_t newline = text.find('\n');
@@ -144,33 +132,52 @@ void Parser::close_section() {
 
 void Parser::parse_interface_key(std::string_view key, std::string_view value) {
   Config& config = outcome_.config;
-  if (same_word(key, "PrivateKey")) {
+  if (same_word(key, "PrivateKey"))
     parse_secret_key(key, value, config.private_key);
-  } else if (same_word(key, "ListenPort")) {
+  else if (same_word(key, "ListenPort"))
     if (const auto port = device::parse_decimal(value, UINT16_MAX))
       config.listen_port = static_cast<uint16_t>(*port);
     else
       fail("ListenPort {} is not a port, 0 (any free one) to 65535", device::quote(value));
-  } else if (same_word(key, "FwMark")) {
+  else if (same_word(key, "FwMark"))
     parse_mark(value);
-  } else if (same_word(key, "Address")) {
-    parse_addresses(value);
-  } else if (same_word(key, "MTU")) {
-    const auto mtu = device::parse_decimal(value, kLargestMtu);
-    if (mtu && *mtu >= kSmallestMtu)
-      config.mtu = static_cast<uint32_t>(*mtu);
-    else
-      fail("MTU {} is not a number of bytes, {} to {} (1420 fits a path of 1500)", device::quote(value), kSmallestMtu,
-           kLargestMtu);
-  } else if (std::any_of(kWgQuickKeys.begin(), kWgQuickKeys.end(),
-                         [key](std::string_view word) { return same_word(key, word); })) {
-    fail(
-        "{} is for wg-quick(8), not for culvert; remove the line, or use `wg-quick up` with "
-        "WG_QUICK_USERSPACE_IMPLEMENTATION=culvert",
-        key);
-  } else {
-    fail("[Interface] has no setting {}; use PrivateKey, ListenPort, FwMark, Address, MTU", device::quote_name(key));
+  else if (same_word(key, "Resolve"))
+    parse_resolve(value);
+  else
+    parse_host_setting(key, value);
+}
+
+void Parser::parse_host_setting(std::string_view key, std::string_view value) {
+  const HostKey kind = host_key_kind(key);
+  if (kind == HostKey::none) {
+    fail("[Interface] has no setting {}; use PrivateKey, ListenPort, FwMark, Address, MTU{}", device::quote_name(key),
+         resolve_ != nullptr ? ""
+                             : ", DNS, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig, Forward, Masquerade, "
+                               "Resolve");
+  } else if (resolve_ != nullptr && kind == HostKey::everyday) {
+    fail("{} is not for --config; take the file by `culvert up FILE`, which knows all settings of wg-quick(8)", key);
+  } else if (const std::string error = parse_host_key(key, value, outcome_.config.host); !error.empty()) {
+    fail("{}", error);
   }
+}
+
+// "60", "60s", "5m" or "1h".
+void Parser::parse_resolve(std::string_view value) {
+  constexpr uint64_t kMostSeconds = 86400;
+  constexpr std::string_view kUnits = "smh";
+  uint64_t factor = 1;
+  std::string_view digits = value;
+  if (const size_t unit = value.empty() ? kUnits.npos : kUnits.find(value.back()); unit != kUnits.npos) {
+    for (size_t i = 0; i < unit; ++i) factor *= 60;
+    digits.remove_suffix(1);
+  }
+  const auto number = device::parse_decimal(digits, kMostSeconds);
+  if (resolve_ != nullptr)
+    fail("Resolve is not for --config; take the file by `culvert up FILE`");
+  else if (!number || *number == 0 || *number * factor > kMostSeconds)
+    fail("Resolve {} is not a time between two look-ups, such as 60s, 5m or 1h; a day at most", device::quote(value));
+  else
+    outcome_.config.resolve_every = std::chrono::seconds(*number * factor);
 }
 
 void Parser::parse_peer_key(std::string_view key, std::string_view value) {
@@ -226,30 +233,6 @@ void Parser::parse_mark(std::string_view value) {
   outcome_.config.fwmark = mark;
 }
 
-// Calls `visit` for each item of a list with commas, spaces removed; not at all for an empty list.
-template <typename Visit>
-void for_each_item(std::string_view list, Visit&& visit) {
-  while (!list.empty()) {
-    const size_t comma = list.find(',');
-    visit(trim(list.substr(0, comma)));
-    if (comma == std::string_view::npos) return;
-    list.remove_prefix(comma + 1);
-    if (list.empty()) visit(list);  // a comma at the end
-  }
-}
-
-void Parser::parse_addresses(std::string_view value) {
-  for_each_item(
-      value,
-      [this](std::string_view item) {
-        if (const auto prefix = device::parse_prefix(item, device::PrefixLength::optional))
-          outcome_.config.addresses.push_back(*prefix);
-        else
-          fail("Address {} is not ADDRESS/LENGTH, such as 10.0.0.1/24 or fd00::1/64; put commas between several",
-               device::quote(item));
-      });
-}
-
 void Parser::parse_allowed_ips(std::string_view value) {
   for_each_item(
       value,
@@ -274,6 +257,7 @@ void Parser::parse_endpoint(std::string_view value) {
   io::Endpoint endpoint;
   if (io::parse_endpoint(std::string(value), endpoint)) {
     outcome_.config.peers.back().endpoint = endpoint;
+    outcome_.config.peers.back().endpoint_name.reset();
     return;
   }
   const size_t colon = value.rfind(':');
@@ -288,7 +272,15 @@ void Parser::parse_endpoint(std::string_view value) {
          device::quote(value));
     return;
   }
-  const io::Result<io::Endpoint> resolved = resolve_(std::string(host), std::string(value.substr(colon + 1)));
+  if (resolve_ == nullptr) {
+    const auto port = device::parse_decimal(value.substr(colon + 1), UINT16_MAX);
+    if (port && *port != 0)
+      outcome_.config.peers.back().endpoint_name = {std::string(host), static_cast<uint16_t>(*port)};
+    else
+      fail("Endpoint {} has no port, 1 to 65535, behind its colon", device::quote(value));
+    return;
+  }
+  const io::Result<io::Endpoint> resolved = (*resolve_)(std::string(host), std::string(value.substr(colon + 1)));
   if (!resolved) {
     fail("Endpoint {} cannot be resolved: {}; check the name, the port and /etc/resolv.conf", device::quote(value),
          resolved.error().text());
@@ -322,6 +314,16 @@ int read_file(const std::string& path, crypto::SecretString& text) {
   }
 }
 
+template <typename Parse>
+ConfigOutcome load(const std::string& path, std::string_view mend, Parse&& parse) {
+  ConfigOutcome outcome;
+  crypto::SecretString text;
+  const int number = read_file(path, text);
+  if (number == 0) return parse(text);
+  outcome.errors.push_back(fmt::format("{}: cannot be read: {}; {}", path, std::strerror(number), mend));
+  return outcome;
+}
+
 }  // namespace
 
 io::Result<io::Endpoint> resolve_endpoint(const std::string& host, const std::string& port) {
@@ -341,17 +343,22 @@ io::Result<io::Endpoint> resolve_endpoint(const std::string& host, const std::st
 }
 
 ConfigOutcome parse_config(std::string_view text, const std::string& file_name, const ResolveEndpoint& resolve) {
-  return Parser(file_name, resolve).parse(text);
+  return Parser(file_name, &resolve).parse(text);
+}
+
+ConfigOutcome parse_gateway_config(std::string_view text, const std::string& file_name) {
+  return Parser(file_name, nullptr).parse(text);
 }
 
 ConfigOutcome load_config(const std::string& path) {
-  ConfigOutcome outcome;
-  crypto::SecretString text;
-  if (const int number = read_file(path, text); number != 0)
-    outcome.errors.push_back(fmt::format("{}: cannot be read: {}; check --config", path, std::strerror(number)));
-  else
-    outcome = parse_config(text, path, resolve_endpoint);
-  return outcome;
+  return load(
+      path, "check --config", [&path](std::string_view text) { return parse_config(text, path, resolve_endpoint); });
+}
+
+ConfigOutcome load_gateway_config(const std::string& path) {
+  return load(
+      path, "name a file that is there, such as /etc/wireguard/wg0.conf",
+      [&path](std::string_view text) { return parse_gateway_config(text, path); });
 }
 
 }  // namespace culvert::config

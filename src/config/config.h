@@ -1,6 +1,7 @@
-// The configuration file of --config: wg(8)'s format, with Address and MTU of wg-quick(8).
+// Configuration files: wg(8)'s format. `--config` takes Address and MTU beside it, `culvert up` all of wg-quick(8).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "io/result.h"
 #include "src/device/configurable.h"
 #include "src/device/encoding.h"
+#include "src/host/settings.h"
 
 namespace culvert::config {
 
@@ -20,10 +22,19 @@ struct ConfigAllowedIp {
   bool remove = false;    // written with a leading '-'
 };
 
+// An endpoint whose address is found out later, and again when it changes.
+struct EndpointName {
+  std::string host;
+  uint16_t port = 0;
+
+  bool operator==(const EndpointName&) const = default;
+};
+
 struct ConfigPeer {
   device::Key public_key{};
   device::SecretKey preshared_key;  // all zero: none
   std::optional<io::Endpoint> endpoint;
+  std::optional<EndpointName> endpoint_name;  // instead of `endpoint`; never after parse_config() with `resolve`
   uint16_t persistent_keepalive_seconds = 0;
   std::vector<ConfigAllowedIp> allowed_ips;
 };
@@ -33,8 +44,8 @@ struct Config {
   device::SecretKey private_key;  // all zero: none
   uint16_t listen_port = 0;       // 0: any
   uint32_t fwmark = 0;
-  std::vector<device::Prefix> addresses;  // of the interface, host bits kept
-  std::optional<uint32_t> mtu;
+  host::Settings host;
+  std::optional<std::chrono::seconds> resolve_every;  // Resolve; none: when a handshake has failed for a while
   std::vector<ConfigPeer> peers;
 };
 
@@ -54,13 +65,17 @@ using ResolveEndpoint = std::function<io::Result<io::Endpoint>(const std::string
 // getaddrinfo(3) for UDP; the first address wins, as with wg(8). Blocks.
 io::Result<io::Endpoint> resolve_endpoint(const std::string& host, const std::string& port);
 
-// Parses the whole text; `file_name` is for the errors alone. Pure but for `resolve`.
+// Parses the whole text of --config; `file_name` is for the errors alone. Pure but for `resolve`.
 ConfigOutcome parse_config(std::string_view text, const std::string& file_name, const ResolveEndpoint& resolve);
 
-// Reads and parses a file, with resolve_endpoint(). A file that cannot be read is one error.
-ConfigOutcome load_config(const std::string& path);
+// Parses the whole text of a file for `culvert up`. Names of endpoints stay names. Pure.
+ConfigOutcome parse_gateway_config(std::string_view text, const std::string& file_name);
 
-// Replaces the target's peers and settings by the config's, all but addresses and MTU, and publishes once.
+// Reads and parses a file: the first for --config, with resolve_endpoint(). A file that cannot be read is one error.
+ConfigOutcome load_config(const std::string& path);
+ConfigOutcome load_gateway_config(const std::string& path);
+
+// Replaces the target's peers and settings by the config's, all but what the host does and names, and publishes once.
 // Yields the first refusal; what came before it stays applied.
 io::Status apply_config(const Config& config, device::Configurable& target);
 

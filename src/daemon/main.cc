@@ -55,9 +55,9 @@ io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, co
 
 // The interface settings of --config. Link changes reach the device as anybody's would.
 io::Status set_up_link(const std::string& name, const config::Config& config) {
-  if (config.mtu)
-    if (io::Status set = host::set_link_mtu(name, *config.mtu); !set) return set;
-  if (io::Status set = host::add_link_addresses(name, config.addresses); !set) return set;
+  if (config.host.mtu)
+    if (io::Status set = host::set_link_mtu(name, *config.host.mtu); !set) return set;
+  if (io::Status set = host::add_link_addresses(name, config.host.addresses); !set) return set;
   return host::set_link_up(name);
 }
 

@@ -22,5 +22,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     test::FakeDevice device;
     if (!config::apply_config(outcome.config, device) || device.publications != 1) std::abort();
   }
+  const config::ConfigOutcome gateway =
+      config::parse_gateway_config(std::string_view(reinterpret_cast<const char*>(bytes), size), "file");
+  for (const std::string& error : gateway.errors)
+    if (!error.starts_with("file:")) std::abort();
   return 0;
 }
