@@ -106,7 +106,7 @@ class DataPathEnd {
   io::Endpoint endpoint_;
   protocol::Keypairs keypairs_;
   protocol::Timers timers_;
-  pipeline::PeerPath path_{1, keypairs_, timers_.marks()};
+  pipeline::PeerPath path_{1, 0, keypairs_, timers_.marks()};
   protocol::AllowedIps allowed_ips_;
   protocol::IndexTable index_table_;
   const protocol::Keypair* keypair_ = nullptr;

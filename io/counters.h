@@ -17,6 +17,8 @@ class Counter {
  public:
   void add(uint64_t n) { value_.store(get() + n, std::memory_order_relaxed); }
   uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+  // In place of the one thread that adds.
+  void clear() { value_.store(0, std::memory_order_relaxed); }
 
  private:
   std::atomic<uint64_t> value_{0};

@@ -58,10 +58,11 @@ int Device::select_peer(const Key& public_key, PeerOrigin& origin) {
     origin = PeerOrigin::existing;
     return 0;
   }
-  if (peers_.size() >= protocol::kMaxPeers) return ENOBUFS;
+  const std::optional<uint32_t> number = peers_.size() < protocol::kMaxPeers ? take_peer_number() : std::nullopt;
+  if (!number) return ENOBUFS;
   const protocol::PublicKey key{public_key};
   const uint64_t id = next_peer_id_++;
-  auto peer = std::make_unique<DevicePeer>(id, key, take_home_slot(), std::max<size_t>(1, workers_.size()));
+  auto peer = std::make_unique<DevicePeer>(id, *number, key, take_home_slot());
   by_key_[key] = peer.get();
   peers_[id] = std::move(peer);
   origin = PeerOrigin::created;
@@ -152,8 +153,8 @@ DeviceState Device::state() const {
       out.last_handshake_seconds = static_cast<uint64_t>(seconds.count());
       out.last_handshake_nanoseconds = static_cast<uint32_t>((since_epoch - seconds).count());
     }
-    out.sent_bytes = peer->path.sent_bytes();
-    out.received_bytes = peer->path.received_bytes();
+    out.sent_bytes = traffic_of(*peer, &pipeline::PeerTraffic::sent_bytes);
+    out.received_bytes = traffic_of(*peer, &pipeline::PeerTraffic::received_bytes);
     out.persistent_keepalive_seconds = peer->keepalive_seconds;
     allowed_ips_.for_each(&peer->path, [&](const Prefix& prefix) { out.allowed_ips.push_back(prefix); });
   }

@@ -128,8 +128,8 @@ class Device final : public Configurable {
   // A peer with both of its halves, and what only the device knows of it. What workers write is aligned to cache
   // lines, hence the padding.
   struct DevicePeer {  // NOLINT(clang-analyzer-optin.performance.Padding)
-    DevicePeer(uint64_t id, const protocol::PublicKey& public_key, uint8_t home_slot, size_t workers)
-        : peer(public_key, &path, home_slot), path(id, peer.keypairs(), peer.marks(), workers) {}
+    DevicePeer(uint64_t id, uint32_t number, const protocol::PublicKey& public_key, uint8_t home_slot)
+        : peer(public_key, &path, home_slot), path(id, number, peer.keypairs(), peer.marks()) {}
 
     protocol::Peer peer;
     pipeline::PeerPath path;
@@ -164,6 +164,8 @@ class Device final : public Configurable {
   void start_peer(DevicePeer& peer);
   void stop_peer(DevicePeer& peer);
   void drop_staged(std::vector<pipeline::PeerPath*>& paths, pipeline::DropReason reason);  // empties the list
+  std::optional<uint32_t> take_peer_number();
+  void give_back_peer_number(uint32_t number);
   uint8_t take_home_slot();
   void forget_identity(DevicePeer& peer);
   void know_identity(DevicePeer& peer);
@@ -180,6 +182,7 @@ class Device final : public Configurable {
   void learn_route(DevicePeer& peer, const io::Endpoint& endpoint);
   void attend_roaming(DevicePeer& peer);
   void follow(DevicePeer& peer, const io::Endpoint& from);
+  uint64_t traffic_of(const DevicePeer& peer, io::Counter pipeline::PeerTraffic::*counter) const;
   static std::string log_name(const DevicePeer& peer);
   DevicePeer* find_peer(const Key& public_key);
   DevicePeer* find_peer(protocol::PeerHandle handle);
@@ -235,6 +238,8 @@ class Device final : public Configurable {
   std::map<protocol::PublicKey, DevicePeer*> by_key_;
   std::set<std::pair<protocol::Instant, DevicePeer*>> deadlines_;
   uint64_t next_peer_id_ = 1;
+  std::vector<uint32_t> free_peer_numbers_;  // below next_peer_number_
+  uint32_t next_peer_number_ = 0;
   std::array<size_t, protocol::kHomeSlots> peers_at_home_{};  // how many live in each home slot
 
   // What this turn has done and the next ones have to.

@@ -93,7 +93,7 @@ void Device::receive_initiation(const pipeline::HandshakeDatagram& datagram) {
   stats_.initiations_received.add(1);
   log_verbose("{} - Received handshake initiation", log_name(*peer));
   follow(*peer, datagram.from);
-  peer->path.received_by_control.add(datagram.length);
+  peer->path.traffic.received_bytes.add(datagram.length);
 
   ensure_free_index();
   protocol::RetiredKeypairs retired;
@@ -118,7 +118,7 @@ void Device::receive_response(const pipeline::HandshakeDatagram& datagram) {
   stats_.responses_received.add(1);
   log_verbose("{} - Received handshake response", log_name(*peer));
   follow(*peer, datagram.from);
-  peer->path.received_by_control.add(datagram.length);
+  peer->path.traffic.received_bytes.add(datagram.length);
   flush_or_keepalive(*peer);
   advance(*peer);
 }

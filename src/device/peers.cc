@@ -22,6 +22,29 @@ void Device::stop_peer(DevicePeer& peer) {
   reschedule(peer);
 }
 
+// By these workers count; a peer's is free again once no worker can hold it. Nothing: an operation has removed and added
+// too many peers.
+std::optional<uint32_t> Device::take_peer_number() {
+  if (free_peer_numbers_.empty()) {
+    if (next_peer_number_ == pipeline::PeerTrafficTable::kMaxNumbers) return std::nullopt;
+    return next_peer_number_++;
+  }
+  const uint32_t number = free_peer_numbers_.back();
+  free_peer_numbers_.pop_back();
+  return number;
+}
+
+void Device::give_back_peer_number(uint32_t number) {
+  for (const auto& worker : workers_) worker->mailbox().traffic.clear(number);
+  free_peer_numbers_.push_back(number);
+}
+
+uint64_t Device::traffic_of(const DevicePeer& peer, io::Counter pipeline::PeerTraffic::*counter) const {
+  uint64_t sum = (peer.path.traffic.*counter).get();
+  for (const auto& worker : workers_) sum += (worker->mailbox().traffic.of(peer.path.number).*counter).get();
+  return sum;
+}
+
 // One of those with the fewest peers: workers serve slots, and neighbouring slots are those of different workers.
 uint8_t Device::take_home_slot() {
   const auto emptiest = std::min_element(peers_at_home_.begin(), peers_at_home_.end());

@@ -48,7 +48,7 @@ void ControlOutbox::send_batch(io::OuterSide& outer) {
     if (sending_.lost != 0 && sending_.datagrams[i].lost)
       stats_.drop(DropReason::send_failed);
     else if (path != nullptr)
-      path->traffic(worker_).sent_bytes.add(datagrams_[i].length);
+      traffic_.of(path->number).sent_bytes.add(datagrams_[i].length);
     if (path != nullptr && to.source_refused) path->endpoint.forget_source(to.envelope.endpoint.source);
   }
   sending_.clear();

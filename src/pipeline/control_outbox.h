@@ -30,8 +30,8 @@ class ControlOutbox {
  public:
   static constexpr size_t kMaxDatagrams = 1024;
 
-  // `worker`: the number of the one that sends, for PeerPath::traffic().
-  explicit ControlOutbox(WorkerStats& stats, size_t worker = 0) : stats_(stats), worker_(worker) {}
+  // `stats` and `traffic` are those of the worker that sends.
+  ControlOutbox(WorkerStats& stats, PeerTrafficTable& traffic) : stats_(stats), traffic_(traffic) {}
 
   // False when the ring is full: the datagram is dropped and counted. Its path stays alive until the worker has sent
   // what was pushed.
@@ -49,7 +49,7 @@ class ControlOutbox {
 
   io::SpscRing<ControlDatagram> ring_{kMaxDatagrams};
   WorkerStats& stats_;
-  const size_t worker_;
+  PeerTrafficTable& traffic_;
 
   // The worker's: a batch, and what each of its datagrams was made of.
   io::Sending sending_;

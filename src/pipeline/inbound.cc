@@ -149,7 +149,7 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
   }
   if (newest == nullptr) return;
 
-  path.traffic(mailbox_.worker).received_bytes.add(bytes);
+  mailbox_.traffic.of(path.number).received_bytes.add(bytes);
   const bool roamed = path.roam(envelope_of(*newest).endpoint);
   path.marks.any_authenticated_packet_received();
   bool wake = path.marks.any_authenticated_packet_traversal(now);

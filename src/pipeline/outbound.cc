@@ -367,7 +367,7 @@ void Outbound::settle_sent() {
   for (uint32_t i = 0; i < sending_.destination_count; ++i) {
     const io::Destination& to = sending_.destinations[i];
     PeerPath& path = *recipients_[i].path;
-    path.traffic(mailbox_.worker).sent_bytes.add(recipients_[i].bytes);
+    mailbox_.traffic.of(path.number).sent_bytes.add(recipients_[i].bytes);
     if (to.segmentation_refused) path.gso_refused.store(true, std::memory_order_relaxed);
     if (to.source_refused) path.endpoint.forget_source(to.envelope.endpoint.source);
   }

@@ -18,8 +18,8 @@
 //                                                                      Timers::watch()
 //   TimerMarks: the rest            workers, control  both             relaxed, behind `watched`
 //   PeerPath: endpoint              workers, control  both             a sequence lock; writers take its mutex
-//   PeerPath: traffic(worker)       that worker       control          relaxed: counters, summed by the reader
-//   PeerPath: received_by_control   control           control          relaxed
+//   PeerPath: traffic               control           control          relaxed
+//   Mailbox: traffic                its worker        control          relaxed: counters, summed by the reader
 //   PeerPath: staged                workers           both             acq_rel in Staging::stage() and in
 //                                                                      Device::flush_or_keepalive(): whichever comes
 //                                                                      second sees the other. Else relaxed
@@ -50,6 +50,7 @@
 #include "io/spsc_ring.h"
 #include "io/wakeup.h"
 #include "src/pipeline/endpoint_cell.h"
+#include "src/pipeline/peer_traffic.h"
 #include "src/protocol/allowed_ips.h"
 #include "src/protocol/cookie.h"
 #include "src/protocol/index_table.h"
@@ -78,43 +79,28 @@ enum Attention : uint32_t {
   kRoamed = 8,            // the peer's address is another one, or the one that it calls
 };
 
-// What one worker has sent to a peer and received from it, with the overhead of WireGuard. A cache line of its own:
-// workers that serve the same peer would wait for each other's.
-struct alignas(64) PeerTraffic {
-  io::Counter received_bytes, sent_bytes;
-};
-
 // What the data path needs of a peer, beside protocol::Peer, which the control thread keeps to itself. The control
 // thread creates it and frees it after a grace period, and once no worker has staged packets for it.
 struct PeerPath : protocol::PeerTag {
-  // `workers`: how many there are; they have the numbers below that.
-  PeerPath(uint64_t path_id, const protocol::Keypairs& peer_keypairs, protocol::TimerMarks& peer_marks,
-           size_t workers = 1)
-      : id(path_id),
-        keypairs(peer_keypairs),
-        marks(peer_marks),
-        workers_(workers),
-        traffic_(std::make_unique<PeerTraffic[]>(workers)) {}
+  // `peer_number`: below PeerTrafficTable::kMaxNumbers, and no other's that workers can reach.
+  PeerPath(uint64_t path_id, uint32_t peer_number, const protocol::Keypairs& peer_keypairs,
+           protocol::TimerMarks& peer_marks)
+      : id(path_id), number(peer_number), keypairs(peer_keypairs), marks(peer_marks) {}
   PeerPath(const PeerPath&) = delete;
   PeerPath& operator=(const PeerPath&) = delete;
 
-  // Constant after construction. An id is never used twice in a process; workers use what is to be sent with and the
-  // marks alone.
+  // Constant after construction. An id is never used twice in a process, a number once the peer is freed; workers use
+  // what is to be sent with and the marks alone.
   const uint64_t id;
+  const uint32_t number;
   const protocol::Keypairs& keypairs;
   protocol::TimerMarks& marks;
 
   EndpointCell endpoint;
-  io::Counter received_by_control;  // handshake messages
+  PeerTraffic traffic;  // handshake messages received, and all that workers had counted that are no more
   std::atomic<uint32_t> staged{0};
   std::atomic<bool> gso_refused{false};  // EMSGSIZE: the path is narrower than a segment
   std::atomic<uint32_t> attention{0};    // bits of Attention that the control thread has not seen yet
-
-  // For the worker with this number to add to.
-  PeerTraffic& traffic(size_t worker) { return traffic_[worker]; }
-  // Sums, for any thread.
-  uint64_t received_bytes() const { return received_by_control.get() + sum(&PeerTraffic::received_bytes); }
-  uint64_t sent_bytes() const { return sum(&PeerTraffic::sent_bytes); }
 
   // Follows the peer to where its authenticated message came from (paper section 2.1). Cookie replies never
   // get here. True if its address or the one of ours that it calls is another one, and not the port alone.
@@ -125,16 +111,6 @@ struct PeerPath : protocol::PeerTag {
     gso_refused.store(false, std::memory_order_relaxed);
     return before.remote != from.remote || before.source != from.source;
   }
-
- private:
-  uint64_t sum(io::Counter PeerTraffic::*counter) const {
-    uint64_t total = 0;
-    for (size_t i = 0; i < workers_; ++i) total += (traffic_[i].*counter).get();
-    return total;
-  }
-
-  const size_t workers_;
-  const std::unique_ptr<PeerTraffic[]> traffic_;
 };
 
 // The path behind a handle; null for null. Every handle of ours is one: in the allowed IPs, the index table and the
@@ -151,21 +127,20 @@ struct HandshakeDatagram {
   std::array<uint8_t, sizeof(protocol::HandshakeInitiation)> bytes;
 };
 
-// What a worker passes to the control thread: bounded rings, and one wake-up for all of them. The worker pushes, the
-// control thread pops.
+// What a worker passes to the control thread: bounded rings, and one wake-up for all of them; and what it counts of each
+// peer. The worker pushes, the control thread pops.
 struct Mailbox {
   // The kernel module's MAX_QUEUED_INCOMING_HANDSHAKES.
   static constexpr size_t kMaxHandshakes = 4096;
   static constexpr size_t kMaxAttention = 4096;
 
-  explicit Mailbox(const io::Wakeup& control, size_t worker_number = 0)
-      : control_wakeup(control), worker(worker_number) {}
+  explicit Mailbox(const io::Wakeup& control) : control_wakeup(control) {}
 
   io::SpscRing<HandshakeDatagram> handshakes{kMaxHandshakes};
   io::SpscRing<uint64_t> attention{kMaxAttention};  // ids of peers with attention bits set
   std::atomic<bool> overflowed{false};              // an id did not fit: look at every peer
+  PeerTrafficTable traffic;
   const io::Wakeup& control_wakeup;
-  const size_t worker;  // whose it is: PeerPath::traffic()
 };
 
 // Sets `bits` and tells the control thread, unless it knows already that this peer has news. Worker thread.

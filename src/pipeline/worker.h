@@ -37,11 +37,10 @@ namespace culvert::pipeline {
 class Worker {
  public:
   // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
-  // All three outlive the worker. `clock` is called on its thread. `number` is its place in PeerPath::traffic().
+  // All three outlive the worker. `clock` is called on its thread.
   // Errors: EMFILE, ENFILE, EAGAIN.
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
-                                                   io::InnerSide& inner, BootClockReader clock = read_boot_clock,
-                                                   size_t number = 0);
+                                                   io::InnerSide& inner, BootClockReader clock = read_boot_clock);
 
   // Ends the thread; staged packets are dropped.
   ~Worker();
@@ -69,6 +68,7 @@ class Worker {
   void drop_staged(std::span<PeerPath* const> paths, DropReason reason);
 
   Mailbox& mailbox() { return mailbox_; }
+  const Mailbox& mailbox() const { return mailbox_; }
   const WorkerStats& stats() const { return stats_; }
   // Adds what the outer sides have counted, this one and those before it: nothing counts backwards when sockets are
   // opened anew.
@@ -83,7 +83,7 @@ class Worker {
   using Task = std::function<void()>;  // control path only
 
   Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner, BootClockReader clock,
-         io::Poller poller, io::Wakeup wakeup, size_t number);
+         io::Poller poller, io::Wakeup wakeup);
   void post(Task task);
   void post_and_wait(const Task& task);
 
@@ -109,7 +109,7 @@ class Worker {
   static constexpr size_t kControlsPerWakeup = 8;
   size_t unannounced_ = 0;
 
-  ControlOutbox control_outbox_{stats_, mailbox_.worker};
+  ControlOutbox control_outbox_{stats_, mailbox_.traffic};
 
   // The worker thread's.
   Outbound outbound_;

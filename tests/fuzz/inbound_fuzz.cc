@@ -175,7 +175,7 @@ struct Receiver {
 
   protocol::Keypairs keypairs;
   protocol::Timers timers;
-  pipeline::PeerPath path{1, keypairs, timers.marks()};
+  pipeline::PeerPath path{1, 0, keypairs, timers.marks()};
   protocol::IndexTable index_table;
   protocol::Keypair* keypair = nullptr;
   protocol::RetiredKeypairs retired;

@@ -73,8 +73,8 @@ TEST_P(DataPathCases, IsCountedAlikeOnBothEnds) {
     wire_bytes += protocol::padded_length(segment.size(), 1420) + protocol::kTransportOverhead;
   Tunnel tunnel;
   (void)tunnel.transfer(packets);
-  EXPECT_EQ(tunnel.to_right.path.sent_bytes(), wire_bytes);
-  EXPECT_EQ(tunnel.to_left.path.received_bytes(), wire_bytes);
+  EXPECT_EQ(tunnel.left.sent_to(tunnel.to_right), wire_bytes);
+  EXPECT_EQ(tunnel.right.received_from(tunnel.to_left), wire_bytes);
   EXPECT_EQ(tunnel.left.stats.inner_packets_read.get(), packets.size());
   EXPECT_EQ(tunnel.left.stats.messages_sealed.get(), segments_of(packets).size());
   EXPECT_EQ(tunnel.right.stats.messages_opened.get(), segments_of(packets).size());

@@ -313,6 +313,12 @@ struct End {
 
   uint64_t drops(DropReason reason) const { return stats.drops[static_cast<size_t>(reason)].get(); }
 
+  // What this end's worker has counted of a peer.
+  uint64_t sent_to(const TestPeer& peer) const { return mailbox.traffic.of(peer.path.number).sent_bytes.get(); }
+  uint64_t received_from(const TestPeer& peer) const {
+    return mailbox.traffic.of(peer.path.number).received_bytes.get();
+  }
+
   // Of every end's host.
   static inline std::vector<io::Address> host_addresses;
 

@@ -134,11 +134,11 @@ TEST_F(InboundTest, DropsReplayedBatches) {
   const Train train = seal(all);
   right.receive(train);
   EXPECT_EQ(right.inner.take_packets(), bytes_of(all));
-  const uint64_t received = to_left.path.received_bytes();
+  const uint64_t received = right.received_from(to_left);
   right.receive(train);
   EXPECT_TRUE(right.inner.take_packets().empty());
   EXPECT_EQ(drops_of(right), (Drops{{DropReason::replayed, 60}}));
-  EXPECT_EQ(to_left.path.received_bytes(), received);
+  EXPECT_EQ(right.received_from(to_left), received);
 }
 
 TEST_F(InboundTest, DropsAReplayWithinABatch) {
@@ -287,7 +287,7 @@ TEST_F(InboundTest, CutsOffPaddingOfAnyLength) {
 TEST_F(InboundTest, CountsKeepalivesAndWritesNothing) {
   right.receive(seal_plaintext(*to_right.keypairs.current(), {}, elsewhere));
   EXPECT_EQ(right.stats.keepalives_received.get(), 1u);
-  EXPECT_EQ(to_left.path.received_bytes(), 32u);
+  EXPECT_EQ(right.received_from(to_left), 32u);
   EXPECT_TRUE(right.inner.written.empty());
   EXPECT_FALSE(to_left.timers.next_deadline()) << "a keepalive wants no answer";
   expect_endpoint(elsewhere);

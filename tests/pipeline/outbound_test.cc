@@ -362,7 +362,7 @@ TEST(Outbound, CountsWhatTheOuterSideDidNotSend) {
   spec.payload_bytes = 4800;
   tunnel.left.send(superpacket(spec, 1000));
   EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::send_failed, 3}}));
-  EXPECT_EQ(tunnel.to_right.path.sent_bytes(), 2u * (1040 + 32));
+  EXPECT_EQ(tunnel.left.sent_to(tunnel.to_right), 2u * (1040 + 32));
 }
 
 TEST(Outbound, DropsAPacketThatNoDatagramHolds) {
@@ -426,7 +426,7 @@ TEST(Outbound, CountsWhatTheOuterSideHadNoMemoryFor) {
   const auto lengths = [&] {
     for (const InnerPacket& packet : packets) tunnel.left.inner.to_read.push_back(packet);
     tunnel.left.send();
-    return tunnel.to_right.path.sent_bytes();
+    return tunnel.left.sent_to(tunnel.to_right);
   };
   const uint64_t bytes = protocol::padded_length(packets[0].bytes.size(), 1420) + protocol::kTransportOverhead;
   EXPECT_EQ(lengths(), 3 * bytes);

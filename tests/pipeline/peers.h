@@ -25,7 +25,8 @@ inline io::Address address(const std::string& text) {
 
 // A path and what the control thread would hold for it.
 struct TestPeer {
-  explicit TestPeer(uint64_t id, const std::string& at = "") : path(id, keypairs, timers.marks()) {
+  explicit TestPeer(uint64_t id, const std::string& at = "")
+      : path(id, static_cast<uint32_t>(id), keypairs, timers.marks()) {
     (void)timers.start();
     if (!at.empty()) path.endpoint.store(endpoint(at));
   }

@@ -58,23 +58,5 @@ TEST_F(Attention, WakesTheControlThreadAlsoWhenTheRingIsFull) {
   EXPECT_TRUE(wakeup_->drain());
 }
 
-TEST(PeerPathTraffic, IsCountedByEachWorkerAloneAndSummed) {
-  protocol::Keypairs keypairs;
-  protocol::Timers timers;
-  PeerPath path(1, keypairs, timers.marks(), 3);
-  for (size_t worker = 0; worker < 3; ++worker) {
-    path.traffic(worker).received_bytes.add(10 + worker);
-    path.traffic(worker).sent_bytes.add(100 + worker);
-  }
-  path.received_by_control.add(148);
-  EXPECT_EQ(path.received_bytes(), 148u + 10 + 11 + 12);
-  EXPECT_EQ(path.sent_bytes(), 100u + 101 + 102);
-  for (size_t worker = 1; worker < 3; ++worker) {
-    const auto distance =
-        reinterpret_cast<uintptr_t>(&path.traffic(worker)) - reinterpret_cast<uintptr_t>(&path.traffic(worker - 1));
-    EXPECT_GE(distance, 64u) << "two workers share a cache line";
-  }
-}
-
 }  // namespace
 }  // namespace culvert::pipeline

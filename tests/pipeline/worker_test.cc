@@ -80,6 +80,7 @@ class WorkerTest : public testing::Test {
       if (io::kOuterCounters[i].counter == &io::OuterCounters::trains_sent) return values[i];
     return 0;
   }
+  uint64_t sent_bytes() const { return worker_->mailbox().traffic.of(to_there_.path.number).sent_bytes.get(); }
   uint64_t drops(DropReason reason) const { return worker_->stats().drops[static_cast<size_t>(reason)].get(); }
 
   // `here_` lends its tables to the worker; its own pipelines stay idle.
@@ -200,7 +201,7 @@ TEST_F(WorkerTest, SendsWhatTheControlThreadHandsOver) {
   std::deque<test::Train> trains;
   cable_.pull(1, trains);
   EXPECT_EQ(trains.at(0).bytes, Bytes(148, 7));
-  EXPECT_TRUE(eventually([&] { return to_there_.path.sent_bytes() == 148; }));
+  EXPECT_TRUE(eventually([&] { return sent_bytes() == 148; }));
 }
 
 // Whoever frees a peer calls this first.
@@ -212,7 +213,7 @@ TEST_F(WorkerTest, HasSentWhatItWasHandedBeforeAPeerIsDropped) {
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(worker_->send_control(datagram));
   worker_->drop_staged({}, DropReason::no_peer);
   EXPECT_EQ(cable_.pushed(1), 100u);
-  EXPECT_EQ(to_there_.path.sent_bytes(), 100u * 32);
+  EXPECT_EQ(sent_bytes(), 100u * 32);
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(worker_->send_control(datagram));
   worker_->adopt_outer(nullptr);
   EXPECT_EQ(cable_.pushed(1), 200u) << "by the old outer side";
