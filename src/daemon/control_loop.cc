@@ -26,12 +26,13 @@ io::Result<io::Fd> open_signals() {
 }  // namespace
 
 io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(device::Device& device, const io::Wakeup& wakeup, int tun_fd,
-                                                           io::Fd uapi_listener, const std::string& uapi_path) {
+                                                           io::Fd uapi_listener, const std::string& uapi_path,
+                                                           Signals wanted) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
   auto timer = io::TimerFd::open();
   if (!timer) return timer.error();
-  auto signals = open_signals();
+  auto signals = wanted == Signals::end ? open_signals() : io::Result<io::Fd>(io::Fd());
   if (!signals) return signals.error();
   auto link = host::LinkMonitor::open(tun_fd);
   if (!link) return link.error();
@@ -49,26 +50,32 @@ io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(device::Device& devic
 ControlLoop::~ControlLoop() = default;
 
 io::Status ControlLoop::watch_all() {
-  const std::array<std::pair<int, Tag>, 6> sources = {{{wakeup_.fd(), kTagWorkers},
+  const std::array<std::pair<int, Tag>, 5> sources = {{{wakeup_.fd(), kTagWorkers},
                                                        {timer_.fd(), kTagTimer},
-                                                       {signals_.get(), kTagSignals},
                                                        {link_->fd(), kTagLink},
                                                        {routes_.fd(), kTagRoutes},
                                                        {uapi_->fd(), kTagUapi}}};
   for (const auto& [fd, tag] : sources)
     if (io::Status added = poller_.add(fd, tag); !added) return added;
+  if (signals_) return poller_.add(signals_.get(), kTagSignals);
   return io::Success{};
 }
 
 void ControlLoop::run() {
   (void)follow_link();
   std::array<io::PollEvent, 8> events;
-  while (!stop_) {
-    const std::span<io::PollEvent> ready = poller_.wait(events);
-    begin_turn();
-    for (const io::PollEvent& event : ready) handle(event);
-    end_turn();
-  }
+  while (!stop_) run_turn(poller_.wait(events));
+}
+
+void ControlLoop::run_once() {
+  std::array<io::PollEvent, 8> events;
+  run_turn(poller_.wait(events, std::chrono::nanoseconds(0)));
+}
+
+void ControlLoop::run_turn(std::span<const io::PollEvent> ready) {
+  begin_turn();
+  for (const io::PollEvent& event : ready) handle(event);
+  end_turn();
 }
 
 void ControlLoop::handle(const io::PollEvent& event) {

@@ -1,7 +1,9 @@
 // The control thread's event loop: what happens outside reaches the device from here, with the time.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "io/endpoint.h"
@@ -22,11 +24,15 @@ namespace culvert::daemon {
 // Thread safety: one thread makes and runs it.
 class ControlLoop final : public uapi::Handler {
  public:
+  // Whether the loop ends on a signal of end_signals(), or somebody else reads them.
+  enum class Signals : uint8_t { end, none };
+
   // `uapi_path` is as in Server::open(). What is passed by reference outlives the loop. `device` has its workers
   // already. block_end_signals() was called before threads started: the loop reads them. Errors: EMFILE, ENFILE,
   // ENOMEM.
   static io::Result<std::unique_ptr<ControlLoop>> open(device::Device& device, const io::Wakeup& wakeup, int tun_fd,
-                                                       io::Fd uapi_listener, const std::string& uapi_path);
+                                                       io::Fd uapi_listener, const std::string& uapi_path,
+                                                       Signals signals);
   ~ControlLoop() override;
 
   // Applies `change` to the device as a turn of its own, before run().
@@ -44,6 +50,12 @@ class ControlLoop final : public uapi::Handler {
 
   // Until a signal, the deletion of the TUN device or of the UAPI socket.
   void run();
+
+  // For whoever runs several loops: does what is ready and due, and never waits. fd() is readable (level-triggered)
+  // while there is something to do. ended(): a run() would be over.
+  void run_once();
+  int fd() const { return poller_.fd(); }
+  bool ended() const { return stop_; }
 
   // Serves metrics and health from now on; before run(). Errors: those of MetricsServer::open().
   io::Status serve_metrics(const io::Endpoint& at);
@@ -65,6 +77,7 @@ class ControlLoop final : public uapi::Handler {
         routes_(std::move(routes)) {}
 
   io::Status watch_all();
+  void run_turn(std::span<const io::PollEvent> ready);
   void handle(const io::PollEvent& event);
   io::Status read_link_events();
   void begin_turn();
@@ -74,7 +87,7 @@ class ControlLoop final : public uapi::Handler {
   const io::Wakeup& wakeup_;
   io::Poller poller_;
   io::TimerFd timer_;
-  io::Fd signals_;
+  io::Fd signals_;  // none if somebody else reads them
   std::unique_ptr<host::LinkMonitor> link_;
   host::RouteMonitor routes_;
   std::unique_ptr<uapi::Server> uapi_;

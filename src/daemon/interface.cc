@@ -1,0 +1,87 @@
+#include "src/daemon/interface.h"
+
+#include <utility>
+
+#include "crypto/aead_engine.h"
+#include "io/fd.h"
+#include "io/uring/ring.h"
+#include "src/host/link_setup.h"
+#include "src/host/netns_id.h"
+#include "src/log.h"
+#include "src/uapi/socket.h"
+
+namespace culvert::daemon {
+namespace {
+
+// What wireguard-go sets, and what fits a 1500-byte path with IPv6 outside.
+constexpr int kDefaultMtu = 1420;
+
+// A wish: a device that was passed to us may be in another network namespace, or not ours to change.
+void forgo_link_local_address(tun::TunDevice& tun) {
+  const io::Result<io::Fd> home = tun.device_namespace_fd();
+  if (!home || !host::is_own_namespace(home->get())) return;
+  if (const io::Status set = host::forgo_link_local_address(tun.name()); !set) log_verbose("{}", set.error().text());
+}
+
+io::Error because(const std::string& what, const io::Error& error) {
+  return {error.number, what + ": " + error.context};
+}
+
+}  // namespace
+
+io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, const Environment& environment) {
+  tun::TunOptions options;
+  options.vnet = environment.tun_offload;
+  options.tso = environment.tun_tso;
+  options.uso = environment.tun_uso;
+  options.join = environment.tun_join;
+  options.engine = environment.tun_engine;
+  auto tun = environment.tun_fd ? tun::TunDevice::adopt(io::Fd(*environment.tun_fd), options)
+                                : tun::TunDevice::create(name, options);
+  if (!tun) return because("Failed to create TUN device", tun.error());
+  if (const io::Status set = (*tun)->set_mtu(kDefaultMtu); !set)
+    return because("Failed to create TUN device", set.error());
+  forgo_link_local_address(**tun);
+  return tun;
+}
+
+Interface::Interface(std::unique_ptr<tun::TunDevice> tun, io::Wakeup wakeup)
+    : tun_(std::move(tun)), name_(tun_->name()), wakeup_(std::move(wakeup)) {}
+
+io::Result<std::unique_ptr<Interface>> Interface::open(std::unique_ptr<tun::TunDevice> tun,
+                                                       const Environment& environment, Process process) {
+  if (environment.udp_engine == io::Engine::io_uring)
+    if (const auto ring = io::Ring::open(); !ring)
+      return because("CULVERT_UDP_ENGINE=io_uring is not possible here, use auto or epoll", ring.error());
+  auto wakeup = io::Wakeup::open();
+  if (!wakeup) return wakeup.error();
+  std::unique_ptr<Interface> interface(new Interface(std::move(tun), std::move(*wakeup)));
+  if (const io::Status started = interface->start(environment, process); !started) return started.error();
+  return interface;
+}
+
+io::Status Interface::start(const Environment& environment, Process process) {
+  auto listener =
+      environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : uapi::open_uapi_socket(name_);
+  if (!listener) return because("Failed to open the UAPI socket", listener.error());
+  device_ = std::make_unique<device::Device>(
+      device::DeviceOptions{name_, environment.gso, environment.gro, environment.udp_engine, tun_->queue(0).engine()},
+      wakeup_);
+  std::vector<io::InnerSide*> queues;
+  for (size_t i = 0; i < tun_->queue_count(); ++i) queues.push_back(&tun_->queue(i));
+  device_->set_mtu(kDefaultMtu);
+  if (const io::Status started = device_->start_workers(queues); !started)
+    return because("Failed to start the workers", started.error());
+  auto loop = ControlLoop::open(*device_, wakeup_, tun_->queue(0).fd(), std::move(*listener),
+                                environment.uapi_fd ? "" : uapi::uapi_socket_file(name_),
+                                process == Process::drop_in ? ControlLoop::Signals::end : ControlLoop::Signals::none);
+  if (!loop) return because("Failed to start the control loop", loop.error());
+  loop_ = std::move(*loop);
+  const io::InnerOffloads offloads = tun_->queue(0).offloads();
+  log_verbose("AEAD engine {}; TUN by {}; TUN offloads: checksum {}, TCP {}, UDP {}", crypto::engine_name(),
+              io::engine_name(tun_->queue(0).engine()), offloads.checksum, offloads.tcp4 && offloads.tcp6,
+              offloads.udp4 && offloads.udp6);
+  return io::Success{};
+}
+
+}  // namespace culvert::daemon
