@@ -22,8 +22,8 @@ void Device::stop_peer(DevicePeer& peer) {
   reschedule(peer);
 }
 
-// By these workers count; a peer's is free again once no worker can hold it. Nothing: an operation has removed and added
-// too many peers.
+// Workers count by these numbers; one is free again once no worker can hold its peer. Nothing: an operation has removed
+// and added too many peers.
 std::optional<uint32_t> Device::take_peer_number() {
   if (free_peer_numbers_.empty()) {
     if (next_peer_number_ == pipeline::PeerTrafficTable::kMaxNumbers) return std::nullopt;

@@ -127,7 +127,7 @@ struct HandshakeDatagram {
   std::array<uint8_t, sizeof(protocol::HandshakeInitiation)> bytes;
 };
 
-// What a worker passes to the control thread: bounded rings, and one wake-up for all of them; and what it counts of each
+// What a worker passes to the control thread: bounded rings, one wake-up for all of them, and what it counts of each
 // peer. The worker pushes, the control thread pops.
 struct Mailbox {
   // The kernel module's MAX_QUEUED_INCOMING_HANDSHAKES.
