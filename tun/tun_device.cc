@@ -10,19 +10,21 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cerrno>
 #include <climits>
 
 #include "io/uring/ring_transfer.h"
 #include "src/packet/header_fields.h"
+#include "tun/open_tun.h"
+#include "tun/tun_steering.h"
 #include "tun/vnet_header.h"
 
 namespace culvert::tun {
 namespace {
 
-// Newer than the headers of Debian 12 (Linux 6.1).
-constexpr unsigned kUdpOffloads = 0x20 | 0x40;            // TUN_F_USO4, TUN_F_USO6: Linux 6.2
-constexpr unsigned long kTunGetDevNetNs = _IO('T', 227);  // TUNGETDEVNETNS: Linux 5.2
+// Newer than the headers of Debian 12 (Linux 6.1): TUN_F_USO4, TUN_F_USO6, Linux 6.2.
+constexpr unsigned kUdpOffloads = 0x20 | 0x40;
 
 // TUN's own 500 packets are less than a batch of superpackets cut by a device without offloads.
 constexpr int kTransmitQueueLength = 1000;
@@ -37,37 +39,6 @@ ifreq request_for(const std::string& name) {
   ifreq request{};
   name.copy(request.ifr_name, IFNAMSIZ - 1);
   return request;
-}
-
-// Why /dev/net/tun cannot be opened, and the mend.
-io::Error open_error() {
-  const int number = errno;
-  std::string context = "open /dev/net/tun";
-  if (number == ENOENT || number == ENODEV || number == ENXIO)
-    context += ": load it by `modprobe tun`; a container has to be given the device";
-  return {number, std::move(context)};
-}
-
-// Why the kernel refuses a device of this name, and the mend where we know one.
-io::Error create_error(const std::string& name) {
-  const int number = errno;
-  const std::string context = "create TUN device " + name + ": ";
-  if (number == EBUSY) return {number, context + "another process has it; end that process or choose another name"};
-  if (number == EPERM) return {number, context + "run as root or with CAP_NET_ADMIN"};
-  if (number == EINVAL && ::if_nametoindex(name.c_str()) != 0)
-    return {EEXIST, context + "an interface " + name + " exists and is no TUN device; choose another name"};
-  return {number, "create TUN device " + name};
-}
-
-// Opens one queue with exactly these flags. `name` becomes the name that the kernel gave.
-io::Result<io::Fd> open_queue(std::string& name, int flags) {
-  io::Fd fd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return open_error();
-  ifreq request = request_for(name);
-  request.ifr_flags = static_cast<short>(flags);
-  if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return create_error(name);
-  name = request.ifr_name;
-  return fd;
 }
 
 // Takes the offloads one kind less at a time until the kernel agrees. They are the device's, not the queue's, and
@@ -148,28 +119,15 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::create(const std::string& name
   if (name.empty() || name.size() >= IFNAMSIZ) return io::Error{EINVAL, "TUN device name '" + name + "'"};
   if (options.queues < 1 || options.queues > kMaxQueues)
     return io::Error{EINVAL, std::to_string(options.queues) + " queues of TUN device " + name};
-  std::string real_name = name;
-  const int many = options.queues > 1 ? IFF_MULTI_QUEUE : 0;
-  int flags = IFF_TUN | IFF_NO_PI | many | (options.vnet ? IFF_VNET_HDR : 0);
-  io::Result<io::Fd> first = open_queue(real_name, flags);
-  // A persistent device was made with several queues, or the kernel knows no virtio header.
-  for (const int other : {flags | IFF_MULTI_QUEUE, flags & ~IFF_VNET_HDR}) {
-    if (first || (first.error().number != EINVAL && first.error().number != EEXIST) || other == flags) continue;
-    if (io::Result<io::Fd> again = open_queue(real_name, other)) {
-      first = std::move(again);
-      flags = other;
-    }
-  }
-  if (!first) return first.error();
-  std::unique_ptr<TunDevice> device(new TunDevice);
-  device->name_ = real_name;
-  const bool vnet_header = (flags & IFF_VNET_HDR) != 0;
-  if (io::Status added = device->add_queue(std::move(*first), vnet_header, options); !added) return added.error();
-  for (int i = 1; i < options.queues; ++i) {
-    io::Result<io::Fd> next = open_queue(real_name, flags);
-    if (!next) return next.error();
-    if (io::Status added = device->add_queue(std::move(*next), vnet_header, options); !added) return added.error();
-  }
+  io::Result<OpenedTun> opened = open_tun(name, options.vnet, options.multi_queue || options.queues > 1);
+  if (!opened) return opened.error();
+  std::unique_ptr<TunDevice> device(new TunDevice(options));
+  device->name_ = opened->name;
+  device->multi_queue_ = opened->multi_queue;
+  if (io::Status taken = device->take_first_queue(std::move(opened->fd), opened->vnet_header); !taken)
+    return taken.error();
+  while (device->can_grow() && device->queue_count() < static_cast<size_t>(options.queues))
+    if (io::Result<TunQueue*> added = device->add_queue(); !added) return added.error();
   device->set_transmit_queue_length();
   return device;
 }
@@ -186,31 +144,58 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::adopt(io::Fd fd, const TunOpti
   if (status < 0 || ::fcntl(fd.get(), F_SETFL, status | O_NONBLOCK) != 0 || ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0)
     return error_of("make the descriptor of " + name + " non-blocking");
   const bool vnet_header = (request.ifr_flags & IFF_VNET_HDR) != 0;
-  std::unique_ptr<TunDevice> device(new TunDevice);
+  std::unique_ptr<TunDevice> device(new TunDevice(options));
   device->name_ = name;
-  if (io::Status added = device->add_queue(std::move(fd), vnet_header, options); !added) return added.error();
+  if (io::Status taken = device->take_first_queue(std::move(fd), vnet_header); !taken) return taken.error();
   device->set_transmit_queue_length();
   return device;
 }
 
-io::Status TunDevice::add_queue(io::Fd fd, bool vnet_header, const TunOptions& options) {
+// What the first queue agrees on holds for the device. The packets that probe it are lost in a device that is down, but
+// not in one that carries traffic.
+io::Status TunDevice::take_first_queue(io::Fd fd, bool vnet_header) {
   // Who had the device before us may have asked for another size.
   if (int bytes = kVnetHeaderBytes; vnet_header && ::ioctl(fd.get(), TUNSETVNETHDRSZ, &bytes) != 0)
     return error_of("set the virtio header size of " + name_);
-  io::InnerOffloads offloads = agree_on_offloads(fd.get(), vnet_header, options);
-  const bool tcp = options.join && offloads.tcp4 && takes_superpacket(fd.get(), io::GsoType::tcp);
-  const bool udp = options.join && offloads.udp4 && udp_superpackets_are_safe(io::kernel_version()) &&
+  io::InnerOffloads offloads = agree_on_offloads(fd.get(), vnet_header, options_);
+  const bool tcp = options_.join && offloads.tcp4 && takes_superpacket(fd.get(), io::GsoType::tcp);
+  const bool udp = options_.join && offloads.udp4 && udp_superpackets_are_safe(io::kernel_version()) &&
                    takes_superpacket(fd.get(), io::GsoType::udp);
   offloads = {tcp, tcp, udp, udp, offloads.checksum};
   // A full send buffer would make writes wait or fail; the kernel's default already is that, an adopter's may
   // not be.
   int unlimited = INT_MAX;
   ::ioctl(fd.get(), TUNSETSNDBUF, &unlimited);
-  auto transfer = make_transfer(fd.get(), options.engine);
+  return take_queue(std::move(fd), vnet_header, offloads);
+}
+
+io::Status TunDevice::take_queue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads) {
+  auto transfer = make_transfer(fd.get(), options_.engine);
   if (!transfer) return transfer.error();
   queues_.push_back(
       std::make_unique<TunQueue>(std::move(fd), vnet_header, offloads, io::kernel_syscalls(), std::move(*transfer)));
   return io::Success{};
+}
+
+io::Result<TunQueue*> TunDevice::add_queue() {
+  if (!can_grow()) return io::Error{EOPNOTSUPP, "add a queue to " + name() + ", which was not made for several"};
+  io::Result<io::Fd> fd = open_another_queue(queues_[0]->fd());
+  if (!fd) return fd.error();
+  const TunQueue& first = *queues_[0];
+  if (io::Status taken = take_queue(std::move(*fd), first.has_vnet_header(), first.offloads()); !taken)
+    return taken.error();
+  return queues_.back().get();
+}
+
+void TunDevice::remove_last_queue() {
+  assert(queues_.size() > 1);
+  queues_.pop_back();
+}
+
+io::Status TunDevice::steer(const io::SteeringMap& table) {
+  const io::Result<io::Fd> program = load_tun_steering(table, packet::make_flow_hash_key());
+  if (!program) return program.error();
+  return attach_tun_steering(queues_[0]->fd(), *program);
 }
 
 // A wish: an unprivileged adopter goes without.
@@ -248,9 +233,7 @@ io::Status TunDevice::set_mtu(int mtu) {
 }
 
 io::Result<io::Fd> TunDevice::device_namespace_fd() const {
-  const int fd = ::ioctl(queues_[0]->fd(), kTunGetDevNetNs);
-  if (fd < 0) return error_of("get the network namespace of " + name_);
-  return io::Fd(fd);
+  return open_device_namespace(queues_[0]->fd(), name_);
 }
 
 }  // namespace culvert::tun

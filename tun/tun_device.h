@@ -10,6 +10,7 @@
 #include "io/inner_side.h"
 #include "io/kernel_version.h"
 #include "io/result.h"
+#include "io/steering_map.h"
 #include "tun/tun_queue.h"
 
 namespace culvert::tun {
@@ -20,7 +21,10 @@ struct TunOptions {
   bool tso = true;   // superpackets of TCP
   bool uso = true;   // superpackets of UDP
   bool join = true;  // superpackets are written too, not only read
-  int queues = 1;    // more than one makes a multi-queue device (1 to kMaxQueues)
+  int queues = 1;    // 1 to kMaxQueues; a device that was there before may have room for one only
+  // Queues can be added later; more than one queue implies it. Costs nothing per packet, but 6 MiB of kernel memory
+  // while the interface is up: Linux gives it 256 transmit queues, each with a queueing discipline.
+  bool multi_queue = true;
   io::Engine engine = io::Engine::automatic;
 };
 
@@ -35,10 +39,10 @@ class TunDevice {
  public:
   static constexpr int kMaxQueues = 256;  // the kernel's
 
-  // Makes the device `name` (1 to 15 bytes; "wg%d" lets the kernel number it) or attaches to a persistent
-  // one. Errors: EINVAL for the name or the number of queues, EPERM without CAP_NET_ADMIN, EBUSY when
-  // somebody has it, EEXIST when the name is that of an interface of another kind, ENOENT or ENODEV without
-  // /dev/net/tun; those of Ring::open() and EOPNOTSUPP for an io_uring engine that cannot be had.
+  // Makes the device `name` (1 to 15 bytes; "wg%d" lets the kernel number it) or attaches to a persistent one, which
+  // has one queue if it was made so. Errors: EINVAL for the name or the number of queues, EPERM without
+  // CAP_NET_ADMIN, EBUSY when somebody has it, EEXIST when the name is that of an interface of another kind, ENOENT or
+  // ENODEV without /dev/net/tun; those of Ring::open() and EOPNOTSUPP for an io_uring engine that cannot be had.
   static io::Result<std::unique_ptr<TunDevice>> create(const std::string& name, const TunOptions& options);
 
   // Takes a descriptor that somebody else attached to a TUN device, with or without virtio header; it becomes
@@ -58,15 +62,34 @@ class TunDevice {
   // The network namespace that the device is in now, wherever it was moved (TUNGETDEVNETNS, Linux 5.2).
   io::Result<io::Fd> device_namespace_fd() const;
 
+  // Whether add_queue() may succeed: not with a device that was made for one queue or adopted.
+  bool can_grow() const { return multi_queue_ && queues_.size() < kMaxQueues; }
+
+  // Adds a queue, the last one, while the device is in use. It has the offloads that the first one has. Without
+  // steer() the kernel moves flows to it. Errors: EOPNOTSUPP when it cannot grow, those of create(), EAGAIN when the
+  // device was renamed or moved meanwhile.
+  io::Result<TunQueue*> add_queue();
+
+  // Closes the last queue, of several; nobody uses it any more. What the kernel had put there is lost: take it out of
+  // the steering table, then drain it, before. The others keep their numbers.
+  void remove_last_queue();
+
+  // From now on queue i gets the packets of the flows whose slots belong to worker i in `table`, also when that
+  // changes. Errors: those of load_tun_steering() and attach_tun_steering(); then the kernel goes on to move flows.
+  io::Status steer(const io::SteeringMap& table);
+
   size_t queue_count() const { return queues_.size(); }
   TunQueue& queue(size_t i) { return *queues_[i]; }
   const TunQueue& queue(size_t i) const { return *queues_[i]; }
 
  private:
-  TunDevice() = default;
-  io::Status add_queue(io::Fd fd, bool vnet_header, const TunOptions& options);
+  explicit TunDevice(const TunOptions& options) : options_(options) {}
+  io::Status take_first_queue(io::Fd fd, bool vnet_header);
+  io::Status take_queue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads);
   void set_transmit_queue_length();
 
+  TunOptions options_;
+  bool multi_queue_ = false;
   std::string name_;
   std::vector<std::unique_ptr<TunQueue>> queues_;
 };

@@ -1,0 +1,24 @@
+// Chooses the queue of each packet that the host sends through a TUN device: that of the worker whose slot its flow
+// hashes to. The kernel's own choice follows the queue that the other direction was written to last, and so takes flows
+// from worker to worker, which reorders them.
+//
+// A flow is what packet::flow_hash (src/packet/flow_hash.h) says, but the transport header behind extension headers of
+// IPv6 is found; fragments go by their addresses alone. All segments of a superpacket have its flow.
+#pragma once
+
+#include "io/fd.h"
+#include "io/result.h"
+#include "io/steering_map.h"
+#include "src/packet/flow_hash.h"
+
+namespace culvert::tun {
+
+// Loads the program: an answer is the number of the worker that `table` names, modulo the device's queues. Errors:
+// EPERM without CAP_BPF, EOPNOTSUPP for a build without eBPF, those of bpf(2).
+io::Result<io::Fd> load_tun_steering(const io::SteeringMap& table, const packet::FlowHashKey& key);
+
+// Hands the program to the device of an attached descriptor (TUNSETSTEERINGEBPF, Linux 4.16) for as long as the device
+// lives. Errors: those of ioctl(2).
+io::Status attach_tun_steering(int tun, const io::Fd& program);
+
+}  // namespace culvert::tun
