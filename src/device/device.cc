@@ -44,7 +44,7 @@ Device::~Device() {
 
 io::Status Device::start_workers(std::span<io::InnerSide* const> queues) {
   for (io::InnerSide* const queue : queues) {
-    auto worker = pipeline::Worker::start(published_, control_, *queue, options_.worker_clock);
+    auto worker = pipeline::Worker::start(published_, control_, *queue, options_.worker_clock, workers_.size());
     if (!worker) return worker.error();
     workers_.push_back(std::move(*worker));
     excused_handshakes_.push_back(0);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "src/packet/ecn.h"
+#include "src/pipeline/peer_group.h"
 #include "src/protocol/messages.h"
 
 namespace culvert::pipeline {
@@ -135,6 +136,7 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
   uint64_t bytes = 0;
   const io::Datagram* newest = nullptr;
   bool has_data = false;
+  protocol::PeerHandle owner = &path;
   for (size_t i = first; i < last; ++i) {
     const crypto::OpenMessage& message = to_open_[i];
     if (!message.authentic) continue;
@@ -144,7 +146,7 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
       stats_.keepalives_received.add(1);
     } else {
       has_data = true;
-      deliver(message, *pending_[i].datagram, path, offloads);
+      deliver(message, *pending_[i].datagram, path, owner, offloads);
     }
   }
   if (newest == nullptr) return;
@@ -165,14 +167,17 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
 }
 
 void Inbound::deliver(const crypto::OpenMessage& message, io::Datagram& datagram, const PeerPath& path,
-                      const io::InnerOffloads& offloads) {
+                      protocol::PeerHandle& owner, const io::InnerOffloads& offloads) {
   uint8_t* const packet = message.destination;
   packet::IpHeader ip;
   if (packet::parse_ip({packet, message.length}, ip) != packet::IpError::none)
     return stats_.drop(DropReason::malformed_inner);
   const uint8_t* const source = packet + ip.source_at();
-  if ((ip.v6() ? allowed_ips_->find_v6(source) : allowed_ips_->find_v4(source)) != &path)
-    return stats_.drop(DropReason::source_not_allowed);
+  const protocol::PeerHandle found = ip.v6() ? allowed_ips_->find_v6(source) : allowed_ips_->find_v4(source);
+  if (found != owner) [[unlikely]] {
+    if (!may_send_from(path, found)) return stats_.drop(DropReason::source_not_allowed);
+    owner = found;
+  }
   packet::decapsulate_ecn(envelope_of(datagram).traffic_class, ip, packet);
   coalescer_.add(packet, ip, offloads, &datagram.lease);
 }

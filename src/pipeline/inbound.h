@@ -48,9 +48,10 @@ class Inbound {
   void open_and_write(io::InnerSide& inner, protocol::Instant now);
   void admit_run(size_t first, size_t last, const io::InnerOffloads& offloads, protocol::Instant now);
   const io::Envelope& envelope_of(const io::Datagram& datagram) const { return batch_.envelopes[datagram.envelope]; }
-  // Checks one opened packet and passes it on.
+  // Checks one opened packet and passes it on. `owner` is whose source addresses are known to be good: the peer's, or
+  // its group's once one of them was.
   void deliver(const crypto::OpenMessage& message, io::Datagram& datagram, const PeerPath& path,
-               const io::InnerOffloads& offloads);
+               protocol::PeerHandle& owner, const io::InnerOffloads& offloads);
 
   // Constant after construction.
   const Published& published_;

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "src/packet/ecn.h"
+#include "src/packet/flow_hash.h"
+#include "src/pipeline/peer_group.h"
 #include "src/protocol/messages.h"
 
 namespace culvert::pipeline {
@@ -71,6 +73,7 @@ void Outbound::process(std::span<io::Superpacket> packets, io::InnerSide& inner,
   refill_unreachable_budget(now);
 
   endpoint_path_ = nullptr;
+  flow_packet_ = nullptr;
   routed_.clear();
   for (io::Superpacket& packet : packets) {
     packet::IpHeader ip;
@@ -134,13 +137,31 @@ PeerPath* Outbound::route(const io::Superpacket& packet, packet::IpHeader& ip, i
     case packet::IpError::none:
       break;
   }
-  const uint8_t* const destination = packet.bytes + ip.destination_at();
-  PeerPath* const path = path_of(ip.v6() ? allowed_ips_->find_v6(destination) : allowed_ips_->find_v4(destination));
+  PeerPath* const path = find_path(packet, ip);
   if (path == nullptr) return drop(DropReason::no_peer);
   const io::Endpoint& endpoint = endpoint_of(*path);
   if (!endpoint.valid()) return drop(DropReason::no_endpoint);
   if (is_own_datagram(packet, ip, endpoint, now)) return drop(DropReason::routing_loop);
   return path;
+}
+
+// The peer that has the destination; of a group the member that has the flow. Null: nobody has it.
+inline PeerPath* Outbound::find_path(const io::Superpacket& packet, const packet::IpHeader& ip) {
+  const uint8_t* const destination = packet.bytes + ip.destination_at();
+  const protocol::PeerHandle owner = ip.v6() ? allowed_ips_->find_v6(destination) : allowed_ips_->find_v4(destination);
+  if (owner == nullptr) return nullptr;
+  if (!route_of(owner).is_group) [[likely]]
+    return path_of(owner);
+  return &static_cast<const PeerGroup&>(route_of(owner)).choose(flow_of(packet, ip), mailbox_.worker);
+}
+
+// Computed once for a superpacket, when it is first asked for.
+uint64_t Outbound::flow_of(const io::Superpacket& packet, const packet::IpHeader& ip) {
+  if (flow_packet_ != &packet) {
+    flow_packet_ = &packet;
+    flow_ = packet::flow_hash(packet.bytes, ip, published_.flow_key);
+  }
+  return flow_;
 }
 
 // Whether a packet is a datagram of ours on its way to `endpoint`: the routes lead the tunnel into itself, and each

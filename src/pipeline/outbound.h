@@ -2,7 +2,8 @@
 //
 // Stages, each over the whole batch:
 //   1. read      superpackets of this worker's queue                         (one core)
-//   2. route     allowed IPs -> peer -> keypair; what has none is staged     (any core)
+//   2. route     allowed IPs -> peer, or by the flow a member of its group;
+//                -> keypair; what has none is staged                         (any core)
 //   3. plan      check the packet and its virtio header, count its segments  (any core)
 //   4. reserve   the counters of a run of packets in one step                (any core, one atomic)
 //   5. lend      room for all datagrams, whose lengths are known by now      (one core)
@@ -76,6 +77,8 @@ class Outbound {
   void plan_packet(io::Superpacket& packet, const packet::IpHeader& ip, PeerPath& path, protocol::Keypair& keypair);
   void plan_staged(PeerPath& path, protocol::Keypair& keypair);
   PeerPath* route(const io::Superpacket& packet, packet::IpHeader& ip, io::InnerSide& inner, protocol::Instant now);
+  PeerPath* find_path(const io::Superpacket& packet, const packet::IpHeader& ip);
+  uint64_t flow_of(const io::Superpacket& packet, const packet::IpHeader& ip);
   bool is_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
                        protocol::Instant now);
   const io::Endpoint& endpoint_of(PeerPath& path);
@@ -110,6 +113,8 @@ class Outbound {
   std::vector<std::vector<StagedPacket>> unstaged_;  // what routed_ refers to besides the batch
   const PeerPath* endpoint_path_ = nullptr;          // whose endpoint_ is, within this batch
   io::Endpoint endpoint_;
+  const io::Superpacket* flow_packet_ = nullptr;  // whose flow_ is, within this batch
+  uint64_t flow_ = 0;
   size_t mtu_ = 0;            // of this batch
   uint16_t listen_port_ = 0;  // of this batch
   io::LocalAddresses local_addresses_;

@@ -6,6 +6,8 @@
 //   Published: allowed_ips,         control           workers, once    release; acquire. The old object is freed after
 //     index_table, mac1_key                           a batch          a grace period (grace_period.h)
 //   Published: mtu, listen_port     control           workers          relaxed: a batch late is no harm
+//   Published: flow_key             nobody            workers          constant
+//   PeerGroup: candidates           control           workers          relaxed: a packet late is no harm
 //   IndexTable: a slot              control           workers          insert_keypair() releases; find() acquires
 //   IndexTable: is_ours()           control           workers          relaxed: a guess, checked again by control
 //   Keypairs: current, next         control           workers          publish() releases; current(), to_send_with()
@@ -49,6 +51,7 @@
 #include "io/endpoint.h"
 #include "io/spsc_ring.h"
 #include "io/wakeup.h"
+#include "src/packet/flow_hash.h"
 #include "src/pipeline/endpoint_cell.h"
 #include "src/pipeline/peer_traffic.h"
 #include "src/protocol/allowed_ips.h"
@@ -62,13 +65,16 @@
 namespace culvert::pipeline {
 
 // What the control thread publishes: pointers to objects that never change or synchronise themselves, replaced as a
-// whole. The handles in both tables are those of PeerPath (path_of()).
+// whole. The handles in the allowed IPs are those of a Route (route_of()), in the index table those of a PeerPath
+// (path_of()).
 struct Published {
   std::atomic<const protocol::AllowedIps*> allowed_ips{nullptr};  // never null while workers run
   std::atomic<const protocol::IndexTable*> index_table{nullptr};  // never null while workers run
   std::atomic<const protocol::Mac1Key*> mac1_key{nullptr};        // null: no private key, no handshakes
   std::atomic<uint32_t> mtu{0};                                   // of the inner side
   std::atomic<uint16_t> listen_port{0};
+  // Of all workers: whichever reads a packet of a flow, the flow keeps its member of a group and its port.
+  const packet::FlowHashKey flow_key = packet::make_flow_hash_key();
 };
 
 // What a worker asks of the control thread for a peer.
@@ -79,13 +85,20 @@ enum Attention : uint32_t {
   kRoamed = 8,            // the peer's address is another one, or the one that it calls
 };
 
+// Where packets for an inner address go: a PeerPath, or a PeerGroup (peer_group.h).
+struct Route : protocol::PeerTag {
+  explicit Route(bool group) : is_group(group) {}
+
+  const bool is_group;
+};
+
 // What the data path needs of a peer, beside protocol::Peer, which the control thread keeps to itself. The control
 // thread creates it and frees it after a grace period, and once no worker has staged packets for it.
-struct PeerPath : protocol::PeerTag {
+struct PeerPath : Route {
   // `peer_number`: below PeerTrafficTable::kMaxNumbers, and no other's that workers can reach.
   PeerPath(uint64_t path_id, uint32_t peer_number, const protocol::Keypairs& peer_keypairs,
            protocol::TimerMarks& peer_marks)
-      : id(path_id), number(peer_number), keypairs(peer_keypairs), marks(peer_marks) {}
+      : Route(false), id(path_id), number(peer_number), keypairs(peer_keypairs), marks(peer_marks) {}
   PeerPath(const PeerPath&) = delete;
   PeerPath& operator=(const PeerPath&) = delete;
 
@@ -113,8 +126,12 @@ struct PeerPath : protocol::PeerTag {
   }
 };
 
-// The path behind a handle; null for null. Every handle of ours is one: in the allowed IPs, the index table and the
-// keypairs stand only paths.
+// The route behind a handle that the allowed IPs found.
+inline const Route& route_of(protocol::PeerHandle handle) {
+  return *static_cast<const Route*>(handle);
+}
+
+// The path behind a handle; null for null. In the index table and the keypairs stand only paths.
 inline PeerPath* path_of(protocol::PeerHandle handle) {
   return static_cast<PeerPath*>(handle);
 }
@@ -134,13 +151,15 @@ struct Mailbox {
   static constexpr size_t kMaxHandshakes = 4096;
   static constexpr size_t kMaxAttention = 4096;
 
-  explicit Mailbox(const io::Wakeup& control) : control_wakeup(control) {}
+  explicit Mailbox(const io::Wakeup& control, size_t worker_number = 0)
+      : control_wakeup(control), worker(worker_number) {}
 
   io::SpscRing<HandshakeDatagram> handshakes{kMaxHandshakes};
   io::SpscRing<uint64_t> attention{kMaxAttention};  // ids of peers with attention bits set
   std::atomic<bool> overflowed{false};              // an id did not fit: look at every peer
   PeerTrafficTable traffic;
   const io::Wakeup& control_wakeup;
+  const size_t worker;  // whose it is: from 0, in the order of their queues
 };
 
 // Sets `bits` and tells the control thread, unless it knows already that this peer has news. Worker thread.

@@ -46,7 +46,7 @@ void go_before_programs() {
 }  // namespace
 
 io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, const io::Wakeup& control,
-                                                  io::InnerSide& inner, BootClockReader clock) {
+                                                  io::InnerSide& inner, BootClockReader clock, size_t number) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
   auto wakeup = io::Wakeup::open();
@@ -54,7 +54,8 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
   if (const auto added = poller->add(wakeup->fd(), kTagWakeup); !added) return added.error();
   for (const int fd : inner.poll_fds())
     if (const auto added = poller->add(fd, kTagInner); !added) return added.error();
-  std::unique_ptr<Worker> worker(new Worker(published, control, inner, clock, std::move(*poller), std::move(*wakeup)));
+  std::unique_ptr<Worker> worker(
+      new Worker(published, control, inner, clock, std::move(*poller), std::move(*wakeup), number));
   try {
     worker->thread_ = std::thread([self = worker.get()] { self->loop(); });
   } catch (const std::system_error& error) {
@@ -64,14 +65,14 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
 }
 
 Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner, BootClockReader clock,
-               io::Poller poller, io::Wakeup wakeup)
+               io::Poller poller, io::Wakeup wakeup, size_t number)
     : published_(published),
       control_(control),
       clock_(clock),
       poller_(std::move(poller)),
       wakeup_(std::move(wakeup)),
       inner_(inner),
-      mailbox_(control_),
+      mailbox_(control_, number),
       outbound_(published_, mailbox_, stats_),
       inbound_(published_, mailbox_, stats_),
       polls_inner_(inner.poll_fds().empty()) {}

@@ -37,10 +37,11 @@ namespace culvert::pipeline {
 class Worker {
  public:
   // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
-  // All three outlive the worker. `clock` is called on its thread.
+  // All three outlive the worker. `clock` is called on its thread. `number` is Mailbox::worker.
   // Errors: EMFILE, ENFILE, EAGAIN.
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
-                                                   io::InnerSide& inner, BootClockReader clock = read_boot_clock);
+                                                   io::InnerSide& inner, BootClockReader clock = read_boot_clock,
+                                                   size_t number = 0);
 
   // Ends the thread; staged packets are dropped.
   ~Worker();
@@ -83,7 +84,7 @@ class Worker {
   using Task = std::function<void()>;  // control path only
 
   Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner, BootClockReader clock,
-         io::Poller poller, io::Wakeup wakeup);
+         io::Poller poller, io::Wakeup wakeup, size_t number);
   void post(Task task);
   void post_and_wait(const Task& task);
 
