@@ -29,14 +29,14 @@ io::Status change_link(const std::string& interface_name, const std::string& act
   return request_rtnetlink(fd->get(), request.get(), action);
 }
 
-NetlinkMessage make_address_request(int index, const device::Prefix& address) {
+NetlinkMessage make_address_request(int type, int flags, int index, const device::Prefix& address) {
   const bool v4 = address.version == protocol::IpVersion::v4;
   ifaddrmsg fixed{};
   fixed.ifa_family = v4 ? AF_INET : AF_INET6;
   fixed.ifa_prefixlen = address.cidr;
   fixed.ifa_index = static_cast<unsigned>(index);
   const int bytes = v4 ? 4 : 16;
-  NetlinkMessage request = make_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+  NetlinkMessage request = make_request(type, flags);
   if (request == nullptr || nlmsg_append(request.get(), &fixed, sizeof fixed, NLMSG_ALIGNTO) != 0 ||
       nla_put(request.get(), IFA_LOCAL, bytes, address.address.data()) != 0 ||
       nla_put(request.get(), IFA_ADDRESS, bytes, address.address.data()) != 0)
@@ -101,13 +101,25 @@ io::Status add_link_addresses(const std::string& interface_name, std::span<const
   const int index = static_cast<int>(::if_nametoindex(interface_name.c_str()));
   if (index == 0) return io::Error{errno, "add addresses to " + interface_name};
   for (const device::Prefix& address : addresses) {
-    const NetlinkMessage request = make_address_request(index, address);
+    const NetlinkMessage request = make_address_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address);
     io::Status status = request_rtnetlink(fd->get(), request.get(),
                                           "add address " + device::to_string(address) + " to " + interface_name);
     if (!status && status.error().number != EEXIST)
       return explain_refused_address(status.error(), interface_name, address);
   }
   return io::Success{};
+}
+
+io::Status remove_link_address(const std::string& interface_name, const device::Prefix& address) {
+  io::Result<io::Fd> fd = open_rtnetlink({});
+  if (!fd) return fd.error();
+  const int index = static_cast<int>(::if_nametoindex(interface_name.c_str()));
+  if (index == 0) return io::Success{};
+  const NetlinkMessage request = make_address_request(RTM_DELADDR, 0, index, address);
+  io::Status status = request_rtnetlink(fd->get(), request.get(),
+                                        "remove address " + device::to_string(address) + " from " + interface_name);
+  if (!status && status.error().number == EADDRNOTAVAIL) return io::Success{};
+  return status;
 }
 
 }  // namespace culvert::host

@@ -23,4 +23,7 @@ io::Status forgo_link_local_address(const std::string& interface_name);
 // says how to switch it on.
 io::Status add_link_addresses(const std::string& interface_name, std::span<const device::Prefix> addresses);
 
+// One that is not there is as good as removed.
+io::Status remove_link_address(const std::string& interface_name, const device::Prefix& address);
+
 }  // namespace culvert::host

@@ -1,0 +1,218 @@
+#include "src/host/host.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "src/host/firewall.h"
+#include "src/host/link_setup.h"
+#include "src/host/name_servers.h"
+#include "src/host/routes.h"
+#include "src/log.h"
+
+namespace culvert::host {
+namespace {
+
+using Kind = Step::Kind;
+
+constexpr std::string_view kHookPrefix = "hook ";
+
+// "net.ipv4.ip_forward" as /proc has it. A value that is there already needs no right to write it.
+io::Status set_sysctl(const std::string& name, uint32_t value) {
+  std::string path = "/proc/sys/" + name;
+  std::replace(path.begin() + 10, path.end(), '.', '/');
+  const std::string wanted = std::to_string(value);
+  char has[16] = {};
+  const io::Fd reader(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const ssize_t count = reader ? ::read(reader.get(), has, sizeof has - 1) : 0;
+  if (count > 0 && std::string(has, static_cast<size_t>(count)) == wanted + "\n") return io::Success{};
+  const io::Fd writer(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!writer || ::write(writer.get(), wanted.data(), wanted.size()) != static_cast<ssize_t>(wanted.size()))
+    return io::Error{errno, "set " + name + " to " + wanted};
+  return io::Success{};
+}
+
+io::Status explain_route(io::Status status) {
+  if (status || status.error().number != EEXIST) return status;
+  return io::Error{EEXIST, status.error().context +
+                               " (another interface has it: take it from AllowedIPs, or choose a table by Table)"};
+}
+
+}  // namespace
+
+io::Status Host::run_all(const std::vector<Command>& commands) {
+  for (const Command& command : commands)
+    if (io::Status ran = helpers_.run(command); !ran) return ran;
+  return io::Success{};
+}
+
+io::Status Host::go(const Step& step) {
+  switch (step.kind) {
+    case Kind::address:
+      return add_link_addresses(interface_name_, std::span(&step.prefix, 1));
+    case Kind::link:
+      if (io::Status set = set_link_mtu(interface_name_, step.number); !set) return set;
+      return set_link_up(interface_name_);
+    case Kind::dns: {
+      const DnsProgram program = find_dns_program();
+      if (program == DnsProgram::none)
+        return io::Error{0,
+                         "DNS needs resolvconf or resolvectl: install openresolv or systemd-resolved, or take DNS "
+                         "out of the file"};
+      return run_all(set_dns_commands(program, resolvconf_prefix(read_interface_order()), interface_name_, step.words,
+                                      step.more_words));
+    }
+    case Kind::mark:
+      return helpers_.set_mark(step.number, 0);
+    case Kind::route:
+      return explain_route(change_route(Change::add, interface_name_, step.prefix, step.number));
+    case Kind::rule:
+      return change_mark_rule(Change::add, step.version, step.number);
+    case Kind::suppress:
+      return change_suppress_rule(Change::add, step.version);
+    case Kind::sysctl:
+      return set_sysctl(step.name, step.number);
+    case Kind::firewall:
+      return set_firewall_table(step.name, step.text);
+  }
+  return io::Success{};
+}
+
+io::Status Host::undo(const Step& step) {
+  switch (step.kind) {
+    case Kind::address:
+      return remove_link_address(interface_name_, step.prefix);
+    case Kind::dns:
+      return run_all(
+          unset_dns_commands(find_dns_program(), resolvconf_prefix(read_interface_order()), interface_name_));
+    case Kind::mark:
+      return helpers_.set_mark(0, step.number);
+    case Kind::route:
+      return change_route(Change::remove, interface_name_, step.prefix, step.number);
+    case Kind::rule:
+      return change_mark_rule(Change::remove, step.version, step.number);
+    case Kind::suppress:
+      return change_suppress_rule(Change::remove, step.version);
+    case Kind::firewall:
+      return remove_firewall_table(step.name);
+    case Kind::link:
+    case Kind::sysctl:  // others may count on it by now; wg-quick leaves it too
+      return io::Success{};
+  }
+  return io::Success{};
+}
+
+std::vector<std::string> Host::clean_up() {
+  std::vector<std::string> found;
+  for (const std::string& line : journal_.lines()) {
+    Step step{.kind = Kind::dns};
+    io::Status cleaned = io::Success{};
+    if (line.starts_with(kHookPrefix))
+      cleaned = helpers_.run(hook_command(line.substr(kHookPrefix.size())));
+    else if (from_journal(line, step))
+      cleaned = undo(step);
+    else
+      continue;
+    found.push_back(cleaned ? line : line + ": " + cleaned.error().text());
+  }
+  (void)journal_.write({});
+  return found;
+}
+
+io::Status Host::change_to(std::vector<Step> after) {
+  const Difference change = difference(done_, after);
+  for (size_t i = 0; i < change.go.size(); ++i) {
+    io::Status gone = go(change.go[i]);
+    if (!gone) {
+      // What failed may be there by half (a link with its MTU set but not up).
+      revert(std::span(change.go).first(i));
+      note({});
+      return gone;
+    }
+    if (outlives_interface(change.go[i])) note(std::span(change.go).first(i + 1));
+  }
+  bool addresses_went = false;
+  for (const Step& step : change.undo) {
+    if (const io::Status undone = undo(step); !undone) log_error("{}", undone.error().text());
+    addresses_went |= step.kind == Kind::address;
+  }
+  done_ = std::move(after);
+  if (addresses_went) ensure_routes();
+  note({});
+  return io::Success{};
+}
+
+// Takes back what a change has done so far: what it replaced is done once more.
+void Host::revert(std::span<const Step> steps) {
+  for (size_t i = steps.size(); i-- > 0;) {
+    const auto before = std::find_if(done_.begin(), done_.end(), [&](const Step& step) {
+      return can_replace(step) && can_replace(steps[i]) && replaces_key(step) == replaces_key(steps[i]);
+    });
+    const io::Status reverted = before != done_.end() ? go(*before) : undo(steps[i]);
+    if (!reverted) log_error("{}", reverted.error().text());
+  }
+}
+
+// With an interface's last address the kernel takes its routes, with a first one those beside it in its subnet.
+void Host::ensure_routes() {
+  for (const Step& step : done_) {
+    if (step.kind != Kind::address && step.kind != Kind::route) continue;
+    const io::Status there = go(step);
+    if (!there && there.error().number != EEXIST) log_error("{}", there.error().text());
+  }
+}
+
+Host::Followed Host::follow(std::vector<Step> after, size_t budget) {
+  Difference change = difference(done_, after);
+  Followed out;
+  out.more = change.go.size() + change.undo.size() > budget;
+  if (change.go.size() > budget) change.go.resize(budget);
+  if (change.undo.size() > budget - change.go.size()) change.undo.resize(budget - change.go.size());
+  for (const Step& step : change.go) {
+    if (can_replace(step))
+      std::erase_if(done_,
+                    [&](const Step& old) { return can_replace(old) && replaces_key(old) == replaces_key(step); });
+    if (const io::Status gone = go(step); !gone) out.refusals.push_back(gone.error().text());
+    done_.push_back(step);
+  }
+  for (const Step& step : change.undo) {
+    if (const io::Status undone = undo(step); !undone) out.refusals.push_back(undone.error().text());
+    std::erase(done_, step);
+  }
+  if (!out.more) done_ = std::move(after);
+  note({});
+  return out;
+}
+
+std::vector<std::string> Host::undo_all() {
+  std::vector<std::string> problems;
+  for (auto step = done_.rbegin(); step != done_.rend(); ++step) {
+    if (step->kind == Kind::address || step->kind == Kind::mark) continue;  // they go with the interface
+    if (const io::Status undone = undo(*step); !undone) problems.push_back(undone.error().text());
+  }
+  done_.clear();
+  note({});
+  return problems;
+}
+
+void Host::promise_hooks(std::vector<std::string> down_hooks) {
+  down_hooks_ = std::move(down_hooks);
+  note({});
+}
+
+// Writes down what is done, and `more`.
+void Host::note(std::span<const Step> more) {
+  std::vector<std::string> lines;
+  for (const std::string& hook : down_hooks_)
+    if (hook.find('\n') == std::string::npos) lines.push_back(std::string(kHookPrefix) + hook);
+  for (const std::span<const Step> steps : {std::span<const Step>(done_), more})
+    for (const Step& step : steps)
+      if (outlives_interface(step)) lines.push_back(to_journal(step));
+  if (const io::Status written = journal_.write(std::move(lines)); !written)
+    log_error("{}: should this process be killed, the next one finds less to clean up", written.error().text());
+}
+
+}  // namespace culvert::host
