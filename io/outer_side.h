@@ -137,6 +137,9 @@ class OuterSide {
   // again without it. Waits for room only as long as a bounded number of milliseconds.
   virtual void send(Sending& batch) = 0;
 
+  // The ports of ours to send from; the first is the base port. Constant. None: the side knows no ports.
+  virtual std::span<const uint16_t> local_ports() const { return {}; }
+
   virtual const OuterCounters& counters() const = 0;
   virtual OuterState state() const { return {}; }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace culvert::io {
 namespace {
@@ -11,31 +12,65 @@ constexpr uint16_t kOldMaxTrainDatagrams = 64;
 
 }  // namespace
 
+UdpSender::UdpSender(UdpSockets& sockets, Transfer& transfer, OuterCounters& counters)
+    : sockets_(sockets), transfer_(transfer), counters_(counters), queues_(2 * sockets.ports().size()) {
+  used_.reserve(queues_.size());
+}
+
 void UdpSender::send(std::span<OutgoingTrain> trains, std::span<Destination> destinations) {
   trains_ = trains;
   destinations_ = destinations;
   waits_left_ = kMaxWaits;
   has_lost_ = false;
-  bool has_family[2] = {false, false};
-  for (Destination& to : destinations) {
-    to.segmentation_refused = to.source_refused = false;
-    const Family family = to.envelope.endpoint.remote.family;
-    if (sockets_.fd(family) >= 0) has_family[family == Family::v6] = true;
+  sort_by_socket();
+  for (Queue* const queue : used_) {
+    send_queue(*queue);
+    queue->has_trains = false;
   }
-  // An endpoint has one family, so its trains stay in order.
-  for (const Family family : {Family::v4, Family::v6})
-    if (has_family[family == Family::v6]) send_family(family);
-  for (size_t t = 0; t < trains.size(); ++t)
-    if (sockets_.fd(destination_of(trains[t]).envelope.endpoint.remote.family) < 0) drop({t, 0, trains[t].datagrams});
+  used_.clear();
 }
 
-void UdpSender::send_family(Family family) {
-  family_ = family;
-  next_train_ = 0;
+// Puts every train into the queue of its socket. A destination has one, so its trains stay in order.
+void UdpSender::sort_by_socket() {
+  for (size_t i = 0; i < destinations_.size(); ++i) {
+    destinations_[i].segmentation_refused = destinations_[i].source_refused = false;
+    queues_of_destinations_[i] = queue_of(destinations_[i].envelope);
+  }
+  for (size_t t = 0; t < trains_.size(); ++t) {
+    Queue* const queue = queues_of_destinations_[trains_[t].destination];
+    const auto train = static_cast<uint16_t>(t);
+    behind_[t] = kNone;
+    if (queue == nullptr) {
+      drop({t, 0, trains_[t].datagrams});
+    } else if (std::exchange(queue->has_trains, true)) {
+      behind_[queue->last] = train;
+      queue->last = train;
+    } else {
+      queue->first = queue->last = train;
+      used_.push_back(queue);
+    }
+  }
+}
+
+// Null: there is no socket of the family.
+UdpSender::Queue* UdpSender::queue_of(const Envelope& envelope) {
+  const Family family = envelope.endpoint.remote.family;
+  size_t index = sockets_.ports().size() == 1 ? 0 : sockets_.index_of(envelope.local_port);
+  if (index == sockets_.ports().size()) index = 0;
+  const int fd = sockets_.fd(family, index);
+  if (fd < 0) return nullptr;
+  Queue& queue = queues_[UdpSockets::tag_of(family, index)];
+  queue.fd = fd;
+  return &queue;
+}
+
+void UdpSender::send_queue(const Queue& queue) {
+  fd_ = queue.fd;
+  next_train_ = queue.first;
   next_datagram_ = 0;
   retried_ = false;
   while (const size_t count = compose_messages()) {
-    const Transferred sent = transfer_.send(sockets_.fd(family), {messages_, count});
+    const Transferred sent = transfer_.send(fd_, {messages_, count});
     for (size_t i = 0; i < sent.count; ++i) {
       advance(pieces_[i]);
       counters_.datagrams_sent.add(pieces_[i].datagrams);
@@ -50,11 +85,9 @@ void UdpSender::send_family(Family family) {
 size_t UdpSender::compose_messages() {
   size_t count = 0;
   uint16_t first = next_datagram_;
-  for (size_t t = next_train_; t < trains_.size() && count < kMessages; ++t, first = 0) {
+  for (size_t t = next_train_; t != kNone && count < kMessages; t = behind_[t], first = 0) {
     const OutgoingTrain& train = trains_[t];
-    const Destination& to = destination_of(train);
-    if (to.envelope.endpoint.remote.family != family_) continue;
-    const uint16_t limit = piece_limit(to);
+    const uint16_t limit = piece_limit(destination_of(train));
     while (first < train.datagrams && count < kMessages) {
       const auto datagrams = std::min<uint16_t>(limit, train.datagrams - first);
       compose_message(count++, {t, first, datagrams});
@@ -166,7 +199,7 @@ bool UdpSender::wait_for_room() {
   if (retried_ || waits_left_ == 0) return false;
   retried_ = true;
   --waits_left_;
-  pollfd writable{.fd = sockets_.fd(family_), .events = POLLOUT, .revents = 0};
+  pollfd writable{.fd = fd_, .events = POLLOUT, .revents = 0};
   if (sockets_.syscalls().poll(&writable, 1, kWaitMs) == 0) {
     waits_left_ = 0;  // nothing moves: the rest of the batch does not wait for it again
     return false;

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <span>
+#include <vector>
 
 #include "io/outer_side.h"
 #include "io/train_layout.h"
@@ -30,12 +31,12 @@ class UdpSender {
   static constexpr int kMaxWaits = 4;
 
   // All of them outlive it.
-  UdpSender(UdpSockets& sockets, Transfer& transfer, OuterCounters& counters)
-      : sockets_(sockets), transfer_(transfer), counters_(counters) {}
+  UdpSender(UdpSockets& sockets, Transfer& transfer, OuterCounters& counters);
   UdpSender(const UdpSender&) = delete;
   UdpSender& operator=(const UdpSender&) = delete;
 
-  // Sends every train, in order. Sets the results of the destinations, and each train's `lost`.
+  // Sends every train, those of a socket in order: each leaves from the local port of its destination, or from the base
+  // port where that is none of ours. Sets the results of the destinations, and each train's `lost`.
   void send(std::span<OutgoingTrain> trains, std::span<Destination> destinations);
 
   // Whether trains of the last send() have lost datagrams.
@@ -43,6 +44,7 @@ class UdpSender {
 
  private:
   static constexpr size_t kMessages = 64;  // per call
+  static constexpr uint16_t kNone = 0xffff;
 
   // `datagrams` datagrams of a train, from `first` on, that go out as one message.
   struct Piece {
@@ -51,7 +53,16 @@ class UdpSender {
     uint16_t datagrams;
   };
 
-  void send_family(Family family);
+  // The trains that leave from one socket: linked by behind_.
+  struct Queue {
+    int fd = -1;
+    bool has_trains = false;
+    uint16_t first = 0, last = 0;
+  };
+
+  void sort_by_socket();
+  Queue* queue_of(const Envelope& envelope);
+  void send_queue(const Queue& queue);
   size_t compose_messages();
   uint16_t piece_limit(const Destination& to) const;
   void compose_message(size_t index, const Piece& piece);
@@ -78,11 +89,15 @@ class UdpSender {
   // Of the batch that is being sent.
   std::span<OutgoingTrain> trains_;
   std::span<Destination> destinations_;
-  std::array<int, Sending::kMaxDestinations> source_errors_;  // what a refused source was refused with
-  Family family_ = Family::none;
-  size_t next_train_ = 0;       // the first train that is not done
-  uint16_t next_datagram_ = 0;  // and the first of its datagrams
-  bool retried_ = false;        // the message that is next has failed for lack of room before
+  std::array<int, Sending::kMaxDestinations> source_errors_;              // what a refused source was refused with
+  std::array<Queue*, Sending::kMaxDestinations> queues_of_destinations_;  // null: there is no such socket
+  std::vector<Queue> queues_;                                             // by UdpSockets::tag_of()
+  std::vector<Queue*> used_;                                              // that have trains
+  std::array<uint16_t, Sending::kMaxDatagrams> behind_;                   // which train follows which
+  int fd_ = -1;                                                           // of the queue that is being sent
+  size_t next_train_ = 0;                                                 // the first of its trains that is not done
+  uint16_t next_datagram_ = 0;                                            // and the first of its datagrams
+  bool retried_ = false;  // the message that is next has failed for lack of room before
   bool has_lost_ = false;
   int waits_left_ = 0;
 };

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
+#include <utility>
 
 #include "io/uring/ring_transfer.h"
 
@@ -15,6 +17,9 @@ static_assert(kStride >= UdpSide::kBufferBytes + kTailroom);
 
 // How many pending socket errors one receive clears away before it gives up.
 constexpr int kErrorRetries = 4;
+
+// How many ready sockets one look finds; epoll has others come first at the next.
+constexpr size_t kMostReady = 64;
 
 }  // namespace
 
@@ -33,8 +38,13 @@ UdpSide::UdpSide(UdpSockets& sockets, std::unique_ptr<Transfer> transfer)
       transfer_(std::move(transfer)),
       sender_(sockets, *transfer_, counters_),
       memory_(std::make_unique_for_overwrite<uint8_t[]>(kBuffers * kStride)) {
-  for (const Family family : {Family::v4, Family::v6})
-    if (const int fd = sockets.fd(family); fd >= 0) fds_[fd_count_++] = fd;
+  if (Poller* const poller = sockets.poller()) {
+    fds_[fd_count_++] = poller->fd();
+    events_.resize(std::min(kMostReady, 2 * sockets.ports().size()));
+  } else {
+    for (const Family family : {Family::v4, Family::v6})
+      if (const int fd = sockets.fd(family); fd >= 0) fds_[fd_count_++] = fd;
+  }
   for (size_t i = 0; i < kBuffers; ++i) {
     parts_[i] = {memory_.get() + i * kStride, kBufferBytes};
     messages_[i].msg_hdr.msg_name = &addresses_[i];
@@ -59,8 +69,7 @@ void UdpSide::receive(Received& batch) {
 // Hands out datagrams until the batch is full, one envelope for each run.
 void UdpSide::hand_out(Received& batch) {
   while (batch.count < Received::kMaxDatagrams) {
-    if (train_.next >= train_.length &&
-        (next_message_ == message_count_ || !take_message(messages_[next_message_++]))) {
+    if (train_.next >= train_.length && (next_message_ == message_count_ || !take_message(next_message_++))) {
       if (next_message_ == message_count_) return;
       continue;
     }
@@ -80,36 +89,57 @@ void UdpSide::hand_out(Received& batch) {
 
 void UdpSide::receive_messages() {
   next_message_ = message_count_ = 0;
+  if (Poller* const poller = sockets_.poller()) return receive_from_ready(*poller);
   const Family other = busy_family_ == Family::v4 ? Family::v6 : Family::v4;
   const bool others_turn = ++calls_ % kOthersTurn == 0;
   for (const Family family : {others_turn ? other : busy_family_, others_turn ? busy_family_ : other}) {
-    message_count_ = receive_from(sockets_.fd(family));
+    message_count_ = receive_from(family, 0);
     if (message_count_ == 0) continue;
     busy_family_ = family;
     return;
   }
 }
 
-// Returns how many messages were received.
-size_t UdpSide::receive_from(int fd) {
+// From each ready socket in turn, as long as there are buffers. Who is left over has its turn at the next call.
+void UdpSide::receive_from_ready(Poller& poller) {
+  bool looked = false;
+  while (message_count_ < kBuffers) {
+    if (ready_.empty()) {
+      if (std::exchange(looked, true)) return;
+      ready_ = poller.wait(events_, std::chrono::nanoseconds(0));
+      if (ready_.empty()) return;
+    }
+    const uint64_t tag = ready_.front().tag;
+    ready_ = ready_.subspan(1);
+    message_count_ += receive_from(UdpSockets::family_of_tag(tag), UdpSockets::port_index_of_tag(tag));
+  }
+}
+
+// Into the buffers behind message_count_. Returns how many messages were received.
+size_t UdpSide::receive_from(Family family, size_t port_index) {
+  const int fd = sockets_.fd(family, port_index);
   if (fd < 0) return 0;
-  for (mmsghdr& message : messages_) {
+  const std::span<mmsghdr> room = std::span(messages_).subspan(message_count_);
+  for (mmsghdr& message : room) {
     message.msg_hdr.msg_namelen = sizeof(SocketAddress);
     message.msg_hdr.msg_controllen = kControlBytes;
   }
   for (int errors = 0; errors <= kErrorRetries;) {
-    const Transferred got = transfer_->receive(fd, messages_, SIZE_MAX);
+    const Transferred got = transfer_->receive(fd, room, SIZE_MAX);
     // A pending error of the socket is cleared by being reported; what waits comes after it.
     const bool failed = got.error != 0 && got.error != EINTR;
     counters_.receive_errors.add(failed ? 1 : 0);
     errors += failed ? 1 : 0;
-    if (got.count != 0 || got.error == 0) return got.count;
+    if (got.count == 0 && got.error != 0) continue;
+    std::fill_n(local_ports_ + message_count_, got.count, sockets_.ports()[port_index]);
+    return got.count;
   }
   return 0;
 }
 
 // Makes train_ of a received message. False when its datagram is dropped.
-bool UdpSide::take_message(const mmsghdr& message) {
+bool UdpSide::take_message(size_t index) {
+  const mmsghdr& message = messages_[index];
   if (message.msg_len == 0) {
     counters_.empty.add(1);
     return false;
@@ -127,7 +157,7 @@ bool UdpSide::take_message(const mmsghdr& message) {
   if (control.segment_size == 0 || control.segment_size > train_.length) train_.segment_size = train_.length;
   train_.envelope.endpoint = remote_of(*static_cast<const SocketAddress*>(message.msg_hdr.msg_name));
   train_.envelope.endpoint.source = control.local;
-  train_.envelope.local_port = sockets_.port();
+  train_.envelope.local_port = local_ports_[index];
   train_.envelope.traffic_class = control.traffic_class;
   counters_.trains_received.add(1);
   counters_.datagrams_received.add((train_.length + train_.segment_size - 1) / train_.segment_size);

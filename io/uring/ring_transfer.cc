@@ -59,9 +59,9 @@ Transferred RingTransfer::receive(int fd, std::span<mmsghdr> messages, size_t bu
 }
 
 RingTransfer::Guess& RingTransfer::guess_of(int fd) {
-  Guess& guess = guesses_[0].fd == fd || guesses_[0].fd < 0 ? guesses_[0] : guesses_[1];
-  if (guess.fd != fd) guess = {.fd = fd};
-  return guess;
+  for (Guess& guess : guesses_)
+    if (guess.fd == fd) return guess;
+  return guesses_.emplace_back(Guess{.fd = fd});
 }
 
 }  // namespace culvert::io

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <vector>
 
 #include "io/transfer.h"
 #include "io/uring/ring.h"
@@ -34,7 +35,7 @@ class RingTransfer final : public Transfer {
 
   const std::unique_ptr<Ring> ring_;
   const Ring::Operation send_, receive_;
-  std::array<Guess, 2> guesses_;  // one for each family's socket
+  std::vector<Guess> guesses_;  // one for each socket; few
   std::array<int, Ring::kEntries> results_;
 };
 

@@ -51,7 +51,9 @@ struct End {
       : sockets(open_sockets(options)), side(*sockets, WithEngines::transfer()) {}
 
   // How the other end reaches this one through address `host`.
-  Endpoint at(const std::string& host) const { return endpoint(host + ':' + std::to_string(sockets->port())); }
+  Endpoint at(const std::string& host, size_t port_index = 0) const {
+    return endpoint(host + ':' + std::to_string(sockets->ports()[port_index]));
+  }
 
   // What is there now. No more than one batch.
   std::vector<Arrived> receive_batch() {
@@ -60,7 +62,7 @@ struct End {
     for (const Datagram& datagram : std::span(batch->datagrams).first(batch->count)) {
       result.push_back(
           {Bytes(datagram.bytes, datagram.bytes + datagram.length), batch->envelopes.at(datagram.envelope)});
-      EXPECT_EQ(result.back().envelope.local_port, sockets->port());
+      EXPECT_LT(sockets->index_of(result.back().envelope.local_port), sockets->ports().size());
     }
     // The tailroom behind the last one is ours to write to.
     if (batch->count != 0) {

@@ -35,6 +35,7 @@ struct OutgoingRun {
   uint32_t segment_size = 0;  // bytes of every datagram but the last
   uint16_t datagrams = 0;
   Endpoint to;
+  uint16_t local_port = 0;
   uint8_t traffic_class = 0;
   bool allow_gso = true;
 
@@ -112,13 +113,14 @@ class OutgoingRuns {
   uint16_t destination_of(const OutgoingRun& run) {
     for (uint16_t i = 0; i < sending_->destination_count; ++i) {
       const Destination& one = sending_->destinations[i];
-      if (one.envelope.endpoint == run.to && one.envelope.traffic_class == run.traffic_class &&
-          one.allow_segmentation == run.allow_gso)
+      if (one.envelope.endpoint == run.to && one.envelope.local_port == run.local_port &&
+          one.envelope.traffic_class == run.traffic_class && one.allow_segmentation == run.allow_gso)
         return i;
     }
     Destination& to = sending_->destinations[sending_->destination_count];
     to = {};
     to.envelope.endpoint = run.to;
+    to.envelope.local_port = run.local_port;
     to.envelope.traffic_class = run.traffic_class;
     to.allow_segmentation = run.allow_gso;
     return static_cast<uint16_t>(sending_->destination_count++);
