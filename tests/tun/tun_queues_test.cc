@@ -1,5 +1,5 @@
-// Devices of several queues in a network namespace of the test's own: which queue the kernel puts a packet into, and what
-// becomes of flows while queues come and go.
+// Devices of several queues, in a network namespace of the test's own: which queue the kernel puts a packet into, and
+// what becomes of flows while queues come and go.
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
