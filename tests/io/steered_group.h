@@ -122,9 +122,10 @@ class Sender {
               0)
         << std::strerror(errno);
   }
-  void send(const Bytes& bytes, const Group& to, uint16_t segment_size = 0) {
+  void send(const Bytes& bytes, const Group& to, uint16_t segment_size = 0) { send(bytes, to.port(), segment_size); }
+  void send(const Bytes& bytes, uint16_t to, uint16_t segment_size = 0) {
     SocketAddress address{};
-    const Endpoint at = endpoint((family_ == Family::v4 ? "127.0.0.1:" : "[::1]:") + std::to_string(to.port()));
+    const Endpoint at = endpoint((family_ == Family::v4 ? "127.0.0.1:" : "[::1]:") + std::to_string(to));
     const socklen_t length = to_socket_address(at.remote, at.port, 0, address);
     const int segment = segment_size;
     EXPECT_EQ(::setsockopt(fd_.get(), SOL_UDP, UDP_SEGMENT, &segment, sizeof segment), 0);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "io/udp_socket_group.h"
 #include "tests/cap_bpf.h"
 #include "tests/io/steered_group.h"
 
@@ -274,6 +275,51 @@ TEST(ClassicSocketSteeringTest, RefusesToChangeTheNumberOfWorkers) {
   EXPECT_TRUE(group.try_to_place());
   group.sockets().pop_back();
   EXPECT_EQ(group.try_to_place().error().number, EOPNOTSUPP);
+}
+
+// Sends to every port and family, and to every home slot, and expects each at the socket of its worker.
+void expect_steered(UdpSocketGroup& group, const SteeringTable& table) {
+  for (size_t port = 0; port < group.ports().size(); ++port)
+    for (const Family family : {Family::v4, Family::v6}) {
+      Sender sender(family);
+      for (uint32_t home = 0; home < kSlots; home += 3) {
+        sender.send(transport(home), group.ports()[port]);
+        const int fd = group.member(table.worker(home)).fd(family, port);
+        pollfd waiting{fd, POLLIN, 0};
+        Bytes bytes(2000);
+        ASSERT_EQ(::poll(&waiting, 1, 20'000), 1) << "home slot " << home << " of " << table.workers() << " workers";
+        ASSERT_EQ(::recv(fd, bytes.data(), bytes.size(), 0), 64);
+      }
+    }
+}
+
+TEST(EbpfSocketSteeringTest, FollowsTheSocketsOfADeviceThroughTheirLife) {
+  NEEDS_CAP_BPF();
+  SteeringTable table(1);
+  const auto map = make_map(table);
+  EbpfSocketSteering steering(*map);
+  const UdpOptions options{.source_ports = {.count = 3}};
+  auto group = UdpSocketGroup::open(options, 1, &steering);
+  ASSERT_TRUE(group) << group.error().text();
+  expect_steered(**group, table);
+  for (const size_t workers : {2u, 3u}) {
+    const Status added = (*group)->add_member();
+    ASSERT_TRUE(added) << added.error().text();
+    table.resize(workers);
+    ASSERT_TRUE(map->set(table));
+    expect_steered(**group, table);
+  }
+  // Another base port, and one port less: sockets that stay are taken over.
+  const uint16_t next = (*group)->ports()[1];
+  auto after =
+      UdpSocketGroup::open({.port = next, .source_ports = {.count = 2}}, 3, &steering, kernel_syscalls(), group->get());
+  ASSERT_TRUE(after) << after.error().text();
+  group->reset();
+  expect_steered(**after, table);
+  table.resize(1);
+  ASSERT_TRUE(map->set(table));
+  while ((*after)->size() > 1) (*after)->remove_last_member();
+  expect_steered(**after, table);
 }
 
 TEST(SteeringMapTest, SaysWhatIsMissing) {
