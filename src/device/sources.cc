@@ -97,7 +97,7 @@ void Device::attend_roaming(DevicePeer& peer) {
 // The peer's handshake message came from there.
 void Device::follow(DevicePeer& peer, const io::Endpoint& from) {
   peer.left_source.reset();
-  (void)peer.path.roam(from);
+  peer.path.follow_handshake(from);
   learn_route(peer, from);
 }
 

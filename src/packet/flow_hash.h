@@ -1,6 +1,8 @@
-// One number for each inner flow: the coalescer finds a flow's superpacket by it.
+// One number for each inner flow: the coalescer finds a flow's superpacket by it, and it spreads flows over ports and
+// groups.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "src/packet/ip_header.h"
@@ -71,10 +73,32 @@ inline uint64_t flow_slot_hash(const uint8_t* packet, const IpHeader& header, co
   return mix(addresses ^ a, flow_hash_detail::discriminator(packet, header) ^ b);
 }
 
-// The same, mixed once more: every range of it is as even as any other. One multiplication alone fills ranges unevenly
-// with ports that count up, under one key in a hundred. For choosing among few: workers, ports, members of a group.
+namespace flow_hash_detail {
+
+inline bool is_tunnel(uint8_t protocol) {
+  return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6 || protocol == IPPROTO_GRE;
+}
+
+// flow_slot_hash() of the packet in the packet, where one can be seen and may overtake its neighbours; else 0.
+uint64_t inner_slot_hash(const uint8_t* packet, const IpHeader& header, const FlowHashKey& key);
+
+}  // namespace flow_hash_detail
+
+// As flow_slot_hash(), with two differences. It is mixed once more, so that every range of it is as even as any other:
+// one multiplication alone fills ranges unevenly with ports that count up, under one key in a hundred. And it looks
+// into IP in IP and GRE, whose flows all have the same two addresses. (VXLAN, GENEVE and the like need no look: their UDP
+// source port is a hash of the flow within, RFC 7348 section 5.) For choosing among few: ports, members of a group.
 inline uint64_t flow_hash(const uint8_t* packet, const IpHeader& header, const FlowHashKey& key) {
-  return flow_hash_detail::mix(flow_slot_hash(packet, header, key) ^ key.words[1], 0x9e3779b97f4a7c15u ^ key.words[0]);
+  using flow_hash_detail::mix;
+  uint64_t slot = flow_slot_hash(packet, header, key);
+  if (flow_hash_detail::is_tunnel(header.protocol)) [[unlikely]]
+    slot = mix(slot ^ key.words[0], flow_hash_detail::inner_slot_hash(packet, header, key) ^ key.words[1]);
+  return mix(slot ^ key.words[1], 0x9e3779b97f4a7c15u ^ key.words[0]);
+}
+
+// One of `count` (below 2^32), each as often as any other, by the upper half of a flow_hash().
+inline size_t choose(uint64_t flow, size_t count) {
+  return static_cast<size_t>((flow >> 32) * count >> 32);
 }
 
 }  // namespace culvert::packet

@@ -23,14 +23,15 @@ io::Address address_at(const io::Superpacket& packet, const packet::IpHeader& ip
   return address;
 }
 
-// Whether a packet has the ports and the destination of our own datagrams to `endpoint`.
-bool looks_like_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
-                             uint16_t listen_port) {
+// Whether a packet has the destination of datagrams to `endpoint`. Sets the port that it comes from.
+bool looks_like_datagram_to(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
+                            uint16_t& source_port) {
   if (ip.protocol != IPPROTO_UDP || ip.is_later_fragment()) return false;  // that has no ports
   const uint8_t* const ports = packet.bytes + ip.header_length;
   if (ip.total_length < ip.header_length + packet::kPortBytes) return false;
-  if (packet::load_be16(ports) != listen_port || packet::load_be16(ports + 2) != endpoint.port) return false;
-  return address_at(packet, ip, ip.destination_at()) == endpoint.remote;
+  source_port = packet::load_be16(ports);
+  return packet::load_be16(ports + 2) == endpoint.port &&
+         address_at(packet, ip, ip.destination_at()) == endpoint.remote;
 }
 
 }  // namespace
@@ -69,6 +70,7 @@ void Outbound::process(std::span<io::Superpacket> packets, io::InnerSide& inner,
                        protocol::Instant now) {
   mtu_ = published_.mtu.load(std::memory_order_relaxed);
   listen_port_ = published_.listen_port.load(std::memory_order_relaxed);
+  local_ports_ = outer.local_ports();
   allowed_ips_ = published_.allowed_ips.load(std::memory_order_acquire);
   refill_unreachable_budget(now);
 
@@ -104,6 +106,7 @@ void Outbound::plan_packet(io::Superpacket& packet, const packet::IpHeader& ip, 
   routed.packet = &packet;
   routed.path = &path;
   routed.keypair = &keypair;
+  routed.local_port = local_port_of(packet, ip, path);
   if (routed.plan.plan(packet, ip) == packet::SegmentError::none) return;
   stats_.drop(DropReason::malformed_offload);
   routed_.pop_back();
@@ -164,13 +167,28 @@ uint64_t Outbound::flow_of(const io::Superpacket& packet, const packet::IpHeader
   return flow_;
 }
 
+// The base port, or for a peer whose flows are spread the one that the flow's hash chooses: the same for all of its
+// life, on whichever worker, as long as the ports are the same.
+inline uint16_t Outbound::local_port_of(const io::Superpacket& packet, const packet::IpHeader& ip,
+                                        const PeerPath& path) {
+  if (local_ports_.size() <= 1) [[likely]]
+    return listen_port_;
+  const size_t ports = std::min<size_t>(local_ports_.size(), path.source_ports.load(std::memory_order_relaxed));
+  return ports <= 1 ? listen_port_ : local_ports_[packet::choose(flow_of(packet, ip), ports)];
+}
+
+bool Outbound::is_local_port(uint16_t port) const {
+  return port == listen_port_ || std::find(local_ports_.begin(), local_ports_.end(), port) != local_ports_.end();
+}
+
 // Whether a packet is a datagram of ours on its way to `endpoint`: the routes lead the tunnel into itself, and each
 // turn would make it longer. Other hosts behind us may have a tunnel with the same ports and destination, so the source
 // has to be ours too: the peer's sticky source, or any address of this host (a masquerading rule may have put another
 // one there).
 bool Outbound::is_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
                                protocol::Instant now) {
-  if (!looks_like_own_datagram(packet, ip, endpoint, listen_port_)) return false;
+  uint16_t source_port = 0;
+  if (!looks_like_datagram_to(packet, ip, endpoint, source_port) || !is_local_port(source_port)) return false;
   const io::Address source = address_at(packet, ip, ip.source_at());
   return source == endpoint.source || local_addresses_.contain(source, now.time_since_epoch());
 }
@@ -277,7 +295,7 @@ uint32_t Outbound::room_for(size_t bytes) const {
 inline void Outbound::add_datagrams(const Cut& cut, size_t bytes) {
   cuts_[cut_count_++] = cut;
   const Routed& routed = *cut.routed;
-  const uint16_t destination = destination_of(*routed.path, packet::encapsulate_ecn(routed.packet->bytes));
+  const uint16_t destination = destination_of(routed, packet::encapsulate_ecn(routed.packet->bytes));
   uint8_t* const plain = routed.plan.is_whole() ? routed.packet->bytes : nullptr;
   io::Outgoing* out = &sending_.datagrams[sending_.count];
   sending_.count += cut.count;
@@ -299,29 +317,35 @@ inline void Outbound::add_datagrams(const Cut& cut, size_t bytes) {
   recipients_[destination].bytes += all;
 }
 
-// The peer's destination in what leaves next. When its traffic class changes it gets another one, and does not return
-// to the first, so that its datagrams stay in order.
-inline uint16_t Outbound::destination_of(PeerPath& path, uint8_t traffic_class) {
-  const bool is_last = recipients_[last_destination_].path == &path && has_class(last_destination_, traffic_class);
-  return is_last ? last_destination_ : look_up_destination(path, traffic_class);
+// The destination of the peer and port in what leaves next. When its traffic class changes it gets another one, and
+// does not return to the first, so that its datagrams stay in order.
+inline uint16_t Outbound::destination_of(const Routed& routed, uint8_t traffic_class) {
+  const bool is_last = recipients_[last_destination_].path == routed.path &&
+                       sending_.destinations[last_destination_].envelope.local_port == routed.local_port &&
+                       has_class(last_destination_, traffic_class);
+  return is_last ? last_destination_ : look_up_destination(routed, traffic_class);
 }
 
-uint16_t Outbound::look_up_destination(PeerPath& path, uint8_t traffic_class) {
-  // Ids count up, so that neighbours fall into slots of their own.
-  size_t slot = path.id % kLookups;
-  while (lookups_[slot].sending == sending_number_ && lookups_[slot].path != &path) slot = (slot + 1) % kLookups;
+uint16_t Outbound::look_up_destination(const Routed& routed, uint8_t traffic_class) {
+  // Ids count up, and ports do, so that neighbours fall into slots of their own.
+  size_t slot = (routed.path->id + size_t{routed.local_port} * kLookupsBetweenPorts) % kLookups;
+  const auto is_another = [&](const Lookup& one) {
+    return one.sending == sending_number_ && (one.path != routed.path || one.local_port != routed.local_port);
+  };
+  while (is_another(lookups_[slot])) slot = (slot + 1) % kLookups;
   Lookup& found = lookups_[slot];
   if (found.sending != sending_number_ || !has_class(found.destination, traffic_class))
-    found = {&path, sending_number_, add_destination(path, traffic_class)};
+    found = {routed.path, sending_number_, routed.local_port, add_destination(routed, traffic_class)};
   last_destination_ = found.destination;
   return found.destination;
 }
 
-uint16_t Outbound::add_destination(PeerPath& path, uint8_t traffic_class) {
+uint16_t Outbound::add_destination(const Routed& routed, uint8_t traffic_class) {
+  PeerPath& path = *routed.path;
   const auto index = static_cast<uint16_t>(sending_.destination_count++);
   io::Destination& to = sending_.destinations[index];
   to.envelope.endpoint = endpoint_of(path);
-  to.envelope.local_port = listen_port_;
+  to.envelope.local_port = routed.local_port;
   to.envelope.traffic_class = traffic_class;
   to.allow_segmentation = !path.gso_refused.load(std::memory_order_relaxed);
   recipients_[index] = {&path, 0};

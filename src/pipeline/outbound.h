@@ -53,6 +53,7 @@ class Outbound {
     io::Superpacket* packet = nullptr;
     PeerPath* path = nullptr;
     protocol::Keypair* keypair = nullptr;
+    uint16_t local_port = 0;  // that its flow leaves from
     packet::SegmentPlan plan;
   };
   // Neighbouring segments of one packet that leave in one Sending.
@@ -66,10 +67,11 @@ class Outbound {
     PeerPath* path;
     uint64_t bytes;
   };
-  // Which destination a peer has in the Sending with this number.
+  // Which destination a peer has for a port of ours in the Sending with this number.
   struct Lookup {
     const PeerPath* path = nullptr;
     uint64_t sending = 0;
+    uint16_t local_port = 0;
     uint16_t destination = 0;
   };
 
@@ -79,6 +81,8 @@ class Outbound {
   PeerPath* route(const io::Superpacket& packet, packet::IpHeader& ip, io::InnerSide& inner, protocol::Instant now);
   PeerPath* find_path(const io::Superpacket& packet, const packet::IpHeader& ip);
   uint64_t flow_of(const io::Superpacket& packet, const packet::IpHeader& ip);
+  uint16_t local_port_of(const io::Superpacket& packet, const packet::IpHeader& ip, const PeerPath& path);
+  bool is_local_port(uint16_t port) const;
   bool is_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
                        protocol::Instant now);
   const io::Endpoint& endpoint_of(PeerPath& path);
@@ -88,12 +92,12 @@ class Outbound {
   void emit_segments(const Routed& routed, uint64_t counter, io::OuterSide& outer);
   uint32_t room_for(size_t bytes) const;
   void add_datagrams(const Cut& cut, size_t bytes);
-  uint16_t destination_of(PeerPath& path, uint8_t traffic_class);
-  uint16_t look_up_destination(PeerPath& path, uint8_t traffic_class);
+  uint16_t destination_of(const Routed& routed, uint8_t traffic_class);
+  uint16_t look_up_destination(const Routed& routed, uint8_t traffic_class);
   bool has_class(uint16_t destination, uint8_t traffic_class) const {
     return sending_.destinations[destination].envelope.traffic_class == traffic_class;
   }
-  uint16_t add_destination(PeerPath& path, uint8_t traffic_class);
+  uint16_t add_destination(const Routed& routed, uint8_t traffic_class);
   void send_pending(io::OuterSide& outer);
   io::Outgoing* fill_and_seal(const Cut& cut, io::Outgoing* out);
   void seal_pending();
@@ -115,13 +119,15 @@ class Outbound {
   io::Endpoint endpoint_;
   const io::Superpacket* flow_packet_ = nullptr;  // whose flow_ is, within this batch
   uint64_t flow_ = 0;
-  size_t mtu_ = 0;            // of this batch
-  uint16_t listen_port_ = 0;  // of this batch
+  size_t mtu_ = 0;                         // of this batch
+  uint16_t listen_port_ = 0;               // of this batch
+  std::span<const uint16_t> local_ports_;  // of this batch
   io::LocalAddresses local_addresses_;
   const protocol::AllowedIps* allowed_ips_ = nullptr;  // of this batch
 
-  // What leaves next. No peer has more than one destination that is still added to.
+  // What leaves next. No peer has more than one destination for a port of ours that is still added to.
   static constexpr size_t kLookups = 2 * io::Sending::kMaxDestinations;
+  static constexpr size_t kLookupsBetweenPorts = 37;
   io::Sending sending_;
   size_t sending_bytes_ = 0;
   uint64_t sending_number_ = 1;

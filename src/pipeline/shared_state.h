@@ -25,6 +25,8 @@
 //   PeerPath: staged                workers           both             acq_rel in Staging::stage() and in
 //                                                                      Device::flush_or_keepalive(): whichever comes
 //                                                                      second sees the other. Else relaxed
+//   PeerPath: source_ports          control           workers          relaxed: a batch late is no harm
+//   PeerPath: heard_ports           workers, control  workers          relaxed; heard_ports.h
 //   PeerPath: gso_refused           workers, control  workers          relaxed: a hint
 //   PeerPath: attention             workers; control  both             acq_rel in ask_attention() and, taking all bits,
 //                                                                      in Device::attend_peer()
@@ -53,6 +55,7 @@
 #include "io/wakeup.h"
 #include "src/packet/flow_hash.h"
 #include "src/pipeline/endpoint_cell.h"
+#include "src/pipeline/heard_ports.h"
 #include "src/pipeline/peer_traffic.h"
 #include "src/protocol/allowed_ips.h"
 #include "src/protocol/cookie.h"
@@ -115,14 +118,38 @@ struct PeerPath : Route {
   std::atomic<bool> gso_refused{false};  // EMSGSIZE: the path is narrower than a segment
   std::atomic<uint32_t> attention{0};    // bits of Attention that the control thread has not seen yet
 
-  // Follows the peer to where its authenticated message came from (paper section 2.1). Cookie replies never
-  // get here. True if its address or the one of ours that it calls is another one, and not the port alone.
+  // Over how many ports of ours its flows are spread, at most. More than 1 says of the peer that it spreads its own too.
+  std::atomic<uint16_t> source_ports{1};
+  HeardPorts heard_ports;  // of such a peer
+
+  bool spreads() const { return source_ports.load(std::memory_order_relaxed) > 1; }
+
+  // Follows the peer to where its authenticated transport data came from (paper section 2.1); heard_ports.h says when
+  // it stays. True if its address or the one of ours that it calls is another one, and not the port alone.
   [[nodiscard]] bool roam(const io::Endpoint& from) {
     if (endpoint.is(from)) return false;
     const io::Endpoint before = endpoint.load();
+    const bool only_port = before.remote == from.remote && before.source == from.source;
+    if (spreads()) {
+      if (!only_port || before.scope_id != from.scope_id)
+        heard_ports.begin(from.port);
+      else if (heard_ports.is_known(from.port))
+        return false;
+    }
+    move_to(from);
+    return !only_port;
+  }
+
+  // Follows the peer to where its handshake message came from. Cookie replies never get here.
+  void follow_handshake(const io::Endpoint& from) {
+    heard_ports.begin(from.port);
+    if (!endpoint.is(from)) move_to(from);
+  }
+
+ private:
+  void move_to(const io::Endpoint& from) {
     endpoint.store(from);
     gso_refused.store(false, std::memory_order_relaxed);
-    return before.remote != from.remote || before.source != from.source;
   }
 };
 

@@ -52,7 +52,7 @@ TEST_F(ControlOutboxTest, SendsWhatWasPushedInOrderWithItsTrafficClass) {
 
 TEST_F(ControlOutboxTest, FollowsAPeerThatRoamedMeanwhile) {
   ASSERT_TRUE(outbox_.push(to_peer(1)));
-  (void)peer_.path.roam(test::endpoint("192.0.2.77:7"));
+  peer_.path.follow_handshake(test::endpoint("192.0.2.77:7"));
   outbox_.send(&outer_);
   ASSERT_EQ(outer_.sent.size(), 1u);
   EXPECT_EQ(outer_.sent[0].peer, test::endpoint("192.0.2.77:7"));

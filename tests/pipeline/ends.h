@@ -125,6 +125,7 @@ struct Train {
   size_t segment_size = 0;
   io::Endpoint peer;  // where it goes, or comes from
   uint8_t traffic_class = 0;
+  uint16_t local_port = 0;  // of those of the side that sent it
 
   std::vector<Bytes> datagrams() const {
     std::vector<Bytes> result;
@@ -154,8 +155,9 @@ class FakeOuter final : public io::OuterSide {
   std::vector<bool> gso_allowed;  // of each train that was offered
   size_t lend_nothing_for = 0;    // datagrams at the end of each batch
   size_t most_datagrams = 256;    // of a batch that is received
-  uint16_t local_port = 0;
-  size_t leased = 0;  // that have not come home
+  uint16_t local_port = 0;        // that datagrams were sent to
+  std::vector<uint16_t> ports;    // to send from
+  size_t leased = 0;              // that have not come home
 
   void receive(io::Received& batch) override {
     EXPECT_EQ(leased, 0u) << "a batch was not released";
@@ -205,6 +207,7 @@ class FakeOuter final : public io::OuterSide {
   }
 
   const io::OuterCounters& counters() const override { return counters_; }
+  std::span<const uint16_t> local_ports() const override { return ports; }
 
   std::vector<Bytes> sent_datagrams() const {
     std::vector<Bytes> result;
@@ -247,7 +250,7 @@ class FakeOuter final : public io::OuterSide {
     const size_t length = std::min<size_t>(train.length, size_t{departure.datagrams_sent} * train.segment_size);
     if (length > 0)
       sent.push_back({Bytes(train.bytes, train.bytes + length), train.segment_size, to.envelope.endpoint,
-                      to.envelope.traffic_class});
+                      to.envelope.traffic_class, to.envelope.local_port});
     return departure.datagrams_sent == train.datagrams;
   }
 
@@ -396,6 +399,7 @@ inline void begin_session(End& initiator, TestPeer& to_responder, End& responder
 inline void carry(End& from, End& to) {
   for (Train& train : from.outer.sent) {
     train.peer = from.at;
+    if (!from.outer.ports.empty()) train.peer.port = train.local_port;
     to.outer.to_receive.push_back(std::move(train));
   }
   from.outer.sent.clear();
