@@ -26,6 +26,7 @@ ARROWS = {
     "tun": ("io/*", "src/packet/*"),
     "dpdk": ("io/*", "src/packet/*"),
     "src/protocol": ("crypto/*",),
+    "src/embedded": ("src/protocol/*", "crypto/*"),
     "src/pipeline": ("src/protocol/*", "src/packet/*", "crypto/*", *CONTRACTS),
     "src": (),
     "src/device": ("src/pipeline/*", "src/protocol/*", "src/packet/*", "crypto/*", "io/*", "src/log.h"),
@@ -125,8 +126,8 @@ def places(path, text):
 
 
 SOURCE_RULES = (arrows, root_relative, include_once, columns, size, test_names, built_test)
-# A project of its own, which has headers of the same names as ours.
-ELSEWHERE = "tests/install/consumer/"
+# Projects of their own, which see culvert as it is installed.
+ELSEWHERE = ("tests/install/consumer/", "examples/")
 
 
 def breaches(path, text):

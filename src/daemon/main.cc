@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "crypto/aead_engine.h"
@@ -14,6 +15,7 @@
 #include "src/daemon/environment.h"
 #include "src/daemon/interface.h"
 #include "src/daemon/process.h"
+#include "src/daemon/service_manager.h"
 #include "src/daemon/verbs.h"
 #include "src/host/link_setup.h"
 #include "src/log.h"
@@ -33,6 +35,12 @@ int fail(Readiness& readiness, const std::string& what) {
   log_error("{}", what);
   readiness.report_failure(what, kExitSetupFailed);
   return kExitSetupFailed;
+}
+
+// A manager that cannot be told gives up on us by itself; the tunnel works meanwhile.
+void tell_service_manager(std::string_view state) {
+  if (const io::Status told = notify_service_manager(std::getenv("NOTIFY_SOCKET"), state); !told)
+    log_error("{}", told.error().text());
 }
 
 int serve(const CommandLine& command_line, const Environment& environment, std::optional<config::Config> config,
@@ -62,7 +70,9 @@ int serve(const CommandLine& command_line, const Environment& environment, std::
     if (const io::Status served = loop.serve_metrics(*environment.metrics); !served)
       return fail(readiness, "Failed to serve metrics at " + served.error().text());
   readiness.report_ready(environment.keep_output);
+  tell_service_manager("READY=1");
   loop.run();
+  tell_service_manager("STOPPING=1");
   log_verbose("Shutting down");
   return kExitSuccess;
 }

@@ -88,7 +88,7 @@ TEST(CommandLine, PrintsHelpAndVersion) {
   const CommandLineOutcome version = parse_command_line({"--version"});
   EXPECT_FALSE(version.run);
   EXPECT_EQ(version.exit_code, 0);
-  EXPECT_THAT(version.output, ::testing::MatchesRegex("culvert [0-9.]+\n"));
+  EXPECT_THAT(version.output, ::testing::MatchesRegex("culvert [0-9.]+([~+][0-9]+.g[0-9a-f]+)?\n"));
 }
 
 }  // namespace
