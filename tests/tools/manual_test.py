@@ -1,0 +1,45 @@
+"""The manual pages name what the sources know: variables, keys of configurations, options and verbs."""
+
+import glob
+import os
+import re
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def read(*patterns):
+    text = ""
+    for pattern in patterns:
+        for path in sorted(glob.glob(os.path.join(ROOT, pattern))):
+            with open(path, encoding="utf-8") as file:
+                text += file.read()
+    return text
+
+
+def manual(name):
+    """As a reader sees it: without the escapes of troff."""
+    return read(f"packaging/man/{name}").replace("\\-", "-")
+
+
+class Manual(unittest.TestCase):
+    def has_all(self, page, words):
+        self.assertGreater(len(words), 3, "the sources are not read as they should be")
+        missing = [word for word in sorted(words) if not re.search(rf"(?<![\w-]){re.escape(word)}(?!\w)", manual(page))]
+        self.assertEqual(missing, [], f"packaging/man/{page} does not name them")
+
+    def test_every_variable(self):
+        self.has_all("culvert.8", set(re.findall(r'"((?:CULVERT|WG)_[A-Z_]+|LOG_LEVEL|NOTIFY_SOCKET)"', read("src/daemon/*.cc"))) -
+                     {"CULVERT_VERSION"})
+
+    def test_every_option_and_verb(self):
+        options = set(re.findall(r'"(?:-\w,)?(--[a-z-]+)[",]', read("src/daemon/command_line.cc")))
+        verbs = set(re.findall(r'^\s*\{"([a-z]+)", ', read("src/daemon/verbs.cc"), re.M))
+        self.has_all("culvert.8", options | verbs | {"--help"})
+
+    def test_every_key_of_a_configuration(self):
+        self.has_all("culvert.conf.5", set(re.findall(r'same_word\(\w*key, "(\w+)"\)', read("src/config/*.cc"))))
+
+
+if __name__ == "__main__":
+    unittest.main()
