@@ -1,4 +1,4 @@
-"""The manual pages name what the sources know: variables, keys of configurations, options and verbs."""
+"""The manual pages name what the sources know: variables, keys of configurations, options and verbs. So do the packages."""
 
 import glob
 import os
@@ -39,6 +39,14 @@ class Manual(unittest.TestCase):
 
     def test_every_key_of_a_configuration(self):
         self.has_all("culvert.conf.5", set(re.findall(r'same_word\(\w*key, "(\w+)"\)', read("src/config/*.cc"))))
+
+    def test_every_library_that_the_packages_are_built_with(self):
+        build_group = re.search(r"\n +build\) echo (.*?);;", read("tools/setup"), re.S)[1]
+        wanted = set(re.findall(r"[a-z0-9-]+-dev\b", build_group))
+        self.assertGreater(len(wanted), 5)
+        control = read("packaging/debian/control")
+        listed = re.search(r"^Build-Depends:(.*?)^$", control, re.S | re.M)[1]
+        self.assertEqual(wanted - set(re.findall(r"[a-z0-9-]+", listed)), set(), "Build-Depends of packaging/debian/control lacks them")
 
 
 if __name__ == "__main__":
