@@ -9,15 +9,9 @@ namespace culvert::packet {
 
 inline constexpr uint8_t kEcnMask = 3, kEcnNotCapable = 0, kEcnCapable1 = 1, kEcnCapable0 = 2, kEcnCongestion = 3;
 
-// The traffic class (TOS) byte of an IP packet of either version.
-inline uint8_t traffic_class(const uint8_t* packet) {
-  if (packet[0] >> 4 == 4) return packet[1];
-  return static_cast<uint8_t>(packet[0] << 4 | packet[1] >> 4);
-}
-
-// The outer traffic class of a sealed packet: its ECN and no DSCP (Linux drivers/net/wireguard/send.c).
-inline uint8_t encapsulate_ecn(const uint8_t* packet) {
-  return traffic_class(packet) & kEcnMask;
+// The outer traffic class of a packet's datagrams: its ECN and no DSCP (Linux drivers/net/wireguard/send.c).
+inline uint8_t encapsulate_ecn(const IpHeader& ip) {
+  return ip.traffic_class & kEcnMask;
 }
 
 // Combines the outer ECN into an opened packet, from which `ip` was read (RFC 6040 section 4.2, figure 4), with

@@ -13,9 +13,6 @@
 namespace culvert::pipeline {
 namespace {
 
-// Sealing this many messages at once is as fast as it gets, while they are still in the cache.
-constexpr size_t kSealBatch = 64;
-
 io::Address address_at(const io::Superpacket& packet, const packet::IpHeader& ip, uint32_t offset) {
   io::Address address;
   address.family = ip.v6() ? io::Family::v6 : io::Family::v4;
@@ -38,8 +35,7 @@ bool looks_like_datagram_to(const io::Superpacket& packet, const packet::IpHeade
 
 Outbound::Outbound(const Published& published, Mailbox& mailbox, WorkerStats& stats, io::LocalAddresses local_addresses)
     : published_(published), mailbox_(mailbox), stats_(stats), local_addresses_(std::move(local_addresses)) {
-  routed_.reserve(io::PlainBatch::kMaxPackets);
-  to_seal_.reserve(kSealBatch);
+  routed_.resize(io::PlainBatch::kMaxPackets);
 }
 
 io::ReadOutcome Outbound::run(io::InnerSide& inner, io::OuterSide* outer, protocol::Instant now, size_t& read) {
@@ -76,20 +72,27 @@ void Outbound::process(std::span<io::Superpacket> packets, io::InnerSide& inner,
 
   endpoint_path_ = nullptr;
   flow_packet_ = nullptr;
-  routed_.clear();
+  owner_version_ = 0;
+  routed_count_ = 0;
+  const PeerPath* ready = nullptr;  // whose keypair it is
+  protocol::Keypair* keypair = nullptr;
   for (io::Superpacket& packet : packets) {
     packet::IpHeader ip;
     PeerPath* const path = route(packet, ip, inner, now);
     if (path == nullptr) continue;
-    protocol::Keypair* const keypair = keypair_or_stage(*path, packet, now);
-    if (keypair == nullptr) continue;
-    // A keypair that has just come up: what waited for it goes first, however late the flush is.
-    if (path->staged.load(std::memory_order_relaxed) != 0) plan_staged(*path, *keypair);
+    if (path != ready) {
+      ready = nullptr;
+      keypair = keypair_or_stage(*path, packet, now);
+      if (keypair == nullptr) continue;
+      // A keypair that has just come up: what waited for it goes first, however late the flush is.
+      if (path->staged.load(std::memory_order_relaxed) != 0) plan_staged(*path, *keypair);
+      ready = path;
+    }
     plan_packet(packet, ip, *path, *keypair);
   }
 
   begin_sending();
-  const std::span<const Routed> all(routed_);
+  const std::span<const Routed> all = std::span(routed_).first(routed_count_);
   for (size_t first = 0; first < all.size();) {
     size_t last = first + 1;
     while (last < all.size() && all[last].keypair == all[first].keypair) ++last;
@@ -102,14 +105,17 @@ void Outbound::process(std::span<io::Superpacket> packets, io::InnerSide& inner,
 
 void Outbound::plan_packet(io::Superpacket& packet, const packet::IpHeader& ip, PeerPath& path,
                            protocol::Keypair& keypair) {
-  Routed& routed = routed_.emplace_back();  // filled where it is: a plan is long
+  if (routed_count_ == routed_.size()) routed_.resize(2 * routed_count_);
+  Routed& routed = routed_[routed_count_];  // filled where it is, over an earlier one: a plan is long
   routed.packet = &packet;
   routed.path = &path;
   routed.keypair = &keypair;
   routed.local_port = local_port_of(packet, ip, path);
-  if (routed.plan.plan(packet, ip) == packet::SegmentError::none) return;
-  stats_.drop(DropReason::malformed_offload);
-  routed_.pop_back();
+  routed.traffic_class = packet::encapsulate_ecn(ip);
+  if (routed.plan.plan(packet, ip) == packet::SegmentError::none)
+    ++routed_count_;
+  else
+    stats_.drop(DropReason::malformed_offload);
 }
 
 void Outbound::plan_staged(PeerPath& path, protocol::Keypair& keypair) {
@@ -150,12 +156,22 @@ PeerPath* Outbound::route(const io::Superpacket& packet, packet::IpHeader& ip, i
 
 // The peer that has the destination; of a group the member that has the flow. Null: nobody has it.
 inline PeerPath* Outbound::find_path(const io::Superpacket& packet, const packet::IpHeader& ip) {
-  const uint8_t* const destination = packet.bytes + ip.destination_at();
-  const protocol::PeerHandle owner = ip.v6() ? allowed_ips_->find_v6(destination) : allowed_ips_->find_v4(destination);
+  const protocol::PeerHandle owner = owner_of(packet.bytes + ip.destination_at(), ip);
   if (owner == nullptr) return nullptr;
   if (!route_of(owner).is_group) [[likely]]
     return path_of(owner);
   return &static_cast<const PeerGroup&>(route_of(owner)).choose(flow_of(packet, ip), mailbox_.worker);
+}
+
+inline protocol::PeerHandle Outbound::owner_of(const uint8_t* destination, const packet::IpHeader& ip) {
+  std::array<uint64_t, 2> address{};
+  std::memcpy(address.data(), destination, ip.v6() ? 16 : 4);
+  if (ip.version != owner_version_ || address != owner_address_) {
+    owner_version_ = ip.version;
+    owner_address_ = address;
+    owner_ = ip.v6() ? allowed_ips_->find_v6(destination) : allowed_ips_->find_v4(destination);
+  }
+  return owner_;
 }
 
 // Computed once for a superpacket, when it is first asked for.
@@ -295,7 +311,7 @@ uint32_t Outbound::room_for(size_t bytes) const {
 inline void Outbound::add_datagrams(const Cut& cut, size_t bytes) {
   cuts_[cut_count_++] = cut;
   const Routed& routed = *cut.routed;
-  const uint16_t destination = destination_of(routed, packet::encapsulate_ecn(routed.packet->bytes));
+  const uint16_t destination = destination_of(routed);
   uint8_t* const plain = routed.plan.is_whole() ? routed.packet->bytes : nullptr;
   io::Outgoing* out = &sending_.datagrams[sending_.count];
   sending_.count += cut.count;
@@ -319,14 +335,14 @@ inline void Outbound::add_datagrams(const Cut& cut, size_t bytes) {
 
 // The destination of the peer and port in what leaves next. When its traffic class changes it gets another one, and
 // does not return to the first, so that its datagrams stay in order.
-inline uint16_t Outbound::destination_of(const Routed& routed, uint8_t traffic_class) {
+inline uint16_t Outbound::destination_of(const Routed& routed) {
   const bool is_last = recipients_[last_destination_].path == routed.path &&
                        sending_.destinations[last_destination_].envelope.local_port == routed.local_port &&
-                       has_class(last_destination_, traffic_class);
-  return is_last ? last_destination_ : look_up_destination(routed, traffic_class);
+                       has_class(last_destination_, routed.traffic_class);
+  return is_last ? last_destination_ : look_up_destination(routed);
 }
 
-uint16_t Outbound::look_up_destination(const Routed& routed, uint8_t traffic_class) {
+uint16_t Outbound::look_up_destination(const Routed& routed) {
   // Ids count up, and ports do, so that neighbours fall into slots of their own.
   size_t slot = (routed.path->id + size_t{routed.local_port} * kLookupsBetweenPorts) % kLookups;
   const auto is_another = [&](const Lookup& one) {
@@ -334,19 +350,19 @@ uint16_t Outbound::look_up_destination(const Routed& routed, uint8_t traffic_cla
   };
   while (is_another(lookups_[slot])) slot = (slot + 1) % kLookups;
   Lookup& found = lookups_[slot];
-  if (found.sending != sending_number_ || !has_class(found.destination, traffic_class))
-    found = {routed.path, sending_number_, routed.local_port, add_destination(routed, traffic_class)};
+  if (found.sending != sending_number_ || !has_class(found.destination, routed.traffic_class))
+    found = {routed.path, sending_number_, routed.local_port, add_destination(routed)};
   last_destination_ = found.destination;
   return found.destination;
 }
 
-uint16_t Outbound::add_destination(const Routed& routed, uint8_t traffic_class) {
+uint16_t Outbound::add_destination(const Routed& routed) {
   PeerPath& path = *routed.path;
   const auto index = static_cast<uint16_t>(sending_.destination_count++);
   io::Destination& to = sending_.destinations[index];
   to.envelope.endpoint = endpoint_of(path);
   to.envelope.local_port = routed.local_port;
-  to.envelope.traffic_class = traffic_class;
+  to.envelope.traffic_class = routed.traffic_class;
   to.allow_segmentation = !path.gso_refused.load(std::memory_order_relaxed);
   recipients_[index] = {&path, 0};
   return index;
@@ -377,29 +393,37 @@ io::Outgoing* Outbound::fill_and_seal(const Cut& cut, io::Outgoing* out) {
   const Routed& routed = *cut.routed;
   const protocol::Keypair& keypair = *routed.keypair;
   uint64_t counter = cut.counter;
-  for (uint32_t i = cut.first; i < cut.first + cut.count; ++i, ++out, ++counter) {
-    if (out->bytes == nullptr) continue;
+  const uint32_t end = cut.first + cut.count;
+  for (uint32_t i = cut.first; i < end; ++i, ++out, ++counter) {
+    uint8_t* const bytes = out->bytes;
+    if (bytes == nullptr) continue;
     const uint32_t length = routed.plan.length(i);
-    const auto padded = static_cast<uint32_t>(out->length - protocol::kTransportOverhead);
     const protocol::TransportHeader header = {static_cast<uint32_t>(protocol::MessageType::transport_data),
                                               keypair.remote_index(), counter};
-    std::memcpy(out->bytes, &header, sizeof header);
-    uint8_t* const text = out->bytes + sizeof header;
-    uint8_t* const source = out->plain != nullptr ? out->plain : text;
-    if (out->plain == nullptr) routed.plan.write(i, text);
+    std::memcpy(bytes, &header, sizeof header);
+    crypto::SealMessage& message = to_seal_[to_seal_count_++];
+    message.key = keypair.sending_key();
+    message.counter = counter;
+    message.length = static_cast<uint32_t>(out->length - protocol::kTransportOverhead);
+    message.destination = bytes + sizeof header;
+    uint8_t* source = out->plain;
+    if (source == nullptr) {
+      source = message.destination;
+      routed.plan.write(i, source);
+    }
+    message.source = source;
     // The padding, and what is left of 16 bytes: room for the tag follows.
     std::memset(source + length, 0, protocol::kPaddingMultiple);
-    to_seal_.push_back({keypair.sending_key(), counter, source, text, padded});
-    if (to_seal_.size() == kSealBatch) seal_pending();
+    if (to_seal_count_ == kSealBatch) seal_pending();
   }
   return out;
 }
 
 void Outbound::seal_pending() {
-  if (to_seal_.empty()) return;
-  crypto::seal(to_seal_);
-  stats_.messages_sealed.add(to_seal_.size());
-  to_seal_.clear();
+  if (to_seal_count_ == 0) return;
+  crypto::seal(std::span(to_seal_).first(to_seal_count_));
+  stats_.messages_sealed.add(to_seal_count_);
+  to_seal_count_ = 0;
 }
 
 // Counts what was sent and what was not, and remembers what the outer side learned of the peers' paths.

@@ -49,11 +49,15 @@ class Outbound {
   void drop_staged(PeerPath& path, DropReason reason) { stats_.drop(reason, staging_.drop(path)); }
 
  private:
+  // Sealing this many messages at once is as fast as it gets, while they are still in the cache.
+  static constexpr size_t kSealBatch = 64;
+
   struct Routed {
     io::Superpacket* packet = nullptr;
     PeerPath* path = nullptr;
     protocol::Keypair* keypair = nullptr;
-    uint16_t local_port = 0;  // that its flow leaves from
+    uint16_t local_port = 0;    // that its flow leaves from
+    uint8_t traffic_class = 0;  // of its datagrams' outer headers
     packet::SegmentPlan plan;
   };
   // Neighbouring segments of one packet that leave in one Sending.
@@ -80,6 +84,7 @@ class Outbound {
   void plan_staged(PeerPath& path, protocol::Keypair& keypair);
   PeerPath* route(const io::Superpacket& packet, packet::IpHeader& ip, io::InnerSide& inner, protocol::Instant now);
   PeerPath* find_path(const io::Superpacket& packet, const packet::IpHeader& ip);
+  protocol::PeerHandle owner_of(const uint8_t* destination, const packet::IpHeader& ip);
   uint64_t flow_of(const io::Superpacket& packet, const packet::IpHeader& ip);
   uint16_t local_port_of(const io::Superpacket& packet, const packet::IpHeader& ip, const PeerPath& path);
   bool is_local_port(uint16_t port) const;
@@ -92,12 +97,12 @@ class Outbound {
   void emit_segments(const Routed& routed, uint64_t counter, io::OuterSide& outer);
   uint32_t room_for(size_t bytes) const;
   void add_datagrams(const Cut& cut, size_t bytes);
-  uint16_t destination_of(const Routed& routed, uint8_t traffic_class);
-  uint16_t look_up_destination(const Routed& routed, uint8_t traffic_class);
+  uint16_t destination_of(const Routed& routed);
+  uint16_t look_up_destination(const Routed& routed);
   bool has_class(uint16_t destination, uint8_t traffic_class) const {
     return sending_.destinations[destination].envelope.traffic_class == traffic_class;
   }
-  uint16_t add_destination(const Routed& routed, uint8_t traffic_class);
+  uint16_t add_destination(const Routed& routed);
   void send_pending(io::OuterSide& outer);
   io::Outgoing* fill_and_seal(const Cut& cut, io::Outgoing* out);
   void seal_pending();
@@ -111,12 +116,19 @@ class Outbound {
   WorkerStats& stats_;
 
   io::PlainBatch batch_;
-  std::vector<Routed> routed_;
-  std::vector<crypto::SealMessage> to_seal_;
+  std::vector<Routed> routed_;  // the first routed_count_; those behind keep what they held
+  size_t routed_count_ = 0;
+  std::array<crypto::SealMessage, kSealBatch> to_seal_;
+  size_t to_seal_count_ = 0;
   Staging staging_;
   std::vector<std::vector<StagedPacket>> unstaged_;  // what routed_ refers to besides the batch
   const PeerPath* endpoint_path_ = nullptr;          // whose endpoint_ is, within this batch
   io::Endpoint endpoint_;
+  // The destination that was looked up last in this batch, and whose it is: neighbours most often share it. Version 0:
+  // none was.
+  std::array<uint64_t, 2> owner_address_{};
+  uint8_t owner_version_ = 0;
+  protocol::PeerHandle owner_ = nullptr;
   const io::Superpacket* flow_packet_ = nullptr;  // whose flow_ is, within this batch
   uint64_t flow_ = 0;
   size_t mtu_ = 0;                         // of this batch

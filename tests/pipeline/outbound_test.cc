@@ -445,6 +445,19 @@ TEST(Outbound, WhateverBecomesOfAPacketItsLeaseComesHome) {
 }
 
 // Peers that take turns are no reason for short trains.
+TEST(Outbound, TakesNoAddressForOneOfTheOtherVersionWithTheSameBytes) {
+  Tunnel tunnel;
+  const InnerPacket v4 = superpacket(udp());
+  InnerPacket v6 = superpacket(udp(1, true));
+  std::fill_n(&v6.bytes[24], 16, uint8_t{0});
+  std::copy_n(&v4.bytes[16], 4, &v6.bytes[24]);
+  for (const InnerPacket* packet : {&v4, static_cast<const InnerPacket*>(&v6), &v4})
+    tunnel.left.inner.to_read.push_back(*packet);
+  tunnel.left.send();
+  EXPECT_EQ(drops_of(tunnel.left), (Drops{{DropReason::no_peer, 1}}));
+  EXPECT_EQ(tunnel.left.stats.messages_sealed.get(), 2u);
+}
+
 TEST(Outbound, MakesATrainForEachPeerWhateverTheirOrder) {
   Tunnel tunnel;
   End other("192.0.2.3:1003");
