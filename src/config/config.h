@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "crypto/secret.h"
 #include "io/endpoint.h"
 #include "io/result.h"
 #include "src/device/configurable.h"
@@ -78,5 +79,14 @@ ConfigOutcome load_gateway_config(const std::string& path);
 // Replaces the target's peers and settings by the config's, all but what the host does and names, and publishes once.
 // Yields the first refusal; what came before it stays applied.
 io::Status apply_config(const Config& config, device::Configurable& target);
+
+// Takes the target, whose state is `now`, from one configuration to another: only what differs is touched, and what
+// somebody has set beside the file goes, as with `wg syncconf`. An endpoint that both write alike stays where the peer
+// is. Publishes once. Yields the first refusal: with ListenPort's nothing has changed.
+io::Status sync_config(const Config& before, const Config& after, const device::DeviceState& now,
+                       device::Configurable& target);
+
+// The text of a file that brings back what the interface has now, as SaveConfig wants it. With keys in it.
+crypto::SecretString print_config(const Config& config, const device::DeviceState& now);
 
 }  // namespace culvert::config

@@ -74,6 +74,10 @@ Readiness::~Readiness() {
 }
 
 void Readiness::report_ready(bool keep_output) {
+  report_ready_but(keep_output, "", 0);
+}
+
+void Readiness::report_ready_but(bool keep_output, std::string_view text, int exit_code) {
   if (pipe_fd_ < 0) return;
   // A daemon keeps no file system busy. The root directory is always there.
   if (::chdir("/") != 0) return;
@@ -82,7 +86,7 @@ void Readiness::report_ready(bool keep_output) {
     point_to_null(STDOUT_FILENO);
     point_to_null(STDERR_FILENO);
   }
-  report_failure("", 0);
+  report_failure(text, exit_code);
 }
 
 void Readiness::report_failure(std::string_view text, int exit_code) {

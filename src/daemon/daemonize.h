@@ -25,6 +25,8 @@ class Readiness {
   // The TUN device and the UAPI socket exist. Leaves the caller's directory, points stdin, and unless
   // `keep_output` stdout and stderr, to /dev/null, then lets the parent return 0. Nothing in the foreground.
   void report_ready(bool keep_output);
+  // Likewise, but the parent prints `text` and exits with `exit_code`: this process goes on with what did succeed.
+  void report_ready_but(bool keep_output, std::string_view text, int exit_code);
 
   // The parent prints `text` and exits with `exit_code`.
   void report_failure(std::string_view text, int exit_code);

@@ -3,11 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+
+#include "src/daemon/up.h"
 
 namespace culvert::daemon {
 
 std::span<const Verb> all_verbs() {
-  return {};
+  static constexpr std::array kVerbs = {
+      Verb{"up", "[-f] FILE|NAME...", "bring tunnels up, as wg-quick(8) does", run_up},
+      Verb{"down", "FILE|NAME...", "take them down again", run_down},
+      Verb{"reload", "FILE|NAME...", "apply what changed in their files", run_reload},
+      Verb{"check", "FILE|NAME...", "say what up would do, and what is missing", run_check},
+      Verb{"status", "[NAME...]", "say how they are", run_status},
+  };
+  return kVerbs;
 }
 
 const Verb* find_verb(std::span<const Verb> verbs, std::string_view program,

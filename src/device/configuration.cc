@@ -131,8 +131,17 @@ void Device::finish_peer(const Key& public_key) {
 }
 
 void Device::end_of_operation() {
+  ++operations_;
   reclaim();
   excuse_waiting_handshakes();
+}
+
+std::optional<PeerContact> Device::contact(const Key& public_key) const {
+  const auto at = by_key_.find(protocol::PublicKey{public_key});
+  if (at == by_key_.end()) return std::nullopt;
+  const DevicePeer& peer = *at->second;
+  return PeerContact{peer.path.endpoint.load(), peer.peer.last_handshake(),
+                     peer.peer.timers().handshake_attempts() > 0};
 }
 
 DeviceState Device::state() const {

@@ -51,6 +51,13 @@ struct DeviceOptions {
   pipeline::BootClockReader worker_clock = pipeline::read_boot_clock;  // begin_turn() says ours
 };
 
+// How it stands with one peer.
+struct PeerContact {
+  io::Endpoint endpoint;  // may be invalid: none
+  std::optional<protocol::WallTime> last_handshake;
+  bool initiating = false;  // an initiation of ours waits for its answer
+};
+
 // Thread safety: none; the control thread alone. `now` comes in by begin_turn(), once each turn of the loop.
 //
 // Invariants: 1. what workers can reach lives until reclaim() has waited for them; 2. sockets exist only
@@ -93,6 +100,10 @@ class Device final : public Configurable {
   bool inner_gone() const;
 
   DeviceState state() const;
+  // How many operations have ended so far: whoever looks at the state again need not while this stays.
+  uint64_t operations() const { return operations_; }
+  // How the peer can be reached; none without such a peer.
+  std::optional<PeerContact> contact(const Key& public_key) const;
   Metrics metrics() const;
 
   // Configurable; see src/device/configurable.h.
@@ -226,6 +237,7 @@ class Device final : public Configurable {
   uint32_t fwmark_ = 0;
   uint32_t mtu_ = 0;
   bool link_up_ = false;
+  uint64_t operations_ = 0;
   bool up_ = false;  // the link is, and the sockets are open
 
   // While the link is up and the host refuses the sockets.

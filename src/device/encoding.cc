@@ -80,6 +80,13 @@ std::optional<SecretKey> secret_key_from_hex(std::string_view text) {
   return key;
 }
 
+void append_base64(crypto::SecretString& out, const SecretKey& key) {
+  const size_t end = out.size();
+  out.resize(end + kKeyBase64Digits + 1);
+  sodium_bin2base64(out.data() + end, kKeyBase64Digits + 1, key.data(), key.size(), sodium_base64_VARIANT_ORIGINAL);
+  out.resize(end + kKeyBase64Digits);
+}
+
 std::string to_base64(const Key& key) {
   char text[kKeyBase64Digits + 1];
   sodium_bin2base64(text, sizeof text, key.data(), key.size(), sodium_base64_VARIANT_ORIGINAL);

@@ -31,6 +31,8 @@ std::string short_name(const Key& public_key);
 
 // 44 characters of RFC 4648 base64 with padding, as wg(8) prints keys.
 std::string to_base64(const Key& key);
+// Appended to `out`.
+void append_base64(crypto::SecretString& out, const SecretKey& key);
 
 // Exactly 44 characters; the unused low bits of the last digit must be zero, as wg(8) demands.
 std::optional<Key> key_from_base64(std::string_view text);

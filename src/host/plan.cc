@@ -117,9 +117,9 @@ std::string Planner::spoof_guard(IpVersion version) const {
     text += fmt::format("iifname != {} {} daddr {} fib saddr type != local drop; ", quoted(facts_.interface_name),
                         family, full.substr(0, full.find('/')));
   }
-  text += "} chain premangle { type filter hook prerouting priority -150; meta l4proto udp meta mark set ct mark; } ";
+  text += "}; chain premangle { type filter hook prerouting priority -150; meta l4proto udp meta mark set ct mark; }; ";
   text += fmt::format(
-      "chain postmangle {{ type filter hook postrouting priority -150; meta l4proto udp mark {} ct mark set mark; }} ",
+      "chain postmangle {{ type filter hook postrouting priority -150; meta l4proto udp mark {} ct mark set mark; }}; ",
       mark_);
   return text;
 }
@@ -133,7 +133,7 @@ void Planner::add_gateway() {
   std::string text = " chain postrouting { type nat hook postrouting priority 100; ";
   for (const std::string& outside : settings_.masquerade)
     text += fmt::format("iifname {} oifname {} masquerade; ", quoted(facts_.interface_name), quoted(outside));
-  steps_.push_back({.kind = Kind::firewall, .name = "inet culvert-nat-" + facts_.interface_name, .text = text + "} "});
+  steps_.push_back({.kind = Kind::firewall, .name = "inet culvert-nat-" + facts_.interface_name, .text = text + "}; "});
 }
 
 }  // namespace

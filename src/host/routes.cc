@@ -100,13 +100,12 @@ fib_rule_hdr rule_head(IpVersion version, RuleKind kind, uint32_t table) {
   return head;
 }
 
-void fill_rule(nl_msg* message, RuleKind kind, uint32_t table, Change change) {
+void fill_rule(nl_msg* message, RuleKind kind, uint32_t table) {
   nla_put_u32(message, FRA_TABLE, table);
   if (kind == RuleKind::mark)
     nla_put_u32(message, FRA_FWMARK, table);
   else
     nla_put_u32(message, FRA_SUPPRESS_PREFIXLEN, 0);
-  if (change == Change::add) nla_put_u8(message, FRA_PROTOCOL, RTPROT_BOOT);
 }
 
 // Whether the rules hold this one.
@@ -134,7 +133,7 @@ bool has_mark_rule(IpVersion version, uint32_t mark) {
 io::Status change_rule(Change change, IpVersion version, RuleKind kind, uint32_t table, const std::string& action) {
   const bool add = change == Change::add;
   return request(add ? RTM_NEWRULE : RTM_DELRULE, add ? NLM_F_CREATE | NLM_F_EXCL : 0, rule_head(version, kind, table),
-                 action, [&](nl_msg* message) { fill_rule(message, kind, table, change); });
+                 action, [&](nl_msg* message) { fill_rule(message, kind, table); });
 }
 
 // What is gone is as good as removed.

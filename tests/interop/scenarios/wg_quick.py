@@ -14,8 +14,8 @@ exec {ip} "$@"
 """
 
 
-def quick(lab, node):
-    """Returns what runs `wg-quick up|down` for a node's interface in its namespace."""
+def programs_without_kernel(lab):
+    """A folder for the front of PATH, with which wg-quick finds no WireGuard in the kernel."""
     if shutil.which("wg-quick") is None:
         raise Missing("no wg-quick: apt-get install wireguard-tools")
     if os.path.exists("/sys/module/wireguard"):
@@ -25,6 +25,12 @@ def quick(lab, node):
     shim = os.path.join(programs, "ip")
     with open(os.open(shim, os.O_WRONLY | os.O_CREAT, 0o755), "w", encoding="ascii") as file:
         file.write(NO_KERNEL_MODULE.format(ip=shutil.which("ip")))
+    return programs
+
+
+def quick(lab, node):
+    """Returns what runs `wg-quick up|down` for a node's interface in its namespace."""
+    programs = programs_without_kernel(lab)
     env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "WG_QUICK_USERSPACE_IMPLEMENTATION": node.which.program}
     env.pop("LOG_LEVEL", None)
     return lambda verb: node.namespace.run("wg-quick", verb, os.path.join(lab.directory, f"{node.interface}.conf"), env=env, timeout=60)

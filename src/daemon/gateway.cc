@@ -1,0 +1,189 @@
+#include "src/daemon/gateway.h"
+
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <optional>
+#include <utility>
+
+#include "src/daemon/command_line.h"
+#include "src/daemon/process.h"
+#include "src/log.h"
+
+namespace culvert::daemon {
+namespace {
+
+enum Tag : uint64_t { kTagSignals, kTagRequests, kTagProgram };
+
+// SIGHUP reloads, whatever whoever started us does with it.
+sigset_t gateway_signals() {
+  sigset_t set = end_signals();
+  sigaddset(&set, SIGHUP);
+  return set;
+}
+
+std::string lines_of(const std::vector<std::string>& lines) {
+  std::string out;
+  for (const std::string& line : lines) out += line + "\n";
+  return out;
+}
+
+}  // namespace
+
+io::Result<std::unique_ptr<Gateway>> Gateway::open(const Environment& environment) {
+  const sigset_t set = gateway_signals();
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  io::Fd signals(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!signals) return io::Error{errno, "open a signalfd"};
+  auto poller = io::Poller::open();
+  if (!poller) return poller.error();
+  auto requests = RequestServer::open();
+  if (!requests) return requests.error();
+  std::unique_ptr<Gateway> gateway(
+      new Gateway(environment, std::move(*poller), std::move(signals), std::move(*requests)));
+  if (io::Status added = gateway->poller_.add(gateway->signals_.get(), kTagSignals); !added) return added.error();
+  if (io::Status added = gateway->poller_.add(gateway->requests_->fd(), kTagRequests); !added) return added.error();
+  return gateway;
+}
+
+Gateway::~Gateway() = default;
+
+io::Status Gateway::add(TunnelFile file, config::Config config, std::vector<std::string>& notes) {
+  auto tunnel = std::make_unique<Tunnel>(std::move(file), std::move(config), environment_, *this);
+  const std::string name = tunnel->name();
+  if (tunnels_.contains(name)) return io::Error{0, name + " is named twice"};
+  if (io::Status up = tunnel->bring_up(notes); !up) return up;
+  tunnels_[name] = std::move(tunnel);
+  if (io::Status listening = requests_->listen(name); !listening) {
+    std::string said;
+    take_down(name, said);
+    return listening;
+  }
+  log_verbose("{} is up", name);
+  return io::Success{};
+}
+
+io::Status Gateway::watch(Tunnel& tunnel) {
+  const uint64_t tag = next_tag_++;
+  if (io::Status added = poller_.add(tunnel.interface().loop().fd(), tag); !added) return added;
+  watched_[tag] = &tunnel;
+  return io::Success{};
+}
+
+void Gateway::forget(Tunnel& tunnel) {
+  (void)poller_.remove(tunnel.interface().loop().fd());
+  std::erase_if(watched_, [&](const auto& entry) { return entry.second == &tunnel; });
+}
+
+io::Status Gateway::run(const host::Command& command) {
+  const std::string title = command.title.empty() ? command.words.front() : command.title;
+  log_verbose("Running {}", title);
+  auto running = host::RunningCommand::start(command);
+  if (!running) return running.error();
+  if (io::Status added = poller_.add(running->fd(), kTagProgram); !added) {
+    (void)running->finish();
+    return added;
+  }
+  program_ended_ = false;
+  const bool was_ending = ending_;
+  bool told = false;
+  while (!program_ended_) {
+    turn();
+    // Whoever ends us while we come up does not want to wait for a hook that sleeps.
+    if (ending_ && !was_ending && !std::exchange(told, true)) running->end();
+  }
+  (void)poller_.remove(running->fd());
+  return running->finish();
+}
+
+// Waits for something to happen to any of them, and attends to it; begins nothing.
+void Gateway::turn() {
+  std::array<io::PollEvent, 16> events;
+  const auto timeout = more_to_follow_ ? std::optional(std::chrono::nanoseconds(0)) : std::nullopt;
+  for (const io::PollEvent& event : poller_.wait(events, timeout))
+    if (event.tag == kTagSignals)
+      read_signals();
+    else if (event.tag == kTagRequests)
+      requests_->handle_events();
+    else if (event.tag == kTagProgram)
+      program_ended_ = true;
+    else if (const auto at = watched_.find(event.tag); at != watched_.end())
+      at->second->interface().loop().run_once();
+}
+
+void Gateway::read_signals() {
+  signalfd_siginfo signal{};
+  while (::read(signals_.get(), &signal, sizeof signal) == sizeof signal)
+    (signal.ssi_signo == SIGHUP ? reload_wanted_ : ending_) = true;
+}
+
+void Gateway::run() {
+  while (!ending_ && !tunnels_.empty()) {
+    turn();
+    attend();
+  }
+  while (!tunnels_.empty()) {
+    std::string said;
+    take_down(tunnels_.begin()->first, said);
+  }
+  log_verbose("Shutting down");
+}
+
+// What is to begin: routes that follow, requests, reloads, and tunnels whose interface somebody took.
+void Gateway::attend() {
+  more_to_follow_ = false;
+  std::vector<std::string> ended;
+  for (const auto& [name, tunnel] : tunnels_)
+    if (tunnel->interface().loop().ended())
+      ended.push_back(name);
+    else
+      more_to_follow_ |= tunnel->follow();
+  for (const std::string& name : ended) {
+    std::string said;
+    take_down(name, said);
+  }
+  if (std::exchange(reload_wanted_, false))
+    for (const auto& [name, tunnel] : tunnels_)
+      if (const std::string wrong = reload(*tunnel); !wrong.empty()) log_error("{}", wrong);
+  for (Request request = requests_->next(); request.client != 0; request = requests_->next()) answer(request);
+}
+
+void Gateway::answer(const Request& request) {
+  const auto at = tunnels_.find(request.interface_name);
+  if (at == tunnels_.end()) return requests_->reply(request.client, kExitSetupFailed, "it is down\n");
+  std::string said;
+  if (request.verb == "down") {
+    take_down(request.interface_name, said);
+    // It is down, whatever a hook thought of that.
+    return requests_->reply(request.client, kExitSuccess, said);
+  }
+  if (request.verb == "reload") {
+    said = reload(*at->second);
+    return requests_->reply(request.client, said.empty() ? kExitSuccess : kExitSetupFailed, said);
+  }
+  if (request.verb == "status") return requests_->reply(request.client, kExitSuccess, at->second->status());
+  requests_->reply(request.client, kExitUsage, "nobody knows the request\n");
+}
+
+std::string Gateway::reload(Tunnel& tunnel) {
+  const std::vector<std::string> errors = tunnel.reload();
+  if (errors.empty()) log_verbose("{} has its new configuration", tunnel.name());
+  return lines_of(errors);
+}
+
+void Gateway::take_down(const std::string& name, std::string& said) {
+  requests_->stop_listening(name);
+  const auto at = tunnels_.find(name);
+  const std::unique_ptr<Tunnel> tunnel = std::move(at->second);
+  tunnels_.erase(at);
+  for (const std::string& problem : tunnel->take_down()) {
+    log_error("{}", problem);
+    said += problem + "\n";
+  }
+  log_verbose("{} is down", name);
+}
+
+}  // namespace culvert::daemon

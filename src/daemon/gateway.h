@@ -1,0 +1,65 @@
+// The process of `culvert up`: one control loop over several tunnels, their requests and the signals.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/fd.h"
+#include "io/poller.h"
+#include "io/result.h"
+#include "src/daemon/requests.h"
+#include "src/daemon/tunnel.h"
+
+namespace culvert::daemon {
+
+// Thread safety: one thread makes and runs it. block_end_signals() was called before.
+//
+// Only run() and add() begin something with a tunnel; while a hook runs, requests wait and the loops go on.
+class Gateway final : public Surroundings {
+ public:
+  static io::Result<std::unique_ptr<Gateway>> open(const Environment& environment);
+  ~Gateway() override;
+
+  // Brings a tunnel up; an error leaves the others alone. `notes` as in Tunnel::bring_up().
+  io::Status add(TunnelFile file, config::Config config, std::vector<std::string>& notes);
+  size_t tunnels() const { return tunnels_.size(); }
+
+  // Until a signal, or the last tunnel is down. Takes down what is up.
+  void run();
+
+  // Surroundings.
+  io::Status run(const host::Command& command) override;
+  io::Status watch(Tunnel& tunnel) override;
+  void forget(Tunnel& tunnel) override;
+  bool ending() const override { return ending_; }
+
+ private:
+  Gateway(const Environment& environment, io::Poller poller, io::Fd signals, std::unique_ptr<RequestServer> requests)
+      : environment_(environment),
+        poller_(std::move(poller)),
+        signals_(std::move(signals)),
+        requests_(std::move(requests)) {}
+
+  void turn();
+  void read_signals();
+  void attend();
+  void answer(const Request& request);
+  std::string reload(Tunnel& tunnel);
+  void take_down(const std::string& name, std::string& said);
+
+  const Environment& environment_;
+  io::Poller poller_;
+  io::Fd signals_;
+  std::unique_ptr<RequestServer> requests_;
+  std::map<uint64_t, Tunnel*> watched_;                     // by tag
+  std::map<std::string, std::unique_ptr<Tunnel>> tunnels_;  // by name
+  uint64_t next_tag_ = 16;
+  bool program_ended_ = false;  // the one that runs
+  bool reload_wanted_ = false;
+  bool more_to_follow_ = false;
+  bool ending_ = false;
+};
+
+}  // namespace culvert::daemon

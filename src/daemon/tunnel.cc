@@ -1,0 +1,250 @@
+#include "src/daemon/tunnel.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <net/if.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <utility>
+
+#include "src/host/routes.h"
+#include "src/log.h"
+
+namespace culvert::daemon {
+namespace {
+
+constexpr uint32_t kFirstTable = 51820;  // wg-quick's
+constexpr size_t kStepsInTurn = 256;     // that a turn of the loop does to follow allowed IPs
+constexpr const char* kIpv6 = "/proc/sys/net/ipv6";
+
+uint32_t free_table() {
+  uint32_t table = kFirstTable;
+  while (!host::is_empty_table(table)) ++table;
+  return table;
+}
+
+// As wg-quick works it out: the widest of the ways to the endpoints, else the default route.
+uint32_t widest_path(const config::Config& config) {
+  uint32_t widest = 0;
+  for (const config::ConfigPeer& peer : config.peers)
+    if (peer.endpoint) widest = std::max(widest, host::path_mtu(peer.endpoint->remote));
+  return widest != 0 ? widest : host::default_route_mtu();
+}
+
+std::vector<device::Prefix> allowed_ips_of(const device::DeviceState& state) {
+  std::vector<device::Prefix> out;
+  for (const device::PeerState& peer : state.peers)
+    out.insert(out.end(), peer.allowed_ips.begin(), peer.allowed_ips.end());
+  return out;
+}
+
+}  // namespace
+
+Tunnel::Tunnel(TunnelFile file, config::Config config, const Environment& environment, Surroundings& surroundings)
+    : file_(std::move(file)), config_(std::move(config)), environment_(environment), surroundings_(surroundings) {}
+
+Tunnel::~Tunnel() {
+  if (watched_) surroundings_.forget(*this);
+}
+
+io::Status Tunnel::bring_up(std::vector<std::string>& notes) {
+  if (io::Status claimed = claim(notes); !claimed) return claimed;
+  io::Status up = start();
+  if (up) return up;
+  for (const std::string& problem : abandon()) log_error("{}", problem);
+  if (const io::Status hooks = run_hooks(config_.host.post_down); !hooks) log_error("{}", hooks.error().text());
+  host_->forget();
+  return up;
+}
+
+// Makes the interface's name ours, and the host clean of whoever had it before.
+io::Status Tunnel::claim(std::vector<std::string>& notes) {
+  auto journal = host::Journal::open(name());
+  if (!journal && journal.error().number == EBUSY)
+    return io::Error{0, "it is up already; `culvert reload " + name() + "` applies changes of its file"};
+  if (!journal) return journal.error();
+  host_ = std::make_unique<host::Host>(
+      name(), std::move(*journal),
+      host::Helpers{[this](const host::Command& command) { return surroundings_.run(command); },
+                    [this](uint32_t mark, uint32_t only_if) { return set_mark(mark, only_if); }});
+  for (const std::string& line : host_->clean_up()) notes.push_back(name() + ": cleaned up what was left: " + line);
+  if (::if_nametoindex(name().c_str()) == 0) return io::Success{};
+  host_->forget();
+  return io::Error{0, "there is an interface " + name() + " already; delete it by `ip link delete " + name() +
+                          "`, or give the file another name"};
+}
+
+io::Status Tunnel::start() {
+  promise_hooks();
+  if (io::Status hooks = run_hooks(config_.host.pre_up); !hooks) return hooks;
+  auto tun = open_tun(name(), environment_);
+  if (!tun) return tun.error();
+  auto interface = Interface::open(std::move(*tun), environment_, Interface::Process::gateway);
+  if (!interface) return interface.error();
+  interface_ = std::move(*interface);
+  if (io::Status watched = surroundings_.watch(*this); !watched) return watched;
+  watched_ = true;
+  ControlLoop& loop = interface_->loop();
+  if (io::Status applied = loop.turn([&](device::Device& target) { return config::apply_config(config_, target); });
+      !applied)
+    return applied;
+  forget_keys();
+  gather_facts();
+  if (io::Status changed = host_->change_to(make_plan(config_.host)); !changed) return changed;
+  if (io::Status served = loop.follow_link(); !served) return served;
+  followed_operations_ = interface_->device().operations();
+  return run_hooks(config_.host.post_up);
+}
+
+void Tunnel::gather_facts() {
+  facts_.interface_name = name();
+  facts_.automatic_mark = free_table();
+  facts_.path_mtu = widest_path(config_);
+  facts_.ipv6 = ::access(kIpv6, F_OK) == 0;
+}
+
+std::vector<host::Step> Tunnel::make_plan(const host::Settings& settings) const {
+  const device::DeviceState state = interface_->device().state();
+  host::Facts facts = facts_;
+  facts.fwmark = state.fwmark;
+  return host::plan(settings, facts, allowed_ips_of(state));
+}
+
+io::Status Tunnel::run_hooks(const std::vector<std::string>& hooks) {
+  for (const std::string& hook : hooks)
+    if (io::Status ran = surroundings_.run(host::hook_command(host::expand_hook(hook, name()))); !ran) return ran;
+  return io::Success{};
+}
+
+void Tunnel::promise_hooks() {
+  std::vector<std::string> hooks;
+  for (const auto& list : {config_.host.pre_down, config_.host.post_down})
+    for (const std::string& hook : list) hooks.push_back(host::expand_hook(hook, name()));
+  host_->promise_hooks(std::move(hooks));
+}
+
+io::Status Tunnel::set_mark(uint32_t mark, uint32_t only_if) {
+  if (interface_ == nullptr || (only_if != 0 && interface_->device().state().fwmark != only_if)) return io::Success{};
+  const int number = interface_->loop().turn([mark](device::Device& target) { return target.set_fwmark(mark); });
+  if (number != 0) return io::Error{number, "mark what the tunnel sends with " + std::to_string(mark)};
+  return io::Success{};
+}
+
+// The keys are the device's alone from now on.
+void Tunnel::forget_keys() {
+  config_.private_key.wipe();
+  for (config::ConfigPeer& peer : config_.peers) peer.preshared_key.wipe();
+}
+
+// Takes everything back but the hooks.
+std::vector<std::string> Tunnel::abandon() {
+  std::vector<std::string> problems = host_->undo_all();
+  if (watched_) surroundings_.forget(*this);
+  watched_ = false;
+  interface_.reset();
+  return problems;
+}
+
+std::vector<std::string> Tunnel::take_down() {
+  std::vector<std::string> problems;
+  const auto keep = [&](const io::Status& status) {
+    if (!status) problems.push_back(status.error().text());
+  };
+  keep(run_hooks(config_.host.pre_down));
+  if (config_.host.save) keep(save());
+  const std::vector<std::string> undone = abandon();
+  problems.insert(problems.end(), undone.begin(), undone.end());
+  keep(run_hooks(config_.host.post_down));
+  host_->forget();
+  return problems;
+}
+
+// In one step: whoever reads the file sees the old text or the new one.
+io::Status Tunnel::save() {
+  const crypto::SecretString text = config::print_config(config_, interface_->device().state());
+  const std::string fresh = file_.path + ".tmp";
+  const std::string action = "save the configuration to " + file_.path;
+  const io::Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  const bool written = file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+                       ::fsync(file.get()) == 0 && ::rename(fresh.c_str(), file_.path.c_str()) == 0;
+  if (written) return io::Success{};
+  const int number = errno;
+  if (file) ::unlink(fresh.c_str());
+  return io::Error{number, action};
+}
+
+std::vector<std::string> Tunnel::reload() {
+  config::ConfigOutcome loaded = config::load_gateway_config(file_.path);
+  if (!loaded) return loaded.errors;
+  config::Config& after = loaded.config;
+  ControlLoop& loop = interface_->loop();
+  const device::DeviceState now = interface_->device().state();
+  const io::Status synced =
+      loop.turn([&](device::Device& target) { return config::sync_config(config_, after, now, target); });
+  if (!synced) return {file_.path + ": " + synced.error().text() + "; the rest of the file waits for the next reload"};
+  followed_operations_ = interface_->device().operations();
+  if (const io::Status changed = host_->change_to(make_plan(after.host)); !changed)
+    return {file_.path + ": " + changed.error().text() + "; the host stays as it was"};
+  config_ = std::move(after);
+  forget_keys();
+  promise_hooks();
+  return {};
+}
+
+bool Tunnel::follow() {
+  const uint64_t operations = interface_->device().operations();
+  if (operations == followed_operations_) return false;
+  const host::Host::Followed followed = host_->follow(make_plan(config_.host), kStepsInTurn);
+  for (const std::string& refusal : followed.refusals) log_error("{}", refusal);
+  // `wg syncconf` clears a mark that its file does not name.
+  for (const host::Step& step : host_->done())
+    if (step.kind == host::Step::Kind::mark && interface_->device().state().fwmark != step.number)
+      if (const io::Status marked = set_mark(step.number, 0); !marked) log_error("{}", marked.error().text());
+  if (!followed.more) followed_operations_ = operations;
+  return followed.more;
+}
+
+std::string Tunnel::status() const {
+  const device::DeviceState state = interface_->device().state();
+  std::string out =
+      fmt::format("interface: {}\n  file: {}\n  listening port: {}\n", name(), file_.path, state.listen_port);
+  if (state.fwmark != 0) out += fmt::format("  fwmark: {:#x}\n", state.fwmark);
+  size_t routes = 0;
+  for (const host::Step& step : host_->done()) {
+    routes += step.kind == host::Step::Kind::route ? 1U : 0U;
+    if (step.kind == host::Step::Kind::address) out += fmt::format("  address: {}\n", device::to_string(step.prefix));
+    if (step.kind == host::Step::Kind::link) out += fmt::format("  mtu: {}\n", step.number);
+    if (step.kind == host::Step::Kind::dns)
+      out += fmt::format("  dns: {}{}{}\n", fmt::join(step.words, ", "), step.more_words.empty() ? "" : ", search ",
+                         fmt::join(step.more_words, ", "));
+    if (step.kind == host::Step::Kind::firewall) out += fmt::format("  nftables: table {}\n", step.name);
+  }
+  out += fmt::format("  routes: {}\n", routes);
+  for (const device::PeerState& peer : state.peers) {
+    out += fmt::format("\npeer: {}\n", device::to_base64(peer.public_key));
+    const auto written = std::find_if(config_.peers.begin(), config_.peers.end(), [&](const config::ConfigPeer& each) {
+      return each.public_key == peer.public_key;
+    });
+    const bool named = written != config_.peers.end() && written->endpoint_name.has_value();
+    const std::string address = peer.endpoint ? io::to_string(*peer.endpoint) : named ? "not found yet" : "";
+    if (named)
+      out +=
+          fmt::format("  endpoint: {}:{} ({})\n", written->endpoint_name->host, written->endpoint_name->port, address);
+    else if (!address.empty())
+      out += fmt::format("  endpoint: {}\n", address);
+    std::vector<std::string> prefixes;
+    for (const device::Prefix& prefix : peer.allowed_ips) prefixes.push_back(device::to_string(prefix));
+    out += fmt::format("  allowed ips: {}\n", fmt::join(prefixes, ", "));
+    if (peer.last_handshake_seconds != 0)
+      out += fmt::format("  latest handshake: {} s ago\n",
+                         std::max<int64_t>(0, std::time(nullptr) - static_cast<int64_t>(peer.last_handshake_seconds)));
+    out += fmt::format("  received: {} bytes, sent: {} bytes\n", peer.received_bytes, peer.sent_bytes);
+  }
+  return out;
+}
+
+}  // namespace culvert::daemon

@@ -1,0 +1,87 @@
+// One tunnel of `culvert up`, from its file to a running VPN and back.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/result.h"
+#include "src/config/config.h"
+#include "src/daemon/environment.h"
+#include "src/daemon/interface.h"
+#include "src/daemon/tunnel_file.h"
+#include "src/host/host.h"
+
+namespace culvert::daemon {
+
+class Tunnel;
+
+// What a tunnel asks of the process around it.
+class Surroundings {
+ public:
+  virtual ~Surroundings() = default;
+
+  // Runs a program to its end; the control loops of all tunnels go on meanwhile, as a hook may call wg(8).
+  virtual io::Status run(const host::Command& command) = 0;
+  // Turns the tunnel's loop whenever it has something to do, from now on; and no longer.
+  virtual io::Status watch(Tunnel& tunnel) = 0;
+  virtual void forget(Tunnel& tunnel) = 0;
+  // Whether the process shall end: what has begun is given up.
+  virtual bool ending() const = 0;
+};
+
+// Thread safety: the control thread alone. bring_up() once; take_down() once after it has succeeded.
+class Tunnel {
+ public:
+  Tunnel(TunnelFile file, config::Config config, const Environment& environment, Surroundings& surroundings);
+  ~Tunnel();
+  Tunnel(const Tunnel&) = delete;
+  Tunnel& operator=(const Tunnel&) = delete;
+
+  // All or nothing, in wg-quick(8)'s order. `notes` gets a line for what a killed process had left.
+  io::Status bring_up(std::vector<std::string>& notes);
+  // Hooks, SaveConfig, and the host as it was; goes on past errors. What went wrong, a line each.
+  std::vector<std::string> take_down();
+  // Applies what has changed in the file and touches nothing else. All or nothing; errors, a line each.
+  std::vector<std::string> reload();
+  // For people.
+  std::string status() const;
+
+  const std::string& name() const { return file_.name; }
+  // Its interface, between bring_up() and take_down().
+  Interface& interface() { return *interface_; }
+
+  // The loop has turned: routes follow what somebody has set. True when there is more to do.
+  bool follow();
+
+ private:
+  io::Status claim(std::vector<std::string>& notes);
+  io::Status start();
+  void gather_facts();
+  std::vector<host::Step> make_plan(const host::Settings& settings) const;
+  io::Status run_hooks(const std::vector<std::string>& hooks);
+  void promise_hooks();
+  std::vector<std::string> abandon();
+  io::Status set_mark(uint32_t mark, uint32_t only_if);
+  io::Status save();
+  void forget_keys();
+
+  const TunnelFile file_;
+  config::Config config_;  // without keys once they are the device's
+  const Environment& environment_;
+  Surroundings& surroundings_;
+  host::Facts facts_;
+  std::unique_ptr<host::Host> host_;
+  std::unique_ptr<Interface> interface_;
+  bool watched_ = false;
+  uint64_t followed_operations_ = 0;
+};
+
+// What is missing on this host for the plan, a line each, and the plan itself for `culvert check`. Changes nothing.
+struct Inspection {
+  std::vector<std::string> plan, missing;
+};
+Inspection inspect(const TunnelFile& file, const config::Config& config);
+
+}  // namespace culvert::daemon
