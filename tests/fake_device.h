@@ -31,7 +31,7 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
 
   // What the test sets.
   device::Key own_public_key = key_number(0xee);
-  int refusal = 0;  // what set_listen_port(), set_fwmark() and select_peer() return
+  int refusal = 0;  // what set_listen_port(), set_fwmark(), set_workers() and select_peer() return
 
   crypto::SecretString get() override { return uapi::print_get(state); }
   device::Configurable& target() override { return *this; }
@@ -43,6 +43,10 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
   }
   int set_listen_port(uint16_t port) override {
     state.listen_port = port;
+    return refusal;
+  }
+  int set_workers(uint32_t count) override {
+    state.workers = count;
     return refusal;
   }
   int set_fwmark(uint32_t mark) override {

@@ -127,7 +127,7 @@ io::Result<std::unique_ptr<TunDevice>> TunDevice::create(const std::string& name
   if (io::Status taken = device->take_first_queue(std::move(opened->fd), opened->vnet_header); !taken)
     return taken.error();
   while (device->can_grow() && device->queue_count() < static_cast<size_t>(options.queues))
-    if (io::Result<TunQueue*> added = device->add_queue(); !added) return added.error();
+    if (io::Status added = device->add_queue(); !added) return added.error();
   device->set_transmit_queue_length();
   return device;
 }
@@ -177,14 +177,12 @@ io::Status TunDevice::take_queue(io::Fd fd, bool vnet_header, const io::InnerOff
   return io::Success{};
 }
 
-io::Result<TunQueue*> TunDevice::add_queue() {
+io::Status TunDevice::add_queue() {
   if (!can_grow()) return io::Error{EOPNOTSUPP, "add a queue to " + name() + ", which was not made for several"};
   io::Result<io::Fd> fd = open_another_queue(queues_[0]->fd());
   if (!fd) return fd.error();
   const TunQueue& first = *queues_[0];
-  if (io::Status taken = take_queue(std::move(*fd), first.has_vnet_header(), first.offloads()); !taken)
-    return taken.error();
-  return queues_.back().get();
+  return take_queue(std::move(*fd), first.has_vnet_header(), first.offloads());
 }
 
 void TunDevice::remove_last_queue() {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "io/fd.h"
-#include "io/inner_side.h"
+#include "io/inner_device.h"
 #include "io/kernel_version.h"
 #include "io/result.h"
 #include "io/steering_map.h"
@@ -35,7 +35,7 @@ bool udp_superpackets_are_safe(io::KernelVersion kernel);
 
 // Set-up of a TUN device. Thread safety: none, the control thread's; each queue belongs to its worker.
 // Lifetime: owns its queues. Destroying it closes them, which deletes a device that is not persistent.
-class TunDevice {
+class TunDevice final : public io::InnerDevice {
  public:
   static constexpr int kMaxQueues = 256;  // the kernel's
 
@@ -63,23 +63,23 @@ class TunDevice {
   io::Result<io::Fd> device_namespace_fd() const;
 
   // Whether add_queue() may succeed: not with a device that was made for one queue or adopted.
-  bool can_grow() const { return multi_queue_ && queues_.size() < kMaxQueues; }
+  bool can_grow() const override { return multi_queue_ && queues_.size() < kMaxQueues; }
 
   // Adds a queue, the last one, while the device is in use. It has the offloads that the first one has. Without
   // steer() the kernel moves flows to it. Errors: EOPNOTSUPP when it cannot grow, those of create(), EAGAIN when the
   // device was renamed or moved meanwhile.
-  io::Result<TunQueue*> add_queue();
+  io::Status add_queue() override;
 
   // Closes the last queue, of several; nobody uses it any more. What the kernel had put there is lost: take it out of
   // the steering table, then drain it, before. The others keep their numbers.
-  void remove_last_queue();
+  void remove_last_queue() override;
 
   // From now on queue i gets the packets of the flows whose slots belong to worker i in `table`, also when that
   // changes. Errors: those of load_tun_steering() and attach_tun_steering(); then the kernel goes on to move flows.
-  io::Status steer(const io::SteeringMap& table);
+  io::Status steer(const io::SteeringMap& table) override;
 
-  size_t queue_count() const { return queues_.size(); }
-  TunQueue& queue(size_t i) { return *queues_[i]; }
+  size_t queue_count() const override { return queues_.size(); }
+  TunQueue& queue(size_t i) override { return *queues_[i]; }
   const TunQueue& queue(size_t i) const { return *queues_[i]; }
 
  private:

@@ -67,10 +67,8 @@ io::Status Interface::start(const Environment& environment, Process process) {
   device_ = std::make_unique<device::Device>(
       device::DeviceOptions{name_, environment.gso, environment.gro, environment.udp_engine, tun_->queue(0).engine()},
       wakeup_);
-  std::vector<io::InnerSide*> queues;
-  for (size_t i = 0; i < tun_->queue_count(); ++i) queues.push_back(&tun_->queue(i));
   device_->set_mtu(kDefaultMtu);
-  if (const io::Status started = device_->start_workers(queues); !started)
+  if (const io::Status started = device_->start_workers(*tun_); !started)
     return because("Failed to start the workers", started.error());
   auto loop = ControlLoop::open(*device_, wakeup_, tun_->queue(0).fd(), std::move(*listener),
                                 environment.uapi_fd ? "" : uapi::uapi_socket_file(name_),

@@ -20,8 +20,8 @@ enum class PeerOrigin : uint8_t {
 // The device as a configuration changes it. All calls of an operation come in one turn of the control thread, in the
 // order of its lines, and end with end_of_operation(): readers and workers see all of it or nothing. An error undoes
 // nothing ("not transactional"). Peers are named by public key; a peer that meanwhile vanished is ignored and yields 0.
-// Each call that returns int yields 0 or a positive errno, which ends the operation; only set_listen_port, set_fwmark
-// and select_peer are expected to fail.
+// Each call that returns int yields 0 or a positive errno, which ends the operation; only set_listen_port, set_fwmark,
+// set_workers and select_peer are expected to fail.
 class Configurable {
  public:
   virtual ~Configurable() = default;
@@ -34,6 +34,8 @@ class Configurable {
   virtual int set_listen_port(uint16_t port) = 0;
   // 0 clears.
   virtual int set_fwmark(uint32_t mark) = 0;
+  // How many workers carry traffic, from now on. Errors: EINVAL (not 1 to 128), EOPNOTSUPP (the number is fixed here).
+  virtual int set_workers(uint32_t count) = 0;
   virtual int remove_all_peers() = 0;
 
   // Finds the peer, or creates it without endpoint, allowed IPs and keepalive.
@@ -77,6 +79,7 @@ struct DeviceState {
   // The real one while bound, the one to come while the interface is down; 0: not bound although it is up, or any.
   uint16_t listen_port = 0;
   uint32_t fwmark = 0;
+  uint32_t workers = 0;
   std::vector<PeerState> peers;
 };
 

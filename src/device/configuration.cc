@@ -149,6 +149,7 @@ DeviceState Device::state() const {
   state.private_key = identity_.private_key().clone();
   if (up_ || !link_up_) state.listen_port = listen_port_;
   state.fwmark = fwmark_;
+  state.workers = static_cast<uint32_t>(workers_.size());
   state.peers.reserve(peers_.size());
   for (const auto& [id, peer] : peers_) {
     PeerState& out = state.peers.emplace_back();
@@ -162,8 +163,8 @@ DeviceState Device::state() const {
       out.last_handshake_seconds = static_cast<uint64_t>(seconds.count());
       out.last_handshake_nanoseconds = static_cast<uint32_t>((since_epoch - seconds).count());
     }
-    out.sent_bytes = traffic_of(*peer, &pipeline::PeerTraffic::sent_bytes);
-    out.received_bytes = traffic_of(*peer, &pipeline::PeerTraffic::received_bytes);
+    out.sent_bytes = workers_.traffic_of(peer->path, &pipeline::PeerTraffic::sent_bytes);
+    out.received_bytes = workers_.traffic_of(peer->path, &pipeline::PeerTraffic::received_bytes);
     out.persistent_keepalive_seconds = peer->keepalive_seconds;
     allowed_ips_.for_each(&peer->path, [&](const Prefix& prefix) { out.allowed_ips.push_back(prefix); });
   }

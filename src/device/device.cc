@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "crypto/random.h"
-#include "io/udp_side.h"
+#include "io/udp_sockets.h"
 #include "src/log.h"
 
 namespace culvert::device {
@@ -30,7 +30,8 @@ Device::Device(DeviceOptions options, const io::Wakeup& control)
     : options_(std::move(options)),
       control_(control),
       random_index_([] { return crypto::random_uint32(); }),
-      index_table_(std::make_unique<protocol::IndexTable>()) {
+      index_table_(std::make_unique<protocol::IndexTable>()),
+      workers_(published_, control_, options_.worker_clock, options_.udp_engine) {
   published_.index_table.store(index_table_.get(), std::memory_order_release);
   publish_allowed_ips();
 }
@@ -39,17 +40,32 @@ Device::~Device() {
   (void)set_link_up(false);
   remove_all_peers();
   reclaim();
-  workers_.clear();
+  workers_.stop();
 }
 
-io::Status Device::start_workers(std::span<io::InnerSide* const> queues) {
-  for (io::InnerSide* const queue : queues) {
-    auto worker = pipeline::Worker::start(published_, control_, *queue, options_.worker_clock, workers_.size());
-    if (!worker) return worker.error();
-    workers_.push_back(std::move(*worker));
-    excused_handshakes_.push_back(0);
-  }
+io::Status Device::start_workers(io::InnerDevice& inner, const WorkerPlan& plan) {
+  if (io::Status started = workers_.start(inner, plan); !started) return started;
+  excused_handshakes_.assign(workers_.size(), 0);
   return io::Success{};
+}
+
+int Device::set_workers(uint32_t count) {
+  const io::Status resized =
+      workers_.resize(count, sockets_.get(), [this](const pipeline::Worker& leaving) { take_over_from(leaving); });
+  excused_handshakes_.resize(workers_.size(), 0);
+  if (resized) return 0;
+  log_error("{}", resized.error().text());
+  return resized.error().number;
+}
+
+// What a worker has counted of the peers, and what it still had to tell of them.
+void Device::take_over_from(const pipeline::Worker& leaving) {
+  for (auto& [id, peer] : peers_) {
+    const pipeline::PeerTraffic& counted = leaving.mailbox().traffic.of(peer->path.number);
+    peer->path.traffic.received_bytes.add(counted.received_bytes.get());
+    peer->path.traffic.sent_bytes.add(counted.sent_bytes.get());
+  }
+  overflow_walk_.request();
 }
 
 void Device::begin_turn(protocol::Instant now, protocol::WallTime wall) {
@@ -121,7 +137,8 @@ io::Status Device::open_sockets(uint16_t port) {
   udp.fwmark = fwmark_;
   udp.gso = options_.gso;
   udp.gro = options_.gro;
-  auto sockets = io::UdpSockets::open(udp);
+  auto sockets = io::UdpSocketGroup::open(udp, std::max<size_t>(1, workers_.size()), workers_.socket_steering(),
+                                          io::kernel_syscalls(), sockets_.get());
   if (!sockets) return explained(sockets.error(), port);
   listen_port_ = (*sockets)->port();
   adopt_sockets(std::move(*sockets));
@@ -139,10 +156,9 @@ io::Status Device::try_port(uint16_t port) {
 }
 
 // Hands the sockets to the workers and closes the old ones; null when the link is down.
-void Device::adopt_sockets(std::unique_ptr<io::UdpSockets> sockets) {
+void Device::adopt_sockets(std::unique_ptr<io::UdpSocketGroup> sockets) {
   published_.listen_port.store(sockets != nullptr ? sockets->port() : 0, std::memory_order_relaxed);
-  for (const auto& worker : workers_)
-    worker->adopt_outer(sockets != nullptr ? io::UdpSide::make(*sockets, options_.udp_engine) : nullptr);
+  workers_.adopt(sockets.get());
   sockets_ = std::move(sockets);
   forget_sources();
 }

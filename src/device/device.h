@@ -10,6 +10,7 @@
 // sources.cc          sticky source addresses
 // published_state.cc  what workers can reach, and who frees it
 // metrics.cc          values for metrics
+// worker_pool.*       the workers, and how their number changes
 #pragma once
 
 #include <array>
@@ -26,14 +27,14 @@
 #include "io/engine.h"
 #include "io/result.h"
 #include "io/route_probe.h"
-#include "io/udp_sockets.h"
+#include "io/udp_socket_group.h"
 #include "io/wakeup.h"
 #include "src/device/configurable.h"
 #include "src/device/metrics.h"
+#include "src/device/worker_pool.h"
 #include "src/pipeline/clock.h"
 #include "src/pipeline/shared_state.h"
 #include "src/pipeline/stats.h"
-#include "src/pipeline/worker.h"
 #include "src/protocol/allowed_ips.h"
 #include "src/protocol/cookie.h"
 #include "src/protocol/index_table.h"
@@ -71,8 +72,8 @@ class Device final : public Configurable {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
-  // One worker for each queue of the inner side; the queues outlive the device. Once, before the first turn.
-  io::Status start_workers(std::span<io::InnerSide* const> queues);
+  // Once, before the first turn. `inner` outlives the device. Errors: see WorkerPool::start().
+  io::Status start_workers(io::InnerDevice& inner, const WorkerPlan& plan = {});
 
   // Every turn of the control loop starts with the first and ends with the second, which wakes workers for what they
   // are to send, and frees what no worker can reach any more.
@@ -110,6 +111,7 @@ class Device final : public Configurable {
   int set_private_key(const SecretKey& private_key) override;
   int set_listen_port(uint16_t port) override;
   int set_fwmark(uint32_t mark) override;
+  int set_workers(uint32_t count) override;
   int remove_all_peers() override;
   int select_peer(const Key& public_key, PeerOrigin& origin) override;
   int remove_peer(const Key& public_key) override;
@@ -171,7 +173,7 @@ class Device final : public Configurable {
   void retry_bind_later(const io::Error& error);
   io::Status open_sockets(uint16_t port);
   static io::Status try_port(uint16_t port);
-  void adopt_sockets(std::unique_ptr<io::UdpSockets> sockets);
+  void adopt_sockets(std::unique_ptr<io::UdpSocketGroup> sockets);
   void start_peer(DevicePeer& peer);
   void stop_peer(DevicePeer& peer);
   void drop_staged(std::vector<pipeline::PeerPath*>& paths, pipeline::DropReason reason);  // empties the list
@@ -193,7 +195,8 @@ class Device final : public Configurable {
   void learn_route(DevicePeer& peer, const io::Endpoint& endpoint);
   void attend_roaming(DevicePeer& peer);
   void follow(DevicePeer& peer, const io::Endpoint& from);
-  uint64_t traffic_of(const DevicePeer& peer, io::Counter pipeline::PeerTraffic::*counter) const;
+  static bool has_staged(DevicePeer& peer);
+  void take_over_from(const pipeline::Worker& leaving);
   static std::string log_name(const DevicePeer& peer);
   DevicePeer* find_peer(const Key& public_key);
   DevicePeer* find_peer(protocol::PeerHandle handle);
@@ -203,6 +206,7 @@ class Device final : public Configurable {
   // Handshakes and timers.
   bool attend_peers();
   bool attend_handshakes();
+  size_t take_handshakes(size_t i, size_t most);
   void excuse_waiting_handshakes();
   void attend_peer(DevicePeer& peer);
   void wake(DevicePeer& peer);
@@ -287,8 +291,8 @@ class Device final : public Configurable {
   protocol::Instant under_load_until_{};
 
   ControlStats stats_;
-  std::unique_ptr<io::UdpSockets> sockets_;
-  std::vector<std::unique_ptr<pipeline::Worker>> workers_;
+  WorkerPool workers_;
+  std::unique_ptr<io::UdpSocketGroup> sockets_;  // members are used by workers until adopt_sockets(nullptr)
 };
 
 }  // namespace culvert::device

@@ -154,7 +154,7 @@ bool Device::send(std::span<const uint8_t> message, pipeline::ControlDatagram da
   if (sockets_ == nullptr || workers_.empty()) return false;
   datagram.length = static_cast<uint16_t>(message.size());
   std::copy(message.begin(), message.end(), datagram.bytes.begin());
-  if (workers_.front()->send_control(datagram)) return true;
+  if (workers_.front().send_control(datagram)) return true;
   stats_.handshake_send_errors.add(1);
   return false;
 }

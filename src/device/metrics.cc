@@ -4,16 +4,6 @@
 #include "src/device/device.h"
 
 namespace culvert::device {
-namespace {
-
-WorkerMetrics metrics_of(const pipeline::Worker& worker) {
-  WorkerMetrics metrics;
-  io::add_counters<pipeline::WorkerCounters>(worker.stats(), pipeline::kWorkerCounters, metrics.counters);
-  for (size_t i = 0; i < pipeline::kDropReasons; ++i) metrics.drops[i] = worker.stats().drops[i].get();
-  return metrics;
-}
-
-}  // namespace
 
 Metrics Device::metrics() const {
   Metrics metrics;
@@ -27,10 +17,10 @@ Metrics Device::metrics() const {
   io::OuterState& outer = metrics.outer_state;
   outer.engine = io::chosen_engine(options_.udp_engine);
   outer.gso_active = outer.gro_active = metrics.tun_tcp = metrics.tun_udp = !workers_.empty();
+  metrics.workers = workers_.metrics();
+  metrics.outer = workers_.outer_counters();
+  metrics.inner = workers_.inner_counters();
   for (const auto& worker : workers_) {
-    metrics.workers.push_back(metrics_of(*worker));
-    worker->add_outer_counters(metrics.outer);
-    io::add_counters(worker->inner_counters(), io::kInnerCounters, metrics.inner);
     const io::OuterState one = worker->outer_state();
     if (one.engine != io::Engine::automatic) outer.engine = one.engine;
     outer.gso_active &= one.gso_active;

@@ -35,14 +35,8 @@ std::optional<uint32_t> Device::take_peer_number() {
 }
 
 void Device::give_back_peer_number(uint32_t number) {
-  for (const auto& worker : workers_) worker->mailbox().traffic.clear(number);
+  workers_.forget_traffic(number);
   free_peer_numbers_.push_back(number);
-}
-
-uint64_t Device::traffic_of(const DevicePeer& peer, io::Counter pipeline::PeerTraffic::*counter) const {
-  uint64_t sum = (peer.path.traffic.*counter).get();
-  for (const auto& worker : workers_) sum += (worker->mailbox().traffic.of(peer.path.number).*counter).get();
-  return sum;
 }
 
 // One of those with the fewest peers: workers serve slots, and neighbouring slots are those of different workers.

@@ -16,7 +16,7 @@ void Device::free_detached_peers() {
   std::vector<pipeline::PeerPath*> paths;
   for (const auto& peer : detached_peers_) paths.push_back(&peer->path);
   // Also where nothing is staged: a flush that was asked for earlier is over after this.
-  for (const auto& worker : workers_) worker->drop_staged(paths, pipeline::DropReason::no_peer);
+  workers_.drop_staged(paths, pipeline::DropReason::no_peer, true);
   for (const auto& peer : detached_peers_) give_back_peer_number(peer->path.number);
   detached_peers_.clear();
 }

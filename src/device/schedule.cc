@@ -64,25 +64,32 @@ bool Device::attend_peers() {
 }
 
 bool Device::attend_handshakes() {
-  bool more = false;
   const size_t share = std::max<size_t>(1, kHandshakesPerTurn / std::max<size_t>(1, workers_.size()));
+  size_t taken = 0;
   for (size_t i = 0; i < workers_.size(); ++i) {
-    pipeline::Mailbox& mailbox = workers_[i]->mailbox();
-    const size_t waiting = mailbox.handshakes.size();
+    const size_t waiting = workers_[i].mailbox().handshakes.size();
     excused_handshakes_[i] = std::min(excused_handshakes_[i], waiting);
     if (waiting - excused_handshakes_[i] >= kUnderLoadQueue) under_load_until_ = now_ + kUnderLoadMemory;
-    pipeline::HandshakeDatagram datagram;
-    size_t taken = 0;
-    for (; taken < share && mailbox.handshakes.try_pop(datagram); ++taken) receive(datagram);
-    excused_handshakes_[i] -= std::min(excused_handshakes_[i], taken);
-    more |= taken == share;
+    taken += take_handshakes(i, share);
   }
-  return more;
+  // Nearly all of them come to one worker; its share alone would make them wait for no reason.
+  for (size_t i = 0; i < workers_.size() && taken < kHandshakesPerTurn; ++i)
+    taken += take_handshakes(i, kHandshakesPerTurn - taken);
+  return taken >= kHandshakesPerTurn;
+}
+
+// Yields how many it took of those that wait at worker i.
+size_t Device::take_handshakes(size_t i, size_t most) {
+  pipeline::HandshakeDatagram datagram;
+  size_t taken = 0;
+  for (; taken < most && workers_[i].mailbox().handshakes.try_pop(datagram); ++taken) receive(datagram);
+  excused_handshakes_[i] -= std::min(excused_handshakes_[i], taken);
+  return taken;
 }
 
 // What came in while we were busy with a change of our own is no load from outside.
 void Device::excuse_waiting_handshakes() {
-  for (size_t i = 0; i < workers_.size(); ++i) excused_handshakes_[i] = workers_[i]->mailbox().handshakes.size();
+  for (size_t i = 0; i < workers_.size(); ++i) excused_handshakes_[i] = workers_[i].mailbox().handshakes.size();
 }
 
 void Device::attend_peer(DevicePeer& peer) {
@@ -111,7 +118,7 @@ void Device::wake(DevicePeer& peer) {
 
 // What the control thread sends leaves by a bounded ring. Answers need theirs too.
 bool Device::has_room_to_send() const {
-  return workers_.empty() || workers_.front()->control_room() > kHandshakesPerTurn;
+  return workers_.empty() || workers_.front().control_room() > kHandshakesPerTurn;
 }
 
 void Device::advance_timers() {

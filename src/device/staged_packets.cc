@@ -21,26 +21,30 @@ namespace culvert::device {
 
 // All at once: each call waits for the workers.
 void Device::drop_staged(std::vector<pipeline::PeerPath*>& paths, pipeline::DropReason reason) {
+  // Pairs with the release in Staging::stage(): which workers have staged something is visible.
   std::erase_if(paths,
-                [](const pipeline::PeerPath* path) { return path->staged.load(std::memory_order_relaxed) == 0; });
-  if (!paths.empty())
-    for (const auto& worker : workers_) worker->drop_staged(paths, reason);
+                [](const pipeline::PeerPath* path) { return path->staged.load(std::memory_order_acquire) == 0; });
+  if (!paths.empty()) workers_.drop_staged(paths, reason, false);
   paths.clear();
+}
+
+bool Device::has_staged(DevicePeer& peer) {
+  // Writes nothing new, but is ordered with the same in Staging::stage(): either its packet is seen here, or
+  // that worker sees the new keypair after it and asks for a flush. A fence would do, were it not that
+  // ThreadSanitizer knows none.
+  return peer.path.staged.fetch_add(0, std::memory_order_acq_rel) > 0;
 }
 
 // A keypair has come up, or it is time for a sign of life.
 void Device::flush_or_keepalive(DevicePeer& peer) {
-  // Writes nothing new, but is ordered with the same in Staging::stage(): either its packet is seen here, or
-  // that worker sees the new keypair after it and asks for a flush. A fence would do, were it not that
-  // ThreadSanitizer knows none.
-  if (peer.path.staged.fetch_add(0, std::memory_order_acq_rel) > 0)
-    flush(peer);
+  if (has_staged(peer))
+    workers_.flush_staged(peer.path);
   else
     send_keepalive(peer);
 }
 
 void Device::flush(DevicePeer& peer) {
-  for (const auto& worker : workers_) worker->flush_staged(peer.path);
+  if (has_staged(peer)) workers_.flush_staged(peer.path);
 }
 
 void Device::send_keepalive(DevicePeer& peer) {

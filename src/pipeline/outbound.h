@@ -47,6 +47,8 @@ class Outbound {
 
   // Drops what was staged for the peer, counted under `reason`.
   void drop_staged(PeerPath& path, DropReason reason) { stats_.drop(reason, staging_.drop(path)); }
+  void drop_all_staged(DropReason reason) { stats_.drop(reason, staging_.drop_all()); }
+  const Staging& staging() const { return staging_; }
 
  private:
   // Sealing this many messages at once is as fast as it gets, while they are still in the cache.

@@ -23,8 +23,9 @@
 //   PeerPath: traffic               control           control          relaxed
 //   Mailbox: traffic                its worker        control          relaxed: counters, summed by the reader
 //   PeerPath: staged                workers           both             acq_rel in Staging::stage() and in
-//                                                                      Device::flush_or_keepalive(): whichever comes
-//                                                                      second sees the other. Else relaxed
+//                                                                      Device::has_staged(): whichever comes second
+//                                                                      sees the other. Else relaxed
+//   Staging: size()                 its worker        both             relaxed, behind PeerPath::staged
 //   PeerPath: source_ports          control           workers          relaxed: a batch late is no harm
 //   PeerPath: heard_ports           workers, control  workers          relaxed; heard_ports.h
 //   PeerPath: gso_refused           workers, control  workers          relaxed: a hint
@@ -186,7 +187,7 @@ struct Mailbox {
   std::atomic<bool> overflowed{false};              // an id did not fit: look at every peer
   PeerTrafficTable traffic;
   const io::Wakeup& control_wakeup;
-  const size_t worker;  // whose it is: from 0, in the order of their queues
+  const size_t worker;  // whose it is, in the slot table
 };
 
 // Sets `bits` and tells the control thread, unless it knows already that this peer has news. Worker thread.

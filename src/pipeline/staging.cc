@@ -17,7 +17,12 @@ void Staging::pop_front(PeerPath& path, Queue& queue) {
   queue.bytes -= bytes;
   bytes_ -= bytes;
   queue.packets.erase(queue.packets.begin());
-  path.staged.fetch_sub(1, std::memory_order_relaxed);
+  forget(path, 1);
+}
+
+void Staging::forget(PeerPath& path, size_t packets) {
+  path.staged.fetch_sub(static_cast<uint32_t>(packets), std::memory_order_relaxed);
+  size_.store(size() - packets, std::memory_order_relaxed);
 }
 
 size_t Staging::stage(PeerPath& path, const io::Superpacket& packet) {
@@ -38,7 +43,8 @@ size_t Staging::stage(PeerPath& path, const io::Superpacket& packet) {
   queue.packets.push_back(std::move(copy));
   queue.bytes += bytes;
   bytes_ += bytes;
-  // Pairs with the read-modify-write in Device::flush_or_keepalive(): whichever comes second sees the other.
+  size_.store(size() + 1, std::memory_order_relaxed);
+  // Pairs with the read-modify-write in Device::has_staged(): whichever comes second sees the other.
   path.staged.fetch_add(1, std::memory_order_acq_rel);
   return lost;
 }
@@ -49,12 +55,18 @@ std::vector<StagedPacket> Staging::take(PeerPath& path) {
   Queue queue = std::move(found->second);
   queues_.erase(found);
   bytes_ -= queue.bytes;
-  path.staged.fetch_sub(static_cast<uint32_t>(queue.packets.size()), std::memory_order_relaxed);
+  forget(path, queue.packets.size());
   return std::move(queue.packets);
 }
 
 size_t Staging::drop(PeerPath& path) {
   return take(path).size();
+}
+
+size_t Staging::drop_all() {
+  const size_t dropped = size();
+  while (!queues_.empty()) (void)drop(*queues_.begin()->first);
+  return dropped;
 }
 
 }  // namespace culvert::pipeline

@@ -1,6 +1,7 @@
 // Packets that wait for a handshake (the kernel module's staged_packet_queue).
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -40,6 +41,12 @@ class Staging {
   // Drops what waits for the peer. Returns how many packets that were.
   size_t drop(PeerPath& path);
 
+  // Drops what waits for any peer. Returns how many packets that were.
+  size_t drop_all();
+
+  // How many packets wait. Any thread; see PeerPath::staged.
+  size_t size() const { return size_.load(std::memory_order_relaxed); }
+
  private:
   struct Queue {
     std::vector<StagedPacket> packets;
@@ -48,9 +55,11 @@ class Staging {
 
   bool has_room(const Queue& queue, size_t bytes) const;
   void pop_front(PeerPath& path, Queue& queue);
+  void forget(PeerPath& path, size_t packets);
 
   std::unordered_map<PeerPath*, Queue> queues_;
   size_t bytes_ = 0;
+  std::atomic<size_t> size_{0};  // written by the owner alone
 };
 
 }  // namespace culvert::pipeline

@@ -5,8 +5,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <future>
+#include <cerrno>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -43,10 +45,29 @@ void go_before_programs() {
   (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
+// More than waits in any queue that holds no more than it should: a TUN device's is of some thousand packets, a socket
+// buffer of 16 MiB holds this many of the shortest messages.
+constexpr size_t kMostPacketsWaiting = size_t{1} << 16;
+constexpr size_t kMostDatagramsWaiting = size_t{1} << 19;
+
+// Keeps the calling thread on these CPUs. Yields errno.
+int stay_on(const std::vector<int>& cpus) {
+  if (cpus.empty()) return 0;
+  const auto end = static_cast<size_t>(*std::max_element(cpus.begin(), cpus.end())) + 1;
+  cpu_set_t* const set = CPU_ALLOC(end);
+  if (set == nullptr) return ENOMEM;
+  const size_t bytes = CPU_ALLOC_SIZE(end);
+  CPU_ZERO_S(bytes, set);
+  for (const int cpu : cpus) CPU_SET_S(static_cast<size_t>(cpu), bytes, set);
+  const int failed = sched_setaffinity(0, bytes, set) == 0 ? 0 : errno;
+  CPU_FREE(set);
+  return failed;
+}
+
 }  // namespace
 
 io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, const io::Wakeup& control,
-                                                  io::InnerSide& inner, BootClockReader clock, size_t number) {
+                                                  io::InnerSide& inner, WorkerOptions options) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
   auto wakeup = io::Wakeup::open();
@@ -55,26 +76,35 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
   for (const int fd : inner.poll_fds())
     if (const auto added = poller->add(fd, kTagInner); !added) return added.error();
   std::unique_ptr<Worker> worker(
-      new Worker(published, control, inner, clock, std::move(*poller), std::move(*wakeup), number));
+      new Worker(published, control, inner, options, std::move(*poller), std::move(*wakeup)));
+  std::promise<int> settled;
+  std::future<int> failed = settled.get_future();
   try {
-    worker->thread_ = std::thread([self = worker.get()] { self->loop(); });
+    worker->thread_ =
+        std::thread([self = worker.get(), cpus = std::move(options.cpus), settled = std::move(settled)]() mutable {
+          const int error = stay_on(cpus);
+          self->pipelines_ = std::make_unique<Pipelines>(self->published_, self->mailbox_, self->stats_);
+          settled.set_value(error);
+          self->loop();
+        });
   } catch (const std::system_error& error) {
     return io::Error{error.code().value(), "start a worker thread"};
   }
+  if (const int error = failed.get(); error != 0)
+    return io::Error{error, "keep worker " + std::to_string(options.number) + " on its CPUs"};
   return worker;
 }
 
-Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner, BootClockReader clock,
-               io::Poller poller, io::Wakeup wakeup, size_t number)
+Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner,
+               const WorkerOptions& options, io::Poller poller, io::Wakeup wakeup)
     : published_(published),
       control_(control),
-      clock_(clock),
+      clock_(options.clock),
       poller_(std::move(poller)),
       wakeup_(std::move(wakeup)),
       inner_(inner),
-      mailbox_(control_, number),
-      outbound_(published_, mailbox_, stats_),
-      inbound_(published_, mailbox_, stats_),
+      mailbox_(control_, options.number),
+      held_(options.held),
       polls_inner_(inner.poll_fds().empty()) {}
 
 Worker::~Worker() {
@@ -91,17 +121,19 @@ void Worker::post(Task task) {
   wakeup_.notify();
 }
 
-void Worker::post_and_wait(const Task& task) {
-  std::promise<void> done;
-  post([&] {
+std::future<void> Worker::ask(Task task) {
+  // A task has to be copyable, which a promise is not.
+  auto done = std::make_shared<std::promise<void>>();
+  std::future<void> answer = done->get_future();
+  post([task = std::move(task), done = std::move(done)] {
     task();
-    done.set_value();
+    done->set_value();
   });
-  done.get_future().wait();
+  return answer;
 }
 
 void Worker::adopt_outer(std::unique_ptr<io::OuterSide> outer) {
-  post_and_wait([&] {
+  ask([&] {
     control_outbox_.send(outer_);  // it is of the old one's time
     watch_outer(false);
     {
@@ -111,8 +143,8 @@ void Worker::adopt_outer(std::unique_ptr<io::OuterSide> outer) {
       owned_outer_.swap(outer);
       outer_ = owned_outer_.get();
     }
-    watch_outer(true);
-  });
+    watch_outer(!held_);
+  }).wait();
 }
 
 bool Worker::send_control(const ControlDatagram& datagram) {
@@ -126,14 +158,47 @@ void Worker::announce_control() {
 }
 
 void Worker::flush_staged(PeerPath& path) {
-  post([this, &path] { outbound_.flush_staged(path, inner_, outer_, clock_()); });
+  post([this, &path] { pipelines_->outbound.flush_staged(path, inner_, outer_, clock_()); });
 }
 
-void Worker::drop_staged(std::span<PeerPath* const> paths, DropReason reason) {
-  post_and_wait([&] {
+std::future<void> Worker::drop_staged(std::span<PeerPath* const> paths, DropReason reason) {
+  return ask([this, paths, reason] {
     control_outbox_.send(outer_);
-    for (PeerPath* const path : paths) outbound_.drop_staged(*path, reason);
+    for (PeerPath* const path : paths) pipelines_->outbound.drop_staged(*path, reason);
   });
+}
+
+std::future<void> Worker::hold() {
+  return ask([this] {
+    held_ = true;
+    watch_inner(false);
+    watch_outer(false);
+  });
+}
+
+std::future<void> Worker::release() {
+  return ask([this] {
+    held_ = false;
+    watch_inner(true);
+    watch_outer(true);
+  });
+}
+
+std::future<void> Worker::drain() {
+  return ask([this] {
+    pass_on_what_waits();
+    pipelines_->outbound.drop_all_staged(DropReason::staging_full);
+  });
+}
+
+void Worker::pass_on_what_waits() {
+  size_t read = 1;
+  for (size_t left = kMostPacketsWaiting; left > 0 && read > 0; left -= std::min(left, read))
+    (void)pipelines_->outbound.run(inner_, outer_, clock_(), read);
+  if (outer_ == nullptr) return;
+  size_t received = 1;
+  for (size_t left = kMostDatagramsWaiting; left > 0 && received > 0; left -= std::min(left, received))
+    received = pipelines_->inbound.run(inner_, *outer_, clock_());
 }
 
 void Worker::add_outer_counters(io::CounterValues<io::kOuterCounters.size()>& values) const {
@@ -151,6 +216,7 @@ void Worker::loop() {
   go_before_programs();
   WorkerPresence presence;
   std::array<io::PollEvent, 16> events;
+  if (held_) watch_inner(false);
   while (!stop_) {
     presence.offline();
     const std::span<io::PollEvent> ready =
@@ -167,6 +233,7 @@ void Worker::loop() {
       run_tasks();
       control_outbox_.send(outer_);
     }
+    if (held_) continue;
     if (outer_ready || polls_outer_) run_inbound();
     if (inner_ready || polls_inner_) run_outbound();
   }
@@ -183,17 +250,22 @@ void Worker::run_tasks() {
 }
 
 void Worker::run_inbound() {
-  if (outer_ != nullptr) inbound_.run(inner_, *outer_, clock_());
+  if (outer_ != nullptr) pipelines_->inbound.run(inner_, *outer_, clock_());
 }
 
 void Worker::run_outbound() {
   size_t read = 0;
-  const io::ReadOutcome outcome = outbound_.run(inner_, outer_, clock_(), read);
+  const io::ReadOutcome outcome = pipelines_->outbound.run(inner_, outer_, clock_(), read);
   if (outcome != io::ReadOutcome::gone) return;
-  polls_inner_ = false;
-  for (const int fd : inner_.poll_fds()) (void)poller_.remove(fd);
   inner_gone_.store(true, std::memory_order_release);  // pairs with the acquire in inner_gone()
+  watch_inner(false);
   control_.notify();
+}
+
+void Worker::watch_inner(bool watch) {
+  watch = watch && !inner_gone();
+  polls_inner_ = watch && inner_.poll_fds().empty();
+  for (const int fd : inner_.poll_fds()) (void)(watch ? poller_.add(fd, kTagInner) : poller_.remove(fd));
 }
 
 void Worker::watch_outer(bool watch) {

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <functional>
+#include <future>
 #include <memory>
 #include <span>
 #include <thread>
@@ -32,16 +33,22 @@
 
 namespace culvert::pipeline {
 
+struct WorkerOptions {
+  BootClockReader clock = read_boot_clock;  // called on the worker's thread
+  size_t number = 0;                        // in the slot table
+  std::vector<int> cpus = {};               // that it may run on; empty: all that the process may
+  bool held = false;                        // see hold()
+};
+
 // Thread safety: the public methods are the control thread's; mailbox() and stats() say their own rules. The
 // private methods run on the worker's thread.
 class Worker {
  public:
-  // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone.
-  // All three outlive the worker. `clock` is called on its thread. `number` is Mailbox::worker.
-  // Errors: EMFILE, ENFILE, EAGAIN.
+  // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone. All three
+  // outlive the worker. What it works in is allocated on its own thread, once that is where it may run: on its node.
+  // Errors: EMFILE, ENFILE, EAGAIN, EINVAL (none of the CPUs may be used).
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
-                                                   io::InnerSide& inner, BootClockReader clock = read_boot_clock,
-                                                   size_t number = 0);
+                                                   io::InnerSide& inner, WorkerOptions options = {});
 
   // Ends the thread; staged packets are dropped.
   ~Worker();
@@ -64,9 +71,22 @@ class Worker {
   // Has the worker send what it staged for the peer. Does not wait.
   void flush_staged(PeerPath& path);
 
+  // Whether the worker has staged anything. Whoever has acquired a peer's `staged` count knows it of that peer.
+  bool has_staged() const { return pipelines_->outbound.staging().size() != 0; }
+
+  // Those that yield a future have the worker do something, and are done when that is ready: so several workers do it
+  // at the same time. The worker lives until then.
+
   // Has the worker drop what it staged for the peers, counted under `reason`, and send what send_control() was given
-  // before. Returns when it has, so that the paths may be freed.
-  void drop_staged(std::span<PeerPath* const> paths, DropReason reason);
+  // before. After it the paths may be freed; they live until then.
+  [[nodiscard]] std::future<void> drop_staged(std::span<PeerPath* const> paths, DropReason reason);
+
+  // While flows move between workers. A worker that is held reads neither side; else it does what it is asked.
+  [[nodiscard]] std::future<void> hold();
+  [[nodiscard]] std::future<void> release();
+  // Passes on what waits on both sides, up to what their queues may hold, and drops what is staged: whoever gets its
+  // flows sends what comes later.
+  [[nodiscard]] std::future<void> drain();
 
   Mailbox& mailbox() { return mailbox_; }
   const Mailbox& mailbox() const { return mailbox_; }
@@ -83,16 +103,26 @@ class Worker {
  private:
   using Task = std::function<void()>;  // control path only
 
-  Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner, BootClockReader clock,
-         io::Poller poller, io::Wakeup wakeup, size_t number);
+  struct Pipelines {
+    Pipelines(const Published& published, Mailbox& mailbox, WorkerStats& stats)
+        : outbound(published, mailbox, stats), inbound(published, mailbox, stats) {}
+
+    Outbound outbound;
+    Inbound inbound;
+  };
+
+  Worker(const Published& published, const io::Wakeup& control, io::InnerSide& inner, const WorkerOptions& options,
+         io::Poller poller, io::Wakeup wakeup);
   void post(Task task);
-  void post_and_wait(const Task& task);
+  [[nodiscard]] std::future<void> ask(Task task);
 
   void loop();
   void run_tasks();
   void run_inbound();
   void run_outbound();
+  void watch_inner(bool watch);
   void watch_outer(bool watch);
+  void pass_on_what_waits();
   bool polls() const { return polls_inner_ || polls_outer_; }
 
   // Constant after construction.
@@ -113,10 +143,10 @@ class Worker {
   ControlOutbox control_outbox_{stats_, mailbox_.traffic};
 
   // The worker thread's.
-  Outbound outbound_;
-  Inbound inbound_;
+  std::unique_ptr<Pipelines> pipelines_;
   io::OuterSide* outer_ = nullptr;  // owned_outer_
   bool stop_ = false;
+  bool held_;
   bool polls_inner_, polls_outer_ = false;  // sides without descriptors
 
   // Replaced by the worker, which reads it without the mutex by a pointer of its own; others ask it for its counters.

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "src/daemon/metrics.h"
 #include "src/device/device.h"
@@ -44,16 +46,53 @@ inline Prefix prefix(const std::string& text) {
   return parsed.value_or(Prefix{});
 }
 
-// A device with one worker, up.
+// Queues in memory. Nobody spreads packets over them but the test.
+class FakeInnerDevice final : public io::InnerDevice {
+ public:
+  FakeInnerDevice() { queues_.push_back(std::make_unique<ThreadedInner>()); }
+
+  size_t queue_count() const override { return queues_.size(); }
+  ThreadedInner& queue(size_t i) override { return *queues_[i]; }
+  bool can_grow() const override { return true; }
+  io::Status add_queue() override {
+    if (queues_.size() == most_queues) return io::Error{EMFILE, "add a queue"};
+    queues_.push_back(std::make_unique<ThreadedInner>());
+    return io::Success{};
+  }
+  void remove_last_queue() override {
+    written_before_ += queues_.back()->written();
+    queues_.pop_back();
+  }
+  io::Status steer(const io::SteeringMap&) override {
+    if (steerable) return io::Success{};
+    return io::Error{EPERM, "steer"};
+  }
+
+  // Of all queues that there ever were.
+  size_t written() const {
+    size_t sum = written_before_;
+    for (const auto& queue : queues_) sum += queue->written();
+    return sum;
+  }
+
+  // What the test sets.
+  size_t most_queues = SIZE_MAX;
+  bool steerable = true;
+
+ private:
+  std::vector<std::unique_ptr<ThreadedInner>> queues_;
+  size_t written_before_ = 0;
+};
+
+// A device, up.
 struct Node {
-  explicit Node(uint8_t key_number, const std::string& name = "wg") : key(key_number) {
+  explicit Node(uint8_t key_number, const std::string& name = "wg", const WorkerPlan& plan = {}) : key(key_number) {
     DeviceOptions options;
     options.name = name;
     options.worker_clock = now;
     device = std::make_unique<Device>(options, *wakeup);
     device->begin_turn(now(), wall_now());
-    io::InnerSide* const queue = &inner;
-    EXPECT_TRUE(device->start_workers({&queue, 1}));
+    EXPECT_TRUE(device->start_workers(inner_device, plan));
     device->set_mtu(1420);
     EXPECT_EQ(device->set_private_key(private_key(key)), 0);
     EXPECT_TRUE(device->set_link_up(true));
@@ -102,7 +141,8 @@ struct Node {
 
   const uint8_t key;
   io::Result<io::Wakeup> wakeup = io::Wakeup::open();
-  ThreadedInner inner;
+  FakeInnerDevice inner_device;
+  ThreadedInner& inner = inner_device.queue(0);
   std::unique_ptr<Device> device;
 };
 

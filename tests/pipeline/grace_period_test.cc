@@ -74,7 +74,7 @@ class GracePeriod : public testing::Test {
       replace_peer(*end);
       end->publish_allowed_ips();
       end->published.index_table = end->index_table.get();
-      auto worker = Worker::start(end->published, *end->wakeup, end->inner, frozen_clock);
+      auto worker = Worker::start(end->published, *end->wakeup, end->inner, {.clock = frozen_clock});
       EXPECT_TRUE(worker);
       end->worker = std::move(*worker);
       end->plug_in(cable_, end == &left_ ? 0 : 1);
@@ -172,7 +172,7 @@ TEST_F(GracePeriod, CoversPeers) {
     wait_for_workers();
     for (Control* const end : {&left_, &right_}) {
       PeerPath* const path = &end->retired_peer->path;
-      end->worker->drop_staged({&path, 1}, DropReason::no_peer);
+      end->worker->drop_staged({&path, 1}, DropReason::no_peer).wait();
       EXPECT_EQ(path->staged, 0u);
       end->free_retired();
     }

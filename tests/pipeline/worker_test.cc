@@ -57,7 +57,7 @@ class WorkerTest : public testing::Test {
   WorkerTest() {
     here_.allow(to_there_, 1);
     there_.allow(to_here_, 1);
-    auto worker = Worker::start(here_.published, *control_, inner_, frozen_clock);
+    auto worker = Worker::start(here_.published, *control_, inner_, {.clock = frozen_clock});
     EXPECT_TRUE(worker);
     worker_ = std::move(*worker);
   }
@@ -118,7 +118,7 @@ TEST_F(WorkerTest, DropsWhatItReadsWithoutAnOuterSide) {
   begin_session();
   inner_.push(packet_to(1));
   ASSERT_TRUE(eventually([&] { return worker_->stats().inner_packets_read.get() == 1; }));
-  worker_->drop_staged({}, DropReason::no_peer);  // its turn is over after this
+  worker_->drop_staged({}, DropReason::no_peer).wait();  // its turn is over after this
   EXPECT_EQ(to_there_.path.staged, 0u);
   EXPECT_EQ(cable_.pushed(1), 0u);
   EXPECT_EQ(trains_sent(), 0u);
@@ -146,7 +146,7 @@ TEST_F(WorkerTest, HasDroppedStagedPacketsWhenTheCallReturns) {
   for (const uint8_t host : {uint8_t{1}, uint8_t{20}, uint8_t{20}}) inner_.push(packet_to(host));
   ASSERT_TRUE(eventually([&] { return to_there_.path.staged + other.path.staged == 3; }));
   PeerPath* const paths[] = {&to_there_.path, &other.path};
-  worker_->drop_staged(paths, DropReason::handshake_failed);
+  worker_->drop_staged(paths, DropReason::handshake_failed).wait();
   EXPECT_EQ(to_there_.path.staged, 0u);
   EXPECT_EQ(other.path.staged, 0u);
   EXPECT_EQ(drops(DropReason::handshake_failed), 3u);
@@ -211,7 +211,7 @@ TEST_F(WorkerTest, HasSentWhatItWasHandedBeforeAPeerIsDropped) {
   datagram.path = &to_there_.path;
   datagram.length = 32;
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(worker_->send_control(datagram));
-  worker_->drop_staged({}, DropReason::no_peer);
+  worker_->drop_staged({}, DropReason::no_peer).wait();
   EXPECT_EQ(cable_.pushed(1), 100u);
   EXPECT_EQ(sent_bytes(), 100u * 32);
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(worker_->send_control(datagram));
@@ -236,7 +236,7 @@ TEST_F(WorkerTest, PollsAnOuterSideWithoutDescriptors) {
 TEST_F(WorkerTest, PollsAnInnerSideWithoutDescriptors) {
   worker_.reset();
   ThreadedInner polled(false);
-  auto worker = Worker::start(here_.published, *control_, polled, frozen_clock);
+  auto worker = Worker::start(here_.published, *control_, polled, {.clock = frozen_clock});
   ASSERT_TRUE(worker);
   worker_ = std::move(*worker);
   begin_session();
@@ -254,7 +254,7 @@ TEST_F(WorkerTest, PollsAnInnerSideWithoutDescriptors) {
 }
 
 TEST_F(WorkerTest, TakesATurnForEachCallAndNoMore) {
-  for (int i = 0; i < 100; ++i) worker_->drop_staged({}, DropReason::no_peer);
+  for (int i = 0; i < 100; ++i) worker_->drop_staged({}, DropReason::no_peer).wait();
   EXPECT_LE(worker_->stats().wakeups.get(), 100u);
 }
 

@@ -1,0 +1,119 @@
+// The workers of a device, and what brings each of them its share: queues of the inner side, sockets, the slot table.
+//
+// How many there may be depends on the kernel, and the log says so:
+//   eBPF for both sides             any number, also while traffic flows
+//   eBPF for the inner side alone   the number that the device starts with; classic BPF steers datagrams
+//   no eBPF, or only one queue      one worker
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/engine.h"
+#include "io/inner_device.h"
+#include "io/result.h"
+#include "io/socket_steering.h"
+#include "io/steering_map.h"
+#include "io/udp_socket_group.h"
+#include "io/wakeup.h"
+#include "src/device/metrics.h"
+#include "src/pipeline/clock.h"
+#include "src/pipeline/shared_state.h"
+#include "src/pipeline/worker.h"
+
+namespace culvert::device {
+
+// Which workers a device shall have.
+struct WorkerPlan {
+  size_t count = 1;                    // 1 to io::kMaxWorkers
+  std::vector<std::vector<int>> cpus;  // the CPUs of worker i are those of entry i % size; empty: no worker is kept
+  bool insisted = false;               // somebody asked for that many: fewer are an error in the log
+};
+
+// Thread safety: the control thread alone.
+//
+// Invariants: 1. worker i has queue i and member i of the sockets; 2. a flow's packets are all with one worker, on
+// either side, also while the number of workers changes; 3. control messages are worker 0's.
+class WorkerPool {
+ public:
+  // All outlive the pool.
+  WorkerPool(pipeline::Published& published, const io::Wakeup& control, pipeline::BootClockReader clock,
+             io::Engine udp_engine);
+
+  // Once, before there are sockets. `inner` outlives the pool. Errors: those of Worker::start() for the first one; if
+  // there can be fewer than planned it goes on with these.
+  io::Status start(io::InnerDevice& inner, const WorkerPlan& plan);
+
+  // Changes the number of workers while traffic flows; no flow is reordered. Those that gain slots stand still until
+  // those that lose them have passed on what they had: some tens of milliseconds, which the caller waits. `sockets` are
+  // those in use, null: none. Errors: EINVAL for the number, EOPNOTSUPP where it is fixed, those of Worker::start(), of
+  // queues and of sockets; then the number is what it was.
+  // `leaving` is called for each worker before it ends: nobody reads its mailbox after that.
+  io::Status resize(size_t count, io::UdpSocketGroup* sockets,
+                    const std::function<void(const pipeline::Worker&)>& leaving);
+
+  // Has every worker use its member of the sockets, null: none. Afterwards nobody uses those before.
+  void adopt(io::UdpSocketGroup* sockets);
+
+  // What the sockets of this pool need; null: there is and will be one worker.
+  io::SocketSteering* socket_steering() { return socket_steering_.get(); }
+
+  // Ends the workers, the last first.
+  void stop() { workers_.clear(); }
+
+  // Which worker serves a slot.
+  const io::SteeringTable& table() const { return table_; }
+
+  // Has all workers that hold packets for the peer send them.
+  void flush_staged(pipeline::PeerPath& path);
+  // Returns when no worker holds packets for these peers. `everybody`: nor a request about them.
+  void drop_staged(std::span<pipeline::PeerPath* const> paths, pipeline::DropReason reason, bool everybody);
+
+  // Adds up what workers counted of a peer.
+  uint64_t traffic_of(const pipeline::PeerPath& path, io::Counter pipeline::PeerTraffic::*counter) const;
+  void forget_traffic(uint32_t peer_number);
+
+  // What the workers have counted, by number, with those that had the number before. As many as there ever were.
+  std::vector<WorkerMetrics> metrics() const;
+  io::CounterValues<io::kOuterCounters.size()> outer_counters() const;
+  io::CounterValues<io::kInnerCounters.size()> inner_counters() const;
+
+  bool empty() const { return workers_.empty(); }
+  size_t size() const { return workers_.size(); }
+  pipeline::Worker& operator[](size_t i) const { return *workers_[i]; }
+  pipeline::Worker& front() const { return *workers_.front(); }
+  auto begin() const { return workers_.begin(); }
+  auto end() const { return workers_.end(); }
+
+ private:
+  std::string prepare_steering();
+  std::unique_ptr<io::SocketSteering> choose_socket_steering();
+  io::Status add_workers(size_t count, io::UdpSocketGroup* sockets);
+  io::Status add_worker(io::UdpSocketGroup* sockets);
+  void remove_workers(size_t count, io::UdpSocketGroup* sockets);
+  io::Status move_slots_to(size_t workers);
+  void remember_counters();
+
+  pipeline::Published& published_;
+  const io::Wakeup& control_;
+  const pipeline::BootClockReader clock_;
+  const io::Engine udp_engine_;
+
+  io::InnerDevice* inner_ = nullptr;
+  WorkerPlan plan_;
+  std::string fixed_because_;             // why the number cannot change; empty: it can
+  std::unique_ptr<io::SteeringMap> map_;  // null: one worker
+  std::unique_ptr<io::SocketSteering> socket_steering_;
+  io::SteeringTable table_;
+  std::vector<std::unique_ptr<pipeline::Worker>> workers_;
+  // Of workers that are no more.
+  std::vector<WorkerMetrics> former_;
+  io::CounterValues<io::kOuterCounters.size()> former_outer_{};
+  io::CounterValues<io::kInnerCounters.size()> former_inner_{};
+};
+
+}  // namespace culvert::device
