@@ -17,8 +17,7 @@ namespace {
 // libbpf returns errors as -errno, and sets errno besides.
 Error error_of(const std::string& action, int negative) {
   const int number = negative < 0 ? -negative : errno;
-  return {number,
-          action + (number == EPERM || number == EACCES ? " (needs CAP_BPF, and a sandbox that allows bpf(2))" : "")};
+  return {number, action + (number == EPERM ? " (needs CAP_BPF, and a sandbox that allows bpf(2))" : "")};
 }
 
 Result<Fd> own_descriptor(const std::string& action, int fd) {

@@ -18,7 +18,7 @@ namespace culvert::io {
 // the port of ours that they were sent to. Outgoing: where they go, and the address and port of ours to send from.
 struct Envelope {
   Endpoint endpoint;
-  uint16_t local_port = 0;    // host byte order; one of the ports of the side
+  uint16_t local_port = 0;    // host byte order; one of the ports of the side, or any where it listens wide
   uint8_t traffic_class = 0;  // DSCP and ECN of the outer header
 
   bool operator==(const Envelope&) const = default;

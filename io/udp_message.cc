@@ -127,6 +127,10 @@ ReceivedControl read_control(const msghdr& message) {
       read.local = address_from(Family::v4, value_of<in_pktinfo>(header).ipi_spec_dst);
     } else if (header->cmsg_level == IPPROTO_IPV6 && type == IPV6_PKTINFO) {
       read.local = address_from(Family::v6, value_of<in6_pktinfo>(header).ipi6_addr);
+    } else if (header->cmsg_level == IPPROTO_IP && type == IP_ORIGDSTADDR) {
+      read.local_port = ntohs(value_of<sockaddr_in>(header).sin_port);
+    } else if (header->cmsg_level == IPPROTO_IPV6 && type == IPV6_ORIGDSTADDR) {
+      read.local_port = ntohs(value_of<sockaddr_in6>(header).sin6_port);
     } else if (header->cmsg_level == IPPROTO_IP && type == IP_TOS) {
       read.traffic_class = value_of<uint8_t>(header);
     } else if (header->cmsg_level == IPPROTO_IPV6 && type == IPV6_TCLASS) {

@@ -27,9 +27,10 @@ Address address_of(const SocketAddress& address);
 // The remote end of a received datagram: address, port and, for a link-local v6 address, its interface.
 Endpoint remote_of(const SocketAddress& address);
 
-// Room for the control messages of one message: segment size, source address, traffic class.
-inline constexpr size_t kControlBytes =
-    CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int));
+// Room for the control messages of one message: segment size, source address, traffic class, and of one that was received
+// by wide sockets the address and port that it was sent to.
+inline constexpr size_t kControlBytes = CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo)) +
+                                        CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(sockaddr_in6));
 struct ControlBuffer {
   alignas(cmsghdr) uint8_t bytes[kControlBytes];
 };
@@ -51,7 +52,8 @@ void write_control(msghdr& message, ControlBuffer& control, const Endpoint& to, 
 struct ReceivedControl {
   uint16_t segment_size = 0;  // UDP_GRO's; 0: there is one datagram
   uint8_t traffic_class = 0;
-  Address local;  // that it was sent to
+  Address local;            // that it was sent to
+  uint16_t local_port = 0;  // that it was sent to, where the socket asks for that (IP_RECVORIGDSTADDR); else 0
 };
 ReceivedControl read_control(const msghdr& message);
 

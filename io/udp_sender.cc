@@ -13,7 +13,11 @@ constexpr uint16_t kOldMaxTrainDatagrams = 64;
 }  // namespace
 
 UdpSender::UdpSender(UdpSockets& sockets, Transfer& transfer, OuterCounters& counters)
-    : sockets_(sockets), transfer_(transfer), counters_(counters), queues_(2 * sockets.ports().size()) {
+    : sockets_(sockets),
+      transfer_(transfer),
+      counters_(counters),
+      queues_(2 * sockets.ports().size() + (sockets.is_wide() ? PortSenders::kMost : 0)) {
+  if (sockets.is_wide()) senders_.emplace(sockets);
   used_.reserve(queues_.size());
 }
 
@@ -32,6 +36,7 @@ void UdpSender::send(std::span<OutgoingTrain> trains, std::span<Destination> des
 
 // Puts every train into the queue of its socket. A destination has one, so its trains stay in order.
 void UdpSender::sort_by_socket() {
+  if (senders_) senders_->begin_batch();
   for (size_t i = 0; i < destinations_.size(); ++i) {
     destinations_[i].segmentation_refused = destinations_[i].source_refused = false;
     queues_of_destinations_[i] = queue_of(destinations_[i].envelope);
@@ -55,8 +60,16 @@ void UdpSender::sort_by_socket() {
 // Null: there is no socket of the family.
 UdpSender::Queue* UdpSender::queue_of(const Envelope& envelope) {
   const Family family = envelope.endpoint.remote.family;
-  size_t index = sockets_.ports().size() == 1 ? 0 : sockets_.index_of(envelope.local_port);
-  if (index == sockets_.ports().size()) index = 0;
+  const size_t ports = sockets_.ports().size();
+  size_t index = ports == 1 && !senders_ ? 0 : sockets_.index_of(envelope.local_port);
+  if (index == ports && senders_ && envelope.local_port != 0 && sockets_.fd(family) >= 0) {
+    if (const std::optional<size_t> slot = senders_->find(family, envelope.local_port)) {
+      Queue& queue = queues_[2 * ports + *slot];
+      queue.fd = senders_->fd(*slot);
+      return &queue;
+    }
+  }
+  if (index == ports) index = 0;
   const int fd = sockets_.fd(family, index);
   if (fd < 0) return nullptr;
   Queue& queue = queues_[UdpSockets::tag_of(family, index)];

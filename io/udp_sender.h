@@ -5,10 +5,12 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "io/outer_side.h"
+#include "io/port_senders.h"
 #include "io/train_layout.h"
 #include "io/transfer.h"
 #include "io/udp_message.h"
@@ -36,7 +38,7 @@ class UdpSender {
   UdpSender& operator=(const UdpSender&) = delete;
 
   // Sends every train, those of a socket in order: each leaves from the local port of its destination, or from the base
-  // port where that is none of ours. Sets the results of the destinations, and each train's `lost`.
+  // port where that is none of ours (wide sockets: where it cannot be bound). Sets the results of the destinations, and each train's `lost`.
   void send(std::span<OutgoingTrain> trains, std::span<Destination> destinations);
 
   // Whether trains of the last send() have lost datagrams.
@@ -76,6 +78,7 @@ class UdpSender {
   Destination& destination_of(const OutgoingTrain& train) { return destinations_[train.destination]; }
 
   UdpSockets& sockets_;
+  std::optional<PortSenders> senders_;  // of wide sockets
   Transfer& transfer_;
   OuterCounters& counters_;
 
@@ -91,13 +94,13 @@ class UdpSender {
   std::span<Destination> destinations_;
   std::array<int, Sending::kMaxDestinations> source_errors_;              // what a refused source was refused with
   std::array<Queue*, Sending::kMaxDestinations> queues_of_destinations_;  // null: there is no such socket
-  std::vector<Queue> queues_;                                             // by UdpSockets::tag_of()
-  std::vector<Queue*> used_;                                              // that have trains
-  std::array<uint16_t, Sending::kMaxDatagrams> behind_;                   // which train follows which
-  int fd_ = -1;                                                           // of the queue that is being sent
-  size_t next_train_ = 0;                                                 // the first of its trains that is not done
-  uint16_t next_datagram_ = 0;                                            // and the first of its datagrams
-  bool retried_ = false;  // the message that is next has failed for lack of room before
+  std::vector<Queue> queues_;                            // by UdpSockets::tag_of(), then those of senders_
+  std::vector<Queue*> used_;                             // that have trains
+  std::array<uint16_t, Sending::kMaxDatagrams> behind_;  // which train follows which
+  int fd_ = -1;                                          // of the queue that is being sent
+  size_t next_train_ = 0;                                // the first of its trains that is not done
+  uint16_t next_datagram_ = 0;                           // and the first of its datagrams
+  bool retried_ = false;                                 // the message that is next has failed for lack of room before
   bool has_lost_ = false;
   int waits_left_ = 0;
 };

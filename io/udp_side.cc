@@ -157,7 +157,7 @@ bool UdpSide::take_message(size_t index) {
   if (control.segment_size == 0 || control.segment_size > train_.length) train_.segment_size = train_.length;
   train_.envelope.endpoint = remote_of(*static_cast<const SocketAddress*>(message.msg_hdr.msg_name));
   train_.envelope.endpoint.source = control.local;
-  train_.envelope.local_port = local_ports_[index];
+  train_.envelope.local_port = control.local_port != 0 ? control.local_port : local_ports_[index];
   train_.envelope.traffic_class = control.traffic_class;
   counters_.trains_received.add(1);
   counters_.datagrams_received.add((train_.length + train_.segment_size - 1) / train_.segment_size);

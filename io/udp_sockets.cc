@@ -43,15 +43,20 @@ void set_buffer_sizes(const Syscalls& syscalls, int fd, const UdpOptions& option
 // Asks for the local address and the traffic class of what comes in, and clears DF so that datagrams beyond
 // the path MTU are fragmented, as the kernel module sends (drivers/net/wireguard/socket.c: df 0 in send4(),
 // ignore_df in both).
-void set_ip_options(const Syscalls& syscalls, int fd, Family family) {
+//
+// Wide: also for the local port, and to be allowed to send from any address of IPv6.
+void set_ip_options(const Syscalls& syscalls, int fd, Family family, bool wide) {
   if (family == Family::v4) {
     set_option(syscalls, fd, IPPROTO_IP, IP_PKTINFO, 1);
     set_option(syscalls, fd, IPPROTO_IP, IP_RECVTOS, 1);
     set_option(syscalls, fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+    if (wide) set_option(syscalls, fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1);
   } else {
     set_option(syscalls, fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     set_option(syscalls, fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
     set_option(syscalls, fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+    if (wide) set_option(syscalls, fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1);
+    if (wide) set_option(syscalls, fd, IPPROTO_IPV6, IPV6_FREEBIND, 1);
   }
 }
 
@@ -80,7 +85,11 @@ Result<std::unique_ptr<UdpSockets>> UdpSockets::join(const UdpOptions& options, 
 }
 
 UdpSockets::UdpSockets(const UdpOptions& options, const Syscalls& syscalls, const InGroup& in_group)
-    : options_(options), syscalls_(&syscalls), in_group_(in_group), max_train_datagrams_(kMaxTrainDatagrams) {}
+    : options_(options),
+      syscalls_(&syscalls),
+      in_group_(in_group),
+      fwmark_(options.fwmark),
+      max_train_datagrams_(kMaxTrainDatagrams) {}
 
 Status UdpSockets::open_all() {
   const SourcePorts& wanted = options_.source_ports;
@@ -139,9 +148,9 @@ Status UdpSockets::add_port(uint16_t wanted) {
     uint16_t port = wanted;
     auto sockets = std::make_shared<PortSockets>();
     sockets->steering = in_group_.steering;
-    Status v4 = open_socket(Family::v4, port, *sockets);
+    Status v4 = open_socket(Family::v4, port, sockets->v4, in_group_.steering, joins_);
     if (!v4 && v4.error().number != EAFNOSUPPORT) return v4;
-    Status v6 = open_socket(Family::v6, port, *sockets);
+    Status v6 = open_socket(Family::v6, port, sockets->v6, in_group_.steering, joins_);
     if (v6 || (v6.error().number == EAFNOSUPPORT && v4)) {
       ports_.push_back(port);
       sockets_.push_back(std::move(sockets));
@@ -153,23 +162,21 @@ Status UdpSockets::add_port(uint16_t wanted) {
 }
 
 // Opens the socket of one family on `port`; 0 becomes the one that the kernel chose.
-Status UdpSockets::open_socket(Family family, uint16_t& port, PortSockets& sockets) const {
+Status UdpSockets::open_socket(Family family, uint16_t& port, Fd& fd, SocketSteering* steering, bool joins) const {
   const std::string name = family == Family::v4 ? "IPv4" : "IPv6";
-  Fd& fd = family == Family::v4 ? sockets.v4 : sockets.v6;
   fd.reset(syscalls_->socket(domain_of(family), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP));
   if (!fd) return Error{errno, "open " + name + " UDP socket"};
   if (family == Family::v6 && !set_option(*syscalls_, fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1))
     return Error{errno, "set IPV6_V6ONLY"};
-  if (options_.fwmark != 0 &&
-      syscalls_->setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &options_.fwmark, sizeof options_.fwmark) != 0)
-    return Error{errno, "set fwmark " + std::to_string(options_.fwmark) + " on " + name + " UDP socket"};
-  if (joins_ && !set_option(*syscalls_, fd.get(), SOL_SOCKET, SO_REUSEPORT, 1)) return Error{errno, "set SO_REUSEPORT"};
+  const uint32_t mark = fwmark();
+  if (mark != 0 && syscalls_->setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0)
+    return Error{errno, "set fwmark " + std::to_string(mark) + " on " + name + " UDP socket"};
+  if (joins && !set_option(*syscalls_, fd.get(), SOL_SOCKET, SO_REUSEPORT, 1)) return Error{errno, "set SO_REUSEPORT"};
   set_buffer_sizes(*syscalls_, fd.get(), options_);
-  set_ip_options(*syscalls_, fd.get(), family);
+  set_ip_options(*syscalls_, fd.get(), family, options_.wide);
 
-  if (in_group_.steering != nullptr) {
-    if (Status prepared = in_group_.steering->prepare(family, fd.get(), in_group_.planned_members); !prepared)
-      return prepared;
+  if (steering != nullptr) {
+    if (Status prepared = steering->prepare(family, fd.get(), in_group_.planned_members); !prepared) return prepared;
   }
   Address any;
   any.family = family;
@@ -180,6 +187,13 @@ Status UdpSockets::open_socket(Family family, uint16_t& port, PortSockets& socke
   if (syscalls_->getsockname(fd.get(), &address.any, &length) != 0) return Error{errno, "read " + name + " UDP port"};
   port = remote_of(address).port;
   return Success{};
+}
+
+Result<Fd> UdpSockets::open_joiner(Family family, uint16_t port) const {
+  Fd fd;
+  if (Status opened = open_socket(family, port, fd, nullptr, true); !opened) return opened.error();
+  set_option(*syscalls_, fd.get(), SOL_SOCKET, SO_RCVBUF, 0);
+  return fd;
 }
 
 // What is done once all are open.
@@ -219,7 +233,9 @@ Status UdpSockets::set_fwmark(uint32_t fwmark) {
   const bool done = for_each_socket([&](Family, size_t, int fd) {
     return syscalls_->setsockopt(fd, SOL_SOCKET, SO_MARK, &fwmark, sizeof fwmark) == 0;
   });
-  return done ? Status(Success{}) : Error{errno, "set fwmark " + std::to_string(fwmark)};
+  if (!done) return Error{errno, "set fwmark " + std::to_string(fwmark)};
+  fwmark_.store(fwmark, std::memory_order_relaxed);
+  return Success{};
 }
 
 size_t UdpSockets::index_of(uint16_t port) const {

@@ -31,6 +31,7 @@ struct UdpOptions {
   uint32_t fwmark = 0;  // SO_MARK; 0: none
   bool gso = true;      // UDP_SEGMENT, if the kernel has it
   bool gro = true;      // UDP_GRO, from Linux 5.12 on
+  bool wide = false;    // listens on addresses and ports that are not bound (io/listen_wide.h), and answers from them
   // Memory is taken only when filled; bench/RESULTS.md has what the default would cost.
   int receive_buffer_bytes = 8 << 20;
   int send_buffer_bytes = 8 << 20;
@@ -68,6 +69,13 @@ class UdpSockets {
   // Lets others of this user join the ports (SO_REUSEPORT). They were bound without it, so nobody else has them.
   Status share() const;
 
+  // Opens one more socket, with SO_REUSEPORT, that this object does not know; to send from, or for a group after share().
+  // Its receive buffer is the smallest. Any thread. Errors: EADDRINUSE and so on.
+  Result<Fd> open_joiner(Family family, uint16_t port) const;
+
+  // Whether datagrams come to ports and addresses that are not bound, and leave from there.
+  bool is_wide() const { return options_.wide; }
+
   // The ports, host byte order, none of them 0; the first is the base port. Constant.
   std::span<const uint16_t> ports() const { return ports_; }
   uint16_t port() const { return ports_[0]; }
@@ -89,6 +97,7 @@ class UdpSockets {
 
   // Sets SO_MARK of the sockets from now on; 0 removes it. Error: EPERM without CAP_NET_ADMIN.
   Status set_fwmark(uint32_t fwmark);
+  uint32_t fwmark() const { return fwmark_.load(std::memory_order_relaxed); }
 
   // Whether trains go out by UDP_SEGMENT.
   bool gso_active() const { return gso_active_.load(std::memory_order_relaxed); }
@@ -130,7 +139,7 @@ class UdpSockets {
   Status open_range();
   Result<bool> open_neighbours();
   Status add_port(uint16_t wanted);
-  Status open_socket(Family family, uint16_t& port, PortSockets& sockets) const;
+  Status open_socket(Family family, uint16_t& port, Fd& fd, SocketSteering* steering, bool joins) const;
   Status finish();
   Status watch();
 
@@ -152,6 +161,8 @@ class UdpSockets {
   std::vector<std::shared_ptr<PortSockets>> sockets_;  // of each port
   std::optional<Poller> poller_;
   bool gro_active_ = false;
+
+  std::atomic<uint32_t> fwmark_;  // relaxed: it tells of nothing else
 
   // Hints that any sender may lower; a sender who reads a stale one is refused again and comes to the same
   // conclusion. Relaxed, no partner.
