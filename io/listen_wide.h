@@ -5,8 +5,8 @@
 // others come before it; sockets that are only bound to a port of the range get nothing any more, so a range should lie
 // outside of net.ipv4.ip_local_port_range. Addresses have to be local: `ip route add local 198.51.100.0/24 dev lo`.
 //
-// Answers leave from the address and the port that were asked: the address by IP_PKTINFO (IPV6_FREEBIND lets IPv6 do what
-// IPv4 may anyway), the port by a socket that is bound to it for that (io/port_senders.h).
+// Answers leave from the address and the port that were asked: the address by IP_PKTINFO (IPV6_FREEBIND lets IPv6 do
+// what IPv4 may anyway), the port by a socket that is bound to it for that (io/port_senders.h).
 #pragma once
 
 #include <cstdint>
@@ -47,8 +47,9 @@ std::optional<WideRange> parse_wide_range(std::string_view text);
 class WideListener {
  public:
   // Brings the datagrams of `range`, which has ports, to the sockets of `group` on its base port, in the network
-  // namespace of these. The group has to be steered by eBPF, or to have one member and no steering. Errors: EPERM without CAP_BPF and
-  // CAP_NET_ADMIN, EINVAL for an old kernel, those of bpf(2), of sockets, and EOPNOTSUPP for a build without eBPF.
+  // namespace of these. The group has to be steered by eBPF, or to have one member and no steering. Errors: EPERM
+  // without CAP_BPF and CAP_NET_ADMIN, EINVAL for an old kernel, those of bpf(2), of sockets, and EOPNOTSUPP for a
+  // build without eBPF.
   static Result<std::unique_ptr<WideListener>> open(const WideRange& range, UdpSocketGroup& group);
 
  private:

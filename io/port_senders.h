@@ -1,5 +1,5 @@
-// Sockets to send from ports that a device listens on (io/listen_wide.h) without being bound to them. Each is bound when
-// it is first needed: with as many as a wide range has, most would never be used.
+// Sockets to send from ports that a device listens on (io/listen_wide.h) without being bound to them. Each is bound
+// when it is first needed: of as many as a wide range has, most would never be used.
 #pragma once
 
 #include <cstdint>

@@ -27,8 +27,8 @@ Address address_of(const SocketAddress& address);
 // The remote end of a received datagram: address, port and, for a link-local v6 address, its interface.
 Endpoint remote_of(const SocketAddress& address);
 
-// Room for the control messages of one message: segment size, source address, traffic class, and of one that was received
-// by wide sockets the address and port that it was sent to.
+// Room for the control messages of one message: segment size, source address, traffic class, and of one that wide
+// sockets received the address and port that it was sent to.
 inline constexpr size_t kControlBytes = CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo)) +
                                         CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(sockaddr_in6));
 struct ControlBuffer {

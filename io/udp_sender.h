@@ -38,7 +38,8 @@ class UdpSender {
   UdpSender& operator=(const UdpSender&) = delete;
 
   // Sends every train, those of a socket in order: each leaves from the local port of its destination, or from the base
-  // port where that is none of ours (wide sockets: where it cannot be bound). Sets the results of the destinations, and each train's `lost`.
+  // port where that is none of ours (wide sockets: where it cannot be bound). Sets the results of the destinations,
+  // and each train's `lost`.
   void send(std::span<OutgoingTrain> trains, std::span<Destination> destinations);
 
   // Whether trains of the last send() have lost datagrams.

@@ -69,8 +69,8 @@ class UdpSockets {
   // Lets others of this user join the ports (SO_REUSEPORT). They were bound without it, so nobody else has them.
   Status share() const;
 
-  // Opens one more socket, with SO_REUSEPORT, that this object does not know; to send from, or for a group after share().
-  // Its receive buffer is the smallest. Any thread. Errors: EADDRINUSE and so on.
+  // Opens one more socket, with SO_REUSEPORT, that this object does not know: to send from, or for a group after
+  // share(). Its receive buffer is the smallest. Any thread. Errors: EADDRINUSE and so on.
   Result<Fd> open_joiner(Family family, uint16_t port) const;
 
   // Whether datagrams come to ports and addresses that are not bound, and leave from there.
