@@ -1,0 +1,75 @@
+// Which addresses a port has, and to which MAC address what it sends goes. A port without a kernel twin takes them from
+// the configuration; else they follow the kernel.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "dpdk/frame.h"
+#include "io/endpoint.h"
+
+namespace culvert::dpdk {
+
+// One snapshot. Thread safety: constant once it is published.
+struct NextHops {
+  struct OwnAddress {
+    io::Address address;
+    uint8_t prefix_bits = 0;  // of the network on this link
+  };
+  struct Neighbour {
+    io::Address address;
+    MacAddress mac{};
+  };
+
+  Link link;
+  std::vector<OwnAddress> addresses;  // the first of a family is what is sent from where nobody says
+  std::vector<io::Address> gateways;  // the first of a family is for what is not on the link
+  std::vector<Neighbour> neighbours;  // sorted by sort_neighbours()
+
+  void sort_neighbours();
+
+  bool is_own(const io::Address& address) const;
+  // The address of ours to send from to that family; null: none.
+  const io::Address* source_for(io::Family family) const;
+  // Whose MAC address is wanted for what goes to `remote`: its own on the link, else the gateway's; none: unreachable.
+  std::optional<io::Address> hop_to(const io::Address& remote) const;
+  // The MAC address for `remote`; null: there is no way, or the neighbour is not known.
+  const MacAddress* find(const io::Address& remote) const;
+};
+
+// The snapshot in force. Thread safety: one thread publishes, any number of Readers read, each from its own thread.
+class PublishedNextHops {
+ public:
+  explicit PublishedNextHops(NextHops first) { publish(std::move(first)); }
+  PublishedNextHops(const PublishedNextHops&) = delete;
+  PublishedNextHops& operator=(const PublishedNextHops&) = delete;
+
+  void publish(NextHops next);
+
+  // Keeps a snapshot, and looks for a newer one where asked to: one load of an atomic where there is none.
+  class Reader {
+   public:
+    explicit Reader(const PublishedNextHops& published) : published_(published) {}
+    const NextHops& refresh() {
+      // Pairs with the release in publish().
+      if (const uint64_t now = published_.version_.load(std::memory_order_acquire); now != version_) take(now);
+      return *held_;
+    }
+
+   private:
+    void take(uint64_t version);
+
+    const PublishedNextHops& published_;
+    uint64_t version_ = 0;
+    std::shared_ptr<const NextHops> held_;
+  };
+
+ private:
+  std::atomic<uint64_t> version_{0};
+  // Only when the version changes: std::atomic_load and std::atomic_store of it.
+  std::shared_ptr<const NextHops> current_;
+};
+
+}  // namespace culvert::dpdk

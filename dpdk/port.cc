@@ -1,0 +1,179 @@
+#include "dpdk/port.h"
+
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "io/lease.h"
+#include "io/outer_side.h"
+
+namespace culvert::dpdk {
+namespace {
+
+// The largest that DPDK knows: what a worker has in its hands fits in the cache of its pool.
+constexpr uint32_t kPoolCache = RTE_MEMPOOL_CACHE_MAX_SIZE;
+
+uint64_t wanted_transmit(const PortOptions& options) {
+  uint64_t wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+  if (options.checksum)
+    wanted |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+  if (options.segmentation) wanted |= RTE_ETH_TX_OFFLOAD_TCP_TSO;
+  if (options.fast_free) wanted |= RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+  return wanted;
+}
+
+uint64_t wanted_receive(const PortOptions& options) {
+  uint64_t wanted = RTE_ETH_RX_OFFLOAD_SCATTER;
+  if (options.checksum) wanted |= RTE_ETH_RX_OFFLOAD_CHECKSUM;
+  if (options.coalescing) wanted |= RTE_ETH_RX_OFFLOAD_TCP_LRO;
+  return wanted;
+}
+
+uint16_t max_segments(const rte_eth_desc_lim& limits) {
+  uint16_t most = 255;  // a driver that says nothing takes what it can count
+  for (const uint16_t limit : {limits.nb_seg_max, limits.nb_mtu_seg_max})
+    if (limit != 0) most = std::min(most, limit);
+  return most;
+}
+
+// Of each port id. Not in the Port: DPDK keeps the callbacks of a port that is gone, and calls them for the next one
+// that gets its id.
+std::array<std::atomic<bool>, RTE_MAX_ETHPORTS> gone_flags;
+
+// Called by DPDK, on a thread of its own or by whoever unplugs the device.
+int on_gone(uint16_t id, rte_eth_event_type, void*, void*) {
+  gone_flags[id].store(true, std::memory_order_release);  // pairs with the acquire in gone()
+  return 0;
+}
+
+constexpr std::array kGoneEvents = {RTE_ETH_EVENT_INTR_RMV, RTE_ETH_EVENT_DESTROY};
+
+}  // namespace
+
+io::Result<Pool> make_pool(const std::string& name, uint32_t mbufs, uint32_t mtu, int socket) {
+  // A cache may have two thirds of the pool at most.
+  const uint32_t cache = std::min(kPoolCache, mbufs / 2);
+  const size_t frame = mtu + kMaxFrameHeaderBytes + io::Outgoing::kPlainOffset + io::kTailroom;
+  const size_t room = RTE_ALIGN_CEIL(RTE_PKTMBUF_HEADROOM + frame, size_t{RTE_CACHE_LINE_SIZE});
+  if (room > UINT16_MAX) return io::Error{EINVAL, "an MTU of " + std::to_string(mtu) + " does not fit an mbuf"};
+  Pool pool(rte_pktmbuf_pool_create(name.c_str(), mbufs, cache, 0, static_cast<uint16_t>(room), socket));
+  if (pool == nullptr)
+    return io::Error{rte_errno, "make a pool of " + std::to_string(mbufs) + " mbufs of " + std::to_string(room) +
+                                    " bytes (more hugepages, or fewer descriptors?)"};
+  return pool;
+}
+
+std::string port_names() {
+  std::string names;
+  uint16_t id = 0;
+  RTE_ETH_FOREACH_DEV(id) {
+    std::array<char, RTE_ETH_NAME_MAX_LEN> name{};
+    if (rte_eth_dev_get_name_by_port(id, name.data()) != 0) continue;
+    if (!names.empty()) names += ' ';
+    names += name.data();
+  }
+  return names.empty() ? "none" : names;
+}
+
+io::Result<std::unique_ptr<Port>> Port::open(const std::string& name, const PortOptions& options,
+                                             std::span<rte_mempool* const> pools) {
+  uint16_t id = 0;
+  if (rte_eth_dev_get_port_by_name(name.c_str(), &id) != 0)
+    return io::Error{ENODEV, "find DPDK port " + name + " (there are: " + port_names() + ")"};
+  return open(id, options, pools);
+}
+
+io::Result<std::unique_ptr<Port>> Port::open(uint16_t id, const PortOptions& options,
+                                             std::span<rte_mempool* const> pools) {
+  if (rte_eth_dev_is_valid_port(id) == 0)
+    return io::Error{ENODEV, "open DPDK port " + std::to_string(id) + " (there are: " + port_names() + ")"};
+  std::unique_ptr<Port> port(new Port(id, options, pools));
+  if (const io::Status configured = port->configure(); !configured) return configured.error();
+  return port;
+}
+
+Port::Port(uint16_t id, const PortOptions& options, std::span<rte_mempool* const> pools)
+    : id_(id), options_(options), pools_(pools.begin(), pools.end()), gone_(gone_flags[id]) {
+  gone_.store(false, std::memory_order_relaxed);  // nobody else has the port yet
+  std::array<char, RTE_ETH_NAME_MAX_LEN> name{};
+  (void)rte_eth_dev_get_name_by_port(id, name.data());
+  name_ = name.data();
+}
+
+Port::~Port() {
+  if (gone()) return;
+  for (const rte_eth_event_type event : kGoneEvents)
+    (void)rte_eth_dev_callback_unregister(id_, event, on_gone, nullptr);
+  (void)rte_eth_dev_stop(id_);
+  (void)rte_eth_dev_close(id_);
+}
+
+io::Error Port::error(int number, const std::string& what) const {
+  return {std::abs(number), what + " of DPDK port " + name_};
+}
+
+io::Status Port::configure() {
+  rte_eth_dev_info device{};
+  if (const int status = rte_eth_dev_info_get(id_, &device); status != 0) return error(status, "read the properties");
+  if (options_.queues > device.max_rx_queues || options_.queues > device.max_tx_queues)
+    return error(EINVAL, "open " + std::to_string(options_.queues) + " queues, where there are " +
+                             std::to_string(std::min(device.max_rx_queues, device.max_tx_queues)) + ",");
+  if (options_.mtu > device.max_mtu)
+    return error(EINVAL, "set an MTU of " + std::to_string(options_.mtu) + ", where " + std::to_string(device.max_mtu) +
+                             " is the most,");
+  rte_eth_conf wanted{};
+  wanted.rxmode.mtu = options_.mtu;
+  wanted.rxmode.offloads = wanted_receive(options_) & device.rx_offload_capa;
+  wanted.txmode.offloads = wanted_transmit(options_) & device.tx_offload_capa;
+  if (options_.coalescing) wanted.rxmode.max_lro_pkt_size = device.max_lro_pkt_size;
+  if (options_.queues > 1) {
+    // Outer ports tell the flows of a peer apart (source ports), so what is hashed are addresses and ports.
+    wanted.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    wanted.rx_adv_conf.rss_conf.rss_hf =
+        (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP) & device.flow_type_rss_offloads;
+  }
+  if (const int status = rte_eth_dev_configure(id_, options_.queues, options_.queues, &wanted); status != 0)
+    return error(status, "configure the queues");
+  const uint64_t transmit = wanted.txmode.offloads, receive = wanted.rxmode.offloads;
+  offloads_.udp_checksum = (transmit & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0;
+  offloads_.tcp_checksum = (transmit & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0;
+  offloads_.chains = (transmit & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
+  offloads_.max_segments = offloads_.chains ? max_segments(device.tx_desc_lim) : uint16_t{1};
+  offloads_.tcp_segmentation =
+      offloads_.chains && offloads_.tcp_checksum && (transmit & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
+  offloads_.receives_chains = (receive & RTE_ETH_RX_OFFLOAD_SCATTER) != 0;
+  offloads_.receives_superpackets = (receive & RTE_ETH_RX_OFFLOAD_TCP_LRO) != 0;
+  if (const io::Status queues = set_up_queues(rte_eth_dev_socket_id(id_)); !queues) return queues.error();
+  for (const rte_eth_event_type event : kGoneEvents) (void)rte_eth_dev_callback_register(id_, event, on_gone, nullptr);
+  if (const int status = rte_eth_dev_start(id_); status != 0) return error(status, "start the queues");
+  rte_ether_addr mac{};
+  if (const int status = rte_eth_macaddr_get(id_, &mac); status != 0) return error(status, "read the MAC address");
+  std::copy_n(mac.addr_bytes, mac_.size(), mac_.begin());
+  kernel_interface_ = device.if_index;
+  return io::Success{};
+}
+
+io::Status Port::set_up_queues(int socket) {
+  uint16_t receive = options_.descriptors, transmit = options_.descriptors;
+  if (const int status = rte_eth_dev_adjust_nb_rx_tx_desc(id_, &receive, &transmit); status != 0)
+    return error(status, "choose the lengths of the queues");
+  const auto on = static_cast<unsigned>(socket);
+  for (uint16_t queue = 0; queue < options_.queues; ++queue) {
+    if (const int status = rte_eth_rx_queue_setup(id_, queue, receive, on, nullptr, pools_[queue]); status != 0)
+      return error(status, "set up receive queue " + std::to_string(queue));
+    if (const int status = rte_eth_tx_queue_setup(id_, queue, transmit, on, nullptr); status != 0)
+      return error(status, "set up transmit queue " + std::to_string(queue));
+  }
+  return io::Success{};
+}
+
+bool Port::is_up() const {
+  rte_eth_link link{};
+  return !gone() && rte_eth_link_get_nowait(id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+}  // namespace culvert::dpdk
