@@ -3,6 +3,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -12,11 +13,12 @@
 #include "src/daemon/command_line.h"
 #include "src/daemon/process.h"
 #include "src/log.h"
+#include "src/pipeline/clock.h"
 
 namespace culvert::daemon {
 namespace {
 
-enum Tag : uint64_t { kTagSignals, kTagRequests, kTagProgram };
+enum Tag : uint64_t { kTagSignals, kTagRequests, kTagProgram, kTagNames };
 
 // SIGHUP reloads, whatever whoever started us does with it.
 sigset_t gateway_signals() {
@@ -42,10 +44,14 @@ io::Result<std::unique_ptr<Gateway>> Gateway::open(const Environment& environmen
   if (!poller) return poller.error();
   auto requests = RequestServer::open();
   if (!requests) return requests.error();
+  auto names = host::NameLookup::open();
+  if (!names) return names.error();
   std::unique_ptr<Gateway> gateway(
-      new Gateway(environment, std::move(*poller), std::move(signals), std::move(*requests)));
-  if (io::Status added = gateway->poller_.add(gateway->signals_.get(), kTagSignals); !added) return added.error();
-  if (io::Status added = gateway->poller_.add(gateway->requests_->fd(), kTagRequests); !added) return added.error();
+      new Gateway(environment, std::move(*poller), std::move(signals), std::move(*requests), std::move(*names)));
+  for (const auto& [fd, tag] : std::array<std::pair<int, Tag>, 3>{{{gateway->signals_.get(), kTagSignals},
+                                                                   {gateway->requests_->fd(), kTagRequests},
+                                                                   {gateway->names_->fd(), kTagNames}}})
+    if (io::Status added = gateway->poller_.add(fd, tag); !added) return added.error();
   return gateway;
 }
 
@@ -100,10 +106,9 @@ io::Status Gateway::run(const host::Command& command) {
 }
 
 // Waits for something to happen to any of them, and attends to it; begins nothing.
-void Gateway::turn() {
+void Gateway::turn(std::optional<protocol::Instant> until) {
   std::array<io::PollEvent, 16> events;
-  const auto timeout = more_to_follow_ ? std::optional(std::chrono::nanoseconds(0)) : std::nullopt;
-  for (const io::PollEvent& event : poller_.wait(events, timeout))
+  for (const io::PollEvent& event : poller_.wait(events, timeout(until)))
     if (event.tag == kTagSignals)
       read_signals();
     else if (event.tag == kTagRequests)
@@ -112,6 +117,30 @@ void Gateway::turn() {
       program_ended_ = true;
     else if (const auto at = watched_.find(event.tag); at != watched_.end())
       at->second->interface().loop().run_once();
+  attend_names();
+}
+
+std::optional<std::chrono::nanoseconds> Gateway::timeout(std::optional<protocol::Instant> until) const {
+  constexpr std::chrono::nanoseconds kNow{0};
+  if (more_to_follow_) return kNow;
+  for (const auto& [tag, tunnel] : watched_)
+    if (const auto next = tunnel->next_names()) until = std::min(until.value_or(*next), *next);
+  std::optional<std::chrono::nanoseconds> wait = names_->timeout();
+  if (!until) return wait;
+  const std::chrono::nanoseconds left = std::max(kNow, std::chrono::nanoseconds(*until - pipeline::read_boot_clock()));
+  return std::min(wait.value_or(left), left);
+}
+
+void Gateway::attend_names() {
+  const protocol::Instant now = pipeline::read_boot_clock();
+  for (const auto& [tag, tunnel] : watched_) tunnel->attend_names(now);
+  for (const host::NameAnswer& answer : names_->handle_events())
+    for (const auto& [tag, tunnel] : watched_) tunnel->answered(answer, now);
+}
+
+void Gateway::wait(const std::function<bool()>& done, std::chrono::nanoseconds most) {
+  const protocol::Instant until = pipeline::read_boot_clock() + most;
+  while (!ending_ && !done() && pipeline::read_boot_clock() < until) turn(until);
 }
 
 void Gateway::read_signals() {

@@ -1,8 +1,11 @@
 // The process of `culvert up`: one control loop over several tunnels, their requests and the signals.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +14,7 @@
 #include "io/result.h"
 #include "src/daemon/requests.h"
 #include "src/daemon/tunnel.h"
+#include "src/host/name_lookup.h"
 
 namespace culvert::daemon {
 
@@ -33,16 +37,25 @@ class Gateway final : public Surroundings {
   io::Status run(const host::Command& command) override;
   io::Status watch(Tunnel& tunnel) override;
   void forget(Tunnel& tunnel) override;
-  bool ending() const override { return ending_; }
+  void ask(host::NameQuestion question) override { names_->ask(std::move(question)); }
+  uint64_t& next_question() override { return next_question_; }
+  void wait(const std::function<bool()>& done, std::chrono::nanoseconds most) override;
+
+  // Whether a signal has come.
+  bool ending() const { return ending_; }
 
  private:
-  Gateway(const Environment& environment, io::Poller poller, io::Fd signals, std::unique_ptr<RequestServer> requests)
+  Gateway(const Environment& environment, io::Poller poller, io::Fd signals, std::unique_ptr<RequestServer> requests,
+          std::unique_ptr<host::NameLookup> names)
       : environment_(environment),
         poller_(std::move(poller)),
         signals_(std::move(signals)),
-        requests_(std::move(requests)) {}
+        requests_(std::move(requests)),
+        names_(std::move(names)) {}
 
-  void turn();
+  void turn(std::optional<protocol::Instant> until = std::nullopt);
+  void attend_names();
+  std::optional<std::chrono::nanoseconds> timeout(std::optional<protocol::Instant> until) const;
   void read_signals();
   void attend();
   void answer(const Request& request);
@@ -53,9 +66,11 @@ class Gateway final : public Surroundings {
   io::Poller poller_;
   io::Fd signals_;
   std::unique_ptr<RequestServer> requests_;
+  std::unique_ptr<host::NameLookup> names_;
   std::map<uint64_t, Tunnel*> watched_;                     // by tag
   std::map<std::string, std::unique_ptr<Tunnel>> tunnels_;  // by name
   uint64_t next_tag_ = 16;
+  uint64_t next_question_ = 1;
   bool program_ended_ = false;  // the one that runs
   bool reload_wanted_ = false;
   bool more_to_follow_ = false;

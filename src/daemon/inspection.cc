@@ -6,7 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include "src/daemon/tunnel.h"
 #include "src/host/firewall.h"
@@ -63,13 +65,24 @@ void look_for_what_is_missing(const std::vector<Step>& steps, const config::Conf
   for (const std::string& outside : config.host.masquerade)
     if (::if_nametoindex(outside.c_str()) == 0)
       missing.push_back(fmt::format("Masquerade: there is no interface {} now", outside));
+}
+
+// Looks at the way to each endpoint; a name is looked up as it would be.
+uint32_t widest_path(const config::Config& config, std::vector<std::string>& missing) {
+  uint32_t widest = 0;
   for (const config::ConfigPeer& peer : config.peers) {
-    if (!peer.endpoint_name) continue;
-    const auto found = config::resolve_endpoint(peer.endpoint_name->host, std::to_string(peer.endpoint_name->port));
-    if (!found)
-      missing.push_back(fmt::format("Endpoint {} cannot be resolved now ({}); it would be tried again",
-                                    peer.endpoint_name->host, found.error().text()));
+    std::optional<io::Endpoint> endpoint = peer.endpoint;
+    if (peer.endpoint_name) {
+      const auto found = config::resolve_endpoint(peer.endpoint_name->host, std::to_string(peer.endpoint_name->port));
+      if (found)
+        endpoint = *found;
+      else
+        missing.push_back(fmt::format("Endpoint {} cannot be resolved now ({}); it would be tried again",
+                                      peer.endpoint_name->host, found.error().text()));
+    }
+    if (endpoint) widest = std::max(widest, host::path_mtu(endpoint->remote));
   }
+  return widest != 0 ? widest : host::default_route_mtu();
 }
 
 }  // namespace
@@ -82,9 +95,7 @@ Inspection inspect(const TunnelFile& file, const config::Config& config) {
   facts.ipv6 = ::access("/proc/sys/net/ipv6", F_OK) == 0;
   facts.automatic_mark = 51820;
   while (!host::is_empty_table(facts.automatic_mark)) ++facts.automatic_mark;
-  for (const config::ConfigPeer& peer : config.peers)
-    if (peer.endpoint) facts.path_mtu = std::max(facts.path_mtu, host::path_mtu(peer.endpoint->remote));
-  if (facts.path_mtu == 0) facts.path_mtu = host::default_route_mtu();
+  facts.path_mtu = widest_path(config, out.missing);
   const std::vector<Step> steps = host::plan(config.host, facts, allowed_ips_of(config));
   add_hooks(out.plan, config.host.pre_up, file.name);
   for (const Step& step : steps) out.plan.push_back(host::describe(step, file.name));

@@ -9,16 +9,20 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "src/host/routes.h"
 #include "src/log.h"
+#include "src/pipeline/clock.h"
 
 namespace culvert::daemon {
 namespace {
 
-constexpr uint32_t kFirstTable = 51820;  // wg-quick's
-constexpr size_t kStepsInTurn = 256;     // that a turn of the loop does to follow allowed IPs
+constexpr uint32_t kFirstTable = 51820;           // wg-quick's
+constexpr std::chrono::seconds kNamesAtStart{2};  // that names have, so that the MTU fits the way to them
+constexpr size_t kStepsInTurn = 256;              // that a turn of the loop does to follow allowed IPs
 constexpr const char* kIpv6 = "/proc/sys/net/ipv6";
 
 uint32_t free_table() {
@@ -28,9 +32,9 @@ uint32_t free_table() {
 }
 
 // As wg-quick works it out: the widest of the ways to the endpoints, else the default route.
-uint32_t widest_path(const config::Config& config) {
+uint32_t widest_path(const device::DeviceState& state) {
   uint32_t widest = 0;
-  for (const config::ConfigPeer& peer : config.peers)
+  for (const device::PeerState& peer : state.peers)
     if (peer.endpoint) widest = std::max(widest, host::path_mtu(peer.endpoint->remote));
   return widest != 0 ? widest : host::default_route_mtu();
 }
@@ -93,6 +97,7 @@ io::Status Tunnel::start() {
       !applied)
     return applied;
   forget_keys();
+  find_names();
   gather_facts();
   if (io::Status changed = host_->change_to(make_plan(config_.host)); !changed) return changed;
   if (io::Status served = loop.follow_link(); !served) return served;
@@ -103,8 +108,54 @@ io::Status Tunnel::start() {
 void Tunnel::gather_facts() {
   facts_.interface_name = name();
   facts_.automatic_mark = free_table();
-  facts_.path_mtu = widest_path(config_);
+  facts_.path_mtu = widest_path(interface_->device().state());
   facts_.ipv6 = ::access(kIpv6, F_OK) == 0;
+}
+
+// What does not resolve now is asked for again by and by.
+void Tunnel::find_names() {
+  if (!config_.host.dns_servers.empty()) {
+    std::ifstream file("/etc/resolv.conf");
+    name_servers_ = host::servers_of({std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()});
+  }
+  const protocol::Instant now = pipeline::read_boot_clock();
+  names_.set(config_, now);
+  attend_names(now);
+  if (!names_.empty()) surroundings_.wait([this] { return names_.all_answered(); }, kNamesAtStart);
+}
+
+void Tunnel::attend_names(protocol::Instant now) {
+  if (names_.empty()) return;
+  const device::Device& device = interface_->device();
+  const std::vector<EndpointNames::Question> questions = names_.due(now, surroundings_.next_question());
+  const uint32_t mark = questions.empty() ? 0 : device.state().fwmark;
+  for (const EndpointNames::Question& question : questions)
+    surroundings_.ask({question.id, question.host, name_servers_, mark});
+  for (const EndpointNames::Change& change :
+       names_.look(now, [&](const device::Key& peer) { return device.contact(peer); }))
+    change_endpoint(change);
+}
+
+void Tunnel::answered(const host::NameAnswer& answer, protocol::Instant now) {
+  if (const std::string host = names_.newly_failing(answer.id); !host.empty() && answer.addresses.empty())
+    log_error("The endpoint {} cannot be found ({}); trying again", host, answer.error);
+  if (const auto change = names_.answered(answer.id, answer.addresses, now)) change_endpoint(*change);
+}
+
+void Tunnel::change_endpoint(const EndpointNames::Change& change) {
+  log_verbose("{} is tried at {}", change.host, io::to_string(change.endpoint));
+  const auto written = std::find_if(config_.peers.begin(), config_.peers.end(),
+                                    [&](const config::ConfigPeer& each) { return each.public_key == change.peer; });
+  const uint16_t keepalive = written == config_.peers.end() ? 0 : written->persistent_keepalive_seconds;
+  interface_->loop().turn([&](device::Device& target) {
+    int number = target.set_endpoint(change.peer, change.endpoint);
+    // From nothing to something means one at once, and so a handshake with the new address.
+    if (keepalive != 0 && number == 0) number = target.set_persistent_keepalive(change.peer, 0);
+    if (keepalive != 0 && number == 0) number = target.set_persistent_keepalive(change.peer, keepalive);
+    target.finish_peer(change.peer);
+    target.end_of_operation();
+    return number;
+  });
 }
 
 std::vector<host::Step> Tunnel::make_plan(const host::Settings& settings) const {
@@ -192,6 +243,7 @@ std::vector<std::string> Tunnel::reload() {
   config_ = std::move(after);
   forget_keys();
   promise_hooks();
+  names_.set(config_, pipeline::read_boot_clock());
   return {};
 }
 

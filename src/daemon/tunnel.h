@@ -1,17 +1,21 @@
 // One tunnel of `culvert up`, from its file to a running VPN and back.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <memory>
-#include <span>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "io/result.h"
 #include "src/config/config.h"
+#include "src/daemon/endpoint_names.h"
 #include "src/daemon/environment.h"
 #include "src/daemon/interface.h"
 #include "src/daemon/tunnel_file.h"
 #include "src/host/host.h"
+#include "src/host/name_lookup.h"
 
 namespace culvert::daemon {
 
@@ -27,8 +31,12 @@ class Surroundings {
   // Turns the tunnel's loop whenever it has something to do, from now on; and no longer.
   virtual io::Status watch(Tunnel& tunnel) = 0;
   virtual void forget(Tunnel& tunnel) = 0;
-  // Whether the process shall end: what has begun is given up.
-  virtual bool ending() const = 0;
+  // Asks for a name; the tunnel's answered() is called with the answer.
+  virtual void ask(host::NameQuestion question) = 0;
+  // A number for a question, used once.
+  virtual uint64_t& next_question() = 0;
+  // Goes on with everything else until `done` or `most` has passed.
+  virtual void wait(const std::function<bool()>& done, std::chrono::nanoseconds most) = 0;
 };
 
 // Thread safety: the control thread alone. bring_up() once; take_down() once after it has succeeded.
@@ -52,6 +60,11 @@ class Tunnel {
   // Its interface, between bring_up() and take_down().
   Interface& interface() { return *interface_; }
 
+  // Names of endpoints: does what is due, takes an answer, and says when to come again.
+  void attend_names(protocol::Instant now);
+  void answered(const host::NameAnswer& answer, protocol::Instant now);
+  std::optional<protocol::Instant> next_names() const { return names_.next(); }
+
   // The loop has turned: routes follow what somebody has set. True when there is more to do.
   bool follow();
 
@@ -59,6 +72,8 @@ class Tunnel {
   io::Status claim(std::vector<std::string>& notes);
   io::Status start();
   void gather_facts();
+  void find_names();
+  void change_endpoint(const EndpointNames::Change& change);
   std::vector<host::Step> make_plan(const host::Settings& settings) const;
   io::Status run_hooks(const std::vector<std::string>& hooks);
   void promise_hooks();
@@ -72,6 +87,8 @@ class Tunnel {
   const Environment& environment_;
   Surroundings& surroundings_;
   host::Facts facts_;
+  EndpointNames names_;
+  std::string name_servers_;  // those from before ours, when the tunnel brings some; "": whatever resolv.conf says
   std::unique_ptr<host::Host> host_;
   std::unique_ptr<Interface> interface_;
   bool watched_ = false;

@@ -1,6 +1,7 @@
 #include "src/daemon/up.h"
 
 #include <net/if.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -15,8 +16,10 @@
 #include "src/daemon/gateway.h"
 #include "src/daemon/process.h"
 #include "src/daemon/requests.h"
+#include "src/daemon/service_manager.h"
 #include "src/host/journal.h"
 #include "src/log.h"
+#include "src/uapi/socket.h"
 
 namespace culvert::daemon {
 namespace {
@@ -33,6 +36,12 @@ int usage(const char* verb, const char* words) {
 
 void say(const std::string& line) {
   std::fprintf(stderr, "culvert: %s\n", line.c_str());
+}
+
+// A manager that cannot be told gives up on us by itself; the tunnels work meanwhile.
+void tell_service_manager(std::string_view state) {
+  if (const io::Status told = notify_service_manager(std::getenv("NOTIFY_SOCKET"), state); !told)
+    log_error("{}", told.error().text());
 }
 
 // Reads a file; what is wrong with it is said.
@@ -74,6 +83,7 @@ int serve(std::vector<Wanted> wanted, bool all_readable, const Environment& envi
     readiness.report_failure(failures, kExitSetupFailed);
     return kExitSetupFailed;
   }
+  tell_service_manager("READY=1");
   readiness.report_ready_but(environment.keep_output, failures, failed ? kExitSetupFailed : kExitSuccess);
   (*gateway)->run();
   return failed || !all_readable ? kExitSetupFailed : kExitSuccess;
@@ -134,6 +144,9 @@ int clean_up_after(const std::string& name) {
     say(note.append(": cleaned up what was left: ").append(line));
   }
   host.forget();
+  // A dead process's sockets lie where it listened.
+  if (something && ::if_nametoindex(name.c_str()) == 0)
+    for (const std::string& socket : {request_socket(name), uapi::uapi_socket_file(name)}) ::unlink(socket.c_str());
   return something ? kExitSuccess : say_nobody_serves(name);
 }
 

@@ -35,10 +35,15 @@ io::Status set_sysctl(const std::string& name, uint32_t value) {
   return io::Success{};
 }
 
-io::Status explain_route(io::Status status) {
-  if (status || status.error().number != EEXIST) return status;
-  return io::Error{EEXIST, status.error().context +
-                               " (another interface has it: take it from AllowedIPs, or choose a table by Table)"};
+io::Status explain_route(const device::Prefix& prefix, io::Status status) {
+  if (status) return status;
+  const auto& [number, context] = status.error();
+  if (number == EEXIST)
+    return io::Error{number,
+                     context + " (another interface has it: take it from AllowedIPs, or choose a table by Table)"};
+  if (prefix.version == protocol::IpVersion::v6 && (number == ENODEV || number == EINVAL || number == EACCES))
+    return io::Error{number, context + " (IPv6 needs an MTU of at least 1280, and not to be disabled: net.ipv6.conf)"};
+  return status;
 }
 
 }  // namespace
@@ -68,7 +73,7 @@ io::Status Host::go(const Step& step) {
     case Kind::mark:
       return helpers_.set_mark(step.number, 0);
     case Kind::route:
-      return explain_route(change_route(Change::add, interface_name_, step.prefix, step.number));
+      return explain_route(step.prefix, change_route(Change::add, interface_name_, step.prefix, step.number));
     case Kind::rule:
       return change_mark_rule(Change::add, step.version, step.number);
     case Kind::suppress:
