@@ -17,8 +17,8 @@
 namespace culvert::daemon {
 
 // A name that does not resolve is asked for again, later and later. One that does is asked for again every
-// `resolve_every`, or when a handshake has failed for kFailingFor. An answer that is the same as before changes nothing,
-// as the peer may have roamed; but while no handshake succeeds its addresses take turns, v4 and v6.
+// `resolve_every`, or when a handshake has failed for kFailingFor. An answer that is the same as before changes
+// nothing, as the peer may have roamed; but while no handshake succeeds its addresses take turns, v4 and v6.
 //
 // Thread safety: none; the control thread alone. Knows no clock and no sockets.
 class EndpointNames {
