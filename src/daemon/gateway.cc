@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "src/daemon/command_line.h"
+#include "src/daemon/metrics.h"
 #include "src/daemon/process.h"
 #include "src/log.h"
 #include "src/pipeline/clock.h"
@@ -18,7 +19,7 @@
 namespace culvert::daemon {
 namespace {
 
-enum Tag : uint64_t { kTagSignals, kTagRequests, kTagProgram, kTagNames };
+enum Tag : uint64_t { kTagSignals, kTagRequests, kTagProgram, kTagNames, kTagMetrics };
 
 // SIGHUP reloads, whatever whoever started us does with it.
 sigset_t gateway_signals() {
@@ -72,6 +73,20 @@ io::Status Gateway::add(TunnelFile file, config::Config config, std::vector<std:
   return io::Success{};
 }
 
+io::Status Gateway::serve_metrics(const io::Endpoint& at) {
+  const auto of_each = [this](std::string (*text)(const device::Metrics& metrics)) {
+    std::vector<std::string> texts;
+    for (const auto& [name, tunnel] : tunnels_) texts.push_back(text(tunnel->interface().device().metrics()));
+    return texts;
+  };
+  auto server = MetricsServer::open(
+      at, {.metrics = [=, this] { return join_metrics(of_each(metrics_text)); },
+           .health = [=, this] { return tunnels_.empty() ? std::string("ok\n") : of_each(health_text).front(); }});
+  if (!server) return server.error();
+  metrics_ = std::move(*server);
+  return poller_.add(metrics_->fd(), kTagMetrics);
+}
+
 io::Status Gateway::watch(Tunnel& tunnel) {
   const uint64_t tag = next_tag_++;
   if (io::Status added = poller_.add(tunnel.interface().loop().fd(), tag); !added) return added;
@@ -113,6 +128,8 @@ void Gateway::turn(std::optional<protocol::Instant> until) {
       read_signals();
     else if (event.tag == kTagRequests)
       requests_->handle_events();
+    else if (event.tag == kTagMetrics)
+      metrics_->handle_events(pipeline::read_boot_clock());
     else if (event.tag == kTagProgram)
       program_ended_ = true;
     else if (const auto at = watched_.find(event.tag); at != watched_.end())

@@ -12,6 +12,7 @@
 #include "io/fd.h"
 #include "io/poller.h"
 #include "io/result.h"
+#include "src/daemon/metrics_server.h"
 #include "src/daemon/requests.h"
 #include "src/daemon/tunnel.h"
 #include "src/host/name_lookup.h"
@@ -29,6 +30,9 @@ class Gateway final : public Surroundings {
   // Brings a tunnel up; an error leaves the others alone. `notes` as in Tunnel::bring_up().
   io::Status add(TunnelFile file, config::Config config, std::vector<std::string>& notes);
   size_t tunnels() const { return tunnels_.size(); }
+
+  // Serves the metrics of all tunnels from now on. Errors: those of MetricsServer::open().
+  io::Status serve_metrics(const io::Endpoint& at);
 
   // Until a signal, or the last tunnel is down. Takes down what is up.
   void run();
@@ -67,6 +71,7 @@ class Gateway final : public Surroundings {
   io::Fd signals_;
   std::unique_ptr<RequestServer> requests_;
   std::unique_ptr<host::NameLookup> names_;
+  std::unique_ptr<MetricsServer> metrics_;                  // null unless asked for
   std::map<uint64_t, Tunnel*> watched_;                     // by tag
   std::map<std::string, std::unique_ptr<Tunnel>> tunnels_;  // by name
   uint64_t next_tag_ = 16;

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
+#include <map>
 #include <string_view>
 
 namespace culvert::daemon {
@@ -115,6 +117,26 @@ std::string metrics_text(const device::Metrics& metrics) {
   out.families(device::kControlCounters,
                [&](size_t i) { out.sample(device::kControlCounters[i].label, metrics.control[i]); });
   return out.take();
+}
+
+std::string join_metrics(const std::vector<std::string>& texts) {
+  constexpr std::string_view kHead = "# HELP ";
+  std::vector<std::string_view> order;
+  std::map<std::string_view, std::string> families;  // by the two lines of their head
+  for (const std::string& text : texts) {
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = std::min(text.find(kHead, at + 1), text.size());
+      const std::string_view family = std::string_view(text).substr(at, end - at);
+      const size_t samples = std::min(family.find('\n', family.find('\n') + 1) + 1, family.size());
+      const auto [known, fresh] = families.try_emplace(family.substr(0, samples));
+      if (fresh) order.push_back(known->first);
+      known->second += family.substr(samples);
+      at = end;
+    }
+  }
+  std::string out;
+  for (const std::string_view head : order) out.append(head).append(families[head]);
+  return out;
 }
 
 std::string health_text(const device::Metrics& metrics) {

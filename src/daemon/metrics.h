@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "src/device/metrics.h"
 
@@ -10,6 +11,9 @@ namespace culvert::daemon {
 // The Prometheus text exposition format, version 0.0.4. It grows with the number of workers, not with that of peers.
 // Pure.
 std::string metrics_text(const device::Metrics& metrics);
+
+// Several of those texts as one: each family once, with the samples of all. Pure.
+std::string join_metrics(const std::vector<std::string>& texts);
 
 // Whoever answers lives, and the control loop turns; the link's state is said beside it, for a device that its owner
 // took down is healthy. Pure.

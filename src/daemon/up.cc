@@ -78,14 +78,21 @@ int serve(std::vector<Wanted> wanted, bool all_readable, const Environment& envi
     if (!readiness.in_background()) say(name + ": " + up.error().text());
     failures += (failures.empty() ? "" : "\nculvert: ") + name + ": " + up.error().text();
   }
-  const bool failed = !failures.empty();
   if ((*gateway)->tunnels() == 0) {
     readiness.report_failure(failures, kExitSetupFailed);
     return kExitSetupFailed;
   }
+  if (environment.metrics)
+    if (const io::Status served = (*gateway)->serve_metrics(*environment.metrics); !served) {
+      const std::string what = "Failed to serve metrics at " + served.error().text();
+      if (!readiness.in_background()) say(what);
+      failures += (failures.empty() ? "" : "\nculvert: ") + what;
+    }
   tell_service_manager("READY=1");
+  const bool failed = !failures.empty();
   readiness.report_ready_but(environment.keep_output, failures, failed ? kExitSetupFailed : kExitSuccess);
   (*gateway)->run();
+  tell_service_manager("STOPPING=1");
   return failed || !all_readable ? kExitSetupFailed : kExitSuccess;
 }
 

@@ -66,6 +66,17 @@ TEST(Metrics, SayEachFamilyOnceWithHelpAndType) {
   }
 }
 
+TEST(Metrics, OfSeveralInterfacesAreOneText) {
+  device::Metrics first = two_workers(), second = two_workers();
+  second.name = "wg1";
+  const std::map<std::string, Family> alone = parse(metrics_text(first));
+  const std::map<std::string, Family> both = parse(join_metrics({metrics_text(first), metrics_text(second)}));
+  ASSERT_EQ(both.size(), alone.size());
+  for (const auto& [name, family] : both) EXPECT_EQ(family.samples.size(), 2 * alone.at(name).samples.size()) << name;
+  EXPECT_EQ(join_metrics({metrics_text(first)}), metrics_text(first));
+  EXPECT_EQ(join_metrics({}), "");
+}
+
 TEST(Metrics, EscapeTheNameOfTheInterface) {
   device::Metrics metrics = two_workers();
   metrics.name = "a\"b\\c";
