@@ -34,9 +34,8 @@ void PreparedOuter::receive(io::Received& batch) {
   if (in_batch_ == batch_) in_batch_ = 0;
   for (; in_batch_ < batch_ && at_ < trains_.size(); ++in_batch_, ++at_, offset_ = 0) {
     const IncomingTrain& train = trains_[at_];
-    const io::Envelope envelope{train.from, 51820, 0};
-    if (batch.envelope_count == 0 || batch.envelopes[batch.envelope_count - 1] != envelope)
-      batch.envelopes[batch.envelope_count++] = envelope;
+    if (batch.envelope_count == 0 || batch.envelopes[batch.envelope_count - 1] != train.envelope)
+      batch.envelopes[batch.envelope_count++] = train.envelope;
     while (offset_ < train.length) {
       if (batch.count == batch.datagrams.size()) {
         batch.more = true;

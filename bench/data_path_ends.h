@@ -50,7 +50,7 @@ struct IncomingTrain {
   uint8_t* bytes = nullptr;
   uint32_t length = 0;
   uint32_t segment_size = 0;
-  io::Endpoint from;
+  io::Envelope envelope;  // as it stands in memory: what was just built is slow to compare
 };
 
 // Does what UdpSide does but for the system calls: hands out trains once, up to `batch` at a time, cut into datagrams,

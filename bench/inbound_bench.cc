@@ -54,7 +54,7 @@ class SealedTrains {
         at += packet.size() + protocol::kTransportOverhead;
       }
       const auto length = static_cast<uint32_t>(at - buffer.data());
-      trains_.push_back({buffer.data(), length, static_cast<uint32_t>(length / what.datagrams), from});
+      trains_.push_back({buffer.data(), length, static_cast<uint32_t>(length / what.datagrams), {from, 51820, 0}});
     }
   }
   SealedTrains(const SealedTrains&) = delete;

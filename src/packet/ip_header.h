@@ -58,6 +58,19 @@ inline IpError parse_ip(std::span<const uint8_t> bytes, IpHeader& header) {
   return fits ? IpError::none : IpError::length_mismatch;
 }
 
+// An address to compare with others of its version. In words, because what is written by bytes is slow to read back by
+// words.
+struct AddressWords {
+  uint64_t first = 0, second = 0;
+  bool operator==(const AddressWords&) const = default;
+};
+
+// `address`: 4 bytes of v4, 16 of v6.
+inline AddressWords address_words(const uint8_t* address, bool v6) {
+  if (v6) return {load<uint64_t>(address), load<uint64_t>(address + 8)};
+  return {load<uint32_t>(address), 0};
+}
+
 // Whether a v6 next header is an extension header that names what follows it (RFC 7045 section 1.1, but for ESP).
 inline bool is_extension_header(uint8_t protocol) {
   switch (protocol) {

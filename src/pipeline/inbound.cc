@@ -11,16 +11,12 @@ namespace culvert::pipeline {
 namespace {
 
 // A batch is opened and coalesced together. A larger one would leave the cache before it is written.
-constexpr size_t kOpenBatch = io::Received::kMaxDatagrams;
-static_assert(kOpenBatch <= packet::Coalescer::kMaxPackets);
+static_assert(io::Received::kMaxDatagrams <= packet::Coalescer::kMaxPackets);
 
 }  // namespace
 
 Inbound::Inbound(const Published& published, Mailbox& mailbox, WorkerStats& stats)
-    : published_(published), mailbox_(mailbox), stats_(stats) {
-  to_open_.reserve(kOpenBatch);
-  pending_.reserve(kOpenBatch);
-}
+    : published_(published), mailbox_(mailbox), stats_(stats) {}
 
 size_t Inbound::run(io::InnerSide& inner, io::OuterSide& outer, protocol::Instant now) {
   size_t received = 0;
@@ -63,9 +59,13 @@ void Inbound::receive_transport_data(io::Datagram& datagram, protocol::Instant n
   if (keypair == nullptr) return stats_.drop(DropReason::unknown_index);
   if (!keypair->usable_for_receiving(now)) return stats_.drop(DropReason::keypair_expired);
   uint8_t* const ciphertext = datagram.bytes + sizeof header;
-  to_open_.push_back({keypair->receiving_key(), header.counter, ciphertext, ciphertext,
-                      static_cast<uint32_t>(datagram.length - protocol::kTransportOverhead), false});
-  pending_.push_back({keypair, &datagram});
+  to_open_[pending_count_] = {keypair->receiving_key(),
+                              header.counter,
+                              ciphertext,
+                              ciphertext,
+                              static_cast<uint32_t>(datagram.length - protocol::kTransportOverhead),
+                              false};
+  pending_[pending_count_++] = {keypair, &datagram};
 }
 
 void Inbound::receive_handshake(const io::Datagram& datagram) {
@@ -96,12 +96,12 @@ void Inbound::pass_on(const io::Datagram& datagram) {
 }
 
 void Inbound::open_and_write(io::InnerSide& inner, protocol::Instant now) {
-  if (to_open_.empty()) return;
-  stats_.messages_opened.add(crypto::open(to_open_));
+  if (pending_count_ == 0) return;
+  stats_.messages_opened.add(crypto::open(std::span(to_open_).first(pending_count_)));
   const io::InnerOffloads offloads = inner.offloads();
-  for (size_t first = 0; first < pending_.size();) {
+  for (size_t first = 0; first < pending_count_;) {
     size_t last = first + 1;
-    while (last < pending_.size() && pending_[last].keypair == pending_[first].keypair) ++last;
+    while (last < pending_count_ && pending_[last].keypair == pending_[first].keypair) ++last;
     admit_run(first, last, offloads, now);
     first = last;
   }
@@ -112,8 +112,7 @@ void Inbound::open_and_write(io::InnerSide& inner, protocol::Instant now) {
     if (written < packets.size()) stats_.drop(DropReason::inner_refused, packets.size() - written);
   }
   coalescer_.clear();
-  to_open_.clear();
-  pending_.clear();
+  pending_count_ = 0;
 }
 
 void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offloads, protocol::Instant now) {
@@ -136,7 +135,7 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
   uint64_t bytes = 0;
   const io::Datagram* newest = nullptr;
   bool has_data = false;
-  protocol::PeerHandle owner = &path;
+  Allowed allowed{.owner = &path};
   for (size_t i = first; i < last; ++i) {
     const crypto::OpenMessage& message = to_open_[i];
     if (!message.authentic) continue;
@@ -146,7 +145,7 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
       stats_.keepalives_received.add(1);
     } else {
       has_data = true;
-      deliver(message, *pending_[i].datagram, path, owner, offloads);
+      deliver(message, *pending_[i].datagram, path, allowed, offloads);
     }
   }
   if (newest == nullptr) return;
@@ -167,16 +166,21 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
 }
 
 void Inbound::deliver(const crypto::OpenMessage& message, io::Datagram& datagram, const PeerPath& path,
-                      protocol::PeerHandle& owner, const io::InnerOffloads& offloads) {
+                      Allowed& allowed, const io::InnerOffloads& offloads) {
   uint8_t* const packet = message.destination;
   packet::IpHeader ip;
   if (packet::parse_ip({packet, message.length}, ip) != packet::IpError::none)
     return stats_.drop(DropReason::malformed_inner);
   const uint8_t* const source = packet + ip.source_at();
-  const protocol::PeerHandle found = ip.v6() ? allowed_ips_->find_v6(source) : allowed_ips_->find_v4(source);
-  if (found != owner) [[unlikely]] {
-    if (!may_send_from(path, found)) return stats_.drop(DropReason::source_not_allowed);
-    owner = found;
+  const packet::AddressWords address = packet::address_words(source, ip.v6());
+  if (ip.version != allowed.version || address != allowed.address) {
+    const protocol::PeerHandle found = ip.v6() ? allowed_ips_->find_v6(source) : allowed_ips_->find_v4(source);
+    if (found != allowed.owner) [[unlikely]] {
+      if (!may_send_from(path, found)) return stats_.drop(DropReason::source_not_allowed);
+      allowed.owner = found;
+    }
+    allowed.version = ip.version;
+    allowed.address = address;
   }
   packet::decapsulate_ecn(envelope_of(datagram).traffic_class, ip, packet);
   coalescer_.add(packet, ip, offloads, &datagram.lease);

@@ -12,6 +12,7 @@
 //   6. write     each superpacket, gathered from where it was opened              (one core)
 #pragma once
 
+#include <array>
 #include <span>
 #include <vector>
 
@@ -39,6 +40,13 @@ class Inbound {
     io::Datagram* datagram;
   };
 
+  // The sources of a run of one peer's packets.
+  struct Allowed {
+    protocol::PeerHandle owner;      // whose are good: the peer's, or its group's once one of them was
+    packet::AddressWords address{};  // the last that was looked up and found good: neighbours most often share it
+    uint8_t version = 0;             // of that; 0: none was
+  };
+
   void process(io::InnerSide& inner, protocol::Instant now);
   void classify(io::Datagram& datagram, protocol::Instant now);
   void receive_transport_data(io::Datagram& datagram, protocol::Instant now);
@@ -48,10 +56,9 @@ class Inbound {
   void open_and_write(io::InnerSide& inner, protocol::Instant now);
   void admit_run(size_t first, size_t last, const io::InnerOffloads& offloads, protocol::Instant now);
   const io::Envelope& envelope_of(const io::Datagram& datagram) const { return batch_.envelopes[datagram.envelope]; }
-  // Checks one opened packet and passes it on. `owner` is whose source addresses are known to be good: the peer's, or
-  // its group's once one of them was.
-  void deliver(const crypto::OpenMessage& message, io::Datagram& datagram, const PeerPath& path,
-               protocol::PeerHandle& owner, const io::InnerOffloads& offloads);
+  // Checks one opened packet and passes it on.
+  void deliver(const crypto::OpenMessage& message, io::Datagram& datagram, const PeerPath& path, Allowed& allowed,
+               const io::InnerOffloads& offloads);
 
   // Constant after construction.
   const Published& published_;
@@ -59,8 +66,9 @@ class Inbound {
   WorkerStats& stats_;
 
   io::Received batch_;
-  std::vector<crypto::OpenMessage> to_open_;
-  std::vector<Pending> pending_;  // pending_[i] belongs to to_open_[i]
+  std::array<crypto::OpenMessage, io::Received::kMaxDatagrams> to_open_;
+  std::array<Pending, io::Received::kMaxDatagrams> pending_;  // pending_[i] belongs to to_open_[i]
+  size_t pending_count_ = 0;
   packet::Coalescer coalescer_;
   const protocol::AllowedIps* allowed_ips_ = nullptr;  // of this batch
   const protocol::IndexTable* index_table_ = nullptr;  // of this batch

@@ -164,8 +164,7 @@ inline PeerPath* Outbound::find_path(const io::Superpacket& packet, const packet
 }
 
 inline protocol::PeerHandle Outbound::owner_of(const uint8_t* destination, const packet::IpHeader& ip) {
-  std::array<uint64_t, 2> address{};
-  std::memcpy(address.data(), destination, ip.v6() ? 16 : 4);
+  const packet::AddressWords address = packet::address_words(destination, ip.v6());
   if (ip.version != owner_version_ || address != owner_address_) {
     owner_version_ = ip.version;
     owner_address_ = address;

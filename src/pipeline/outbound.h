@@ -128,7 +128,7 @@ class Outbound {
   io::Endpoint endpoint_;
   // The destination that was looked up last in this batch, and whose it is: neighbours most often share it. Version 0:
   // none was.
-  std::array<uint64_t, 2> owner_address_{};
+  packet::AddressWords owner_address_;
   uint8_t owner_version_ = 0;
   protocol::PeerHandle owner_ = nullptr;
   const io::Superpacket* flow_packet_ = nullptr;  // whose flow_ is, within this batch

@@ -216,6 +216,21 @@ TEST_F(InboundTest, ReceivesUntilTheKeypairExpires) {
   EXPECT_EQ(right.inner.take_packets(), bytes_of(all));
 }
 
+// In one batch behind good ones: what was found out of an address is kept for its neighbours.
+TEST_F(InboundTest, PassesOnNoPacketFromAnotherAddressBehindGoodOnes) {
+  const Bytes good = make_packet(PacketSpec{});
+  PacketSpec spec;
+  spec.v6 = true;
+  Bytes other_version = make_packet(spec), other_host = good;
+  std::fill_n(&other_version[packet::kIpv6Source], 16, uint8_t{0});
+  std::copy_n(&good[packet::kIpv4Source], 4, &other_version[packet::kIpv6Source]);
+  other_host[packet::kIpv4Source + 3] = 50;
+  for (const Bytes* each : std::initializer_list<const Bytes*>{&good, &other_version, &good, &other_host, &good})
+    right.outer.to_receive.push_back(seal_plaintext(*to_right.keypairs.current(), *each, left.at));
+  right.receive();
+  EXPECT_EQ(drops_of(right), (Drops{{DropReason::source_not_allowed, 2}}));
+}
+
 TEST_F(InboundTest, PassesOnNoPacketFromAnAddressThatIsNotThePeers) {
   for (const bool v6 : {false, true}) {
     Tunnel tunnel;
