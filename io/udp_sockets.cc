@@ -60,6 +60,13 @@ void set_ip_options(const Syscalls& syscalls, int fd, Family family, bool wide) 
   }
 }
 
+Error bind_error(const std::string& family, uint16_t port) {
+  const int number = errno;
+  if (number != EADDRINUSE) return {number, "bind " + family + " UDP port " + std::to_string(port)};
+  if (port == 0) return {number, "no " + family + " UDP port is free"};
+  return {number, "UDP port " + std::to_string(port) + " is taken by another program"};
+}
+
 int domain_of(Family family) {
   return family == Family::v4 ? AF_INET : AF_INET6;
 }
@@ -182,8 +189,7 @@ Status UdpSockets::open_socket(Family family, uint16_t& port, Fd& fd, SocketStee
   any.family = family;
   SocketAddress address{};
   socklen_t length = to_socket_address(any, port, 0, address);
-  if (syscalls_->bind(fd.get(), &address.any, length) != 0)
-    return Error{errno, "bind " + name + " UDP port " + std::to_string(port)};
+  if (syscalls_->bind(fd.get(), &address.any, length) != 0) return bind_error(name, port);
   if (syscalls_->getsockname(fd.get(), &address.any, &length) != 0) return Error{errno, "read " + name + " UDP port"};
   port = remote_of(address).port;
   return Success{};

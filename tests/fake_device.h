@@ -31,7 +31,8 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
 
   // What the test sets.
   device::Key own_public_key = key_number(0xee);
-  int refusal = 0;  // what set_listen_port(), set_fwmark(), set_workers() and select_peer() return
+  std::string port_refusal_text;
+  int refusal = 0;  // what set_listen_port(), set_source_ports(), set_fwmark(), set_workers() and select_peer() return
 
   crypto::SecretString get() override { return uapi::print_get(state); }
   device::Configurable& target() override { return *this; }
@@ -48,6 +49,15 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
   int set_workers(uint32_t count) override {
     state.workers = count;
     return refusal;
+  }
+  int set_source_ports(const io::SourcePorts& ports) override {
+    state.source_ports = ports;
+    return refusal;
+  }
+  std::string port_refusal() const override { return port_refusal_text; }
+  int set_peer_source_ports(const device::Key& public_key, uint16_t count) override {
+    find(public_key)->source_ports = count;
+    return 0;
   }
   int set_fwmark(uint32_t mark) override {
     state.fwmark = mark;

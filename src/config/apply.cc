@@ -22,9 +22,21 @@ class Applier {
   }
 
   bool accepted_port(int number, uint16_t port) {
-    const std::string setting = "ListenPort " + std::to_string(port);
+    const std::string setting = "ListenPort " + std::to_string(port), why = target_.port_refusal();
+    if (number != 0 && !why.empty()) {
+      error_ = {number, setting + ": " + why};
+      return false;
+    }
     if (number != EADDRINUSE) return accepted(number, setting);
     error_ = {number, setting + " is taken by another program (end it, or choose another ListenPort)"};
+    return false;
+  }
+
+  bool accepted_source_ports(const io::SourcePorts& ports) {
+    const int number = target_.set_source_ports(ports);
+    const std::string setting = "SourcePorts " + io::to_string(ports), why = target_.port_refusal();
+    if (number == 0 || why.empty()) return accepted(number, setting);
+    error_ = {number, setting + ": " + why};
     return false;
   }
 
@@ -43,6 +55,7 @@ io::Status Applier::apply(const Config& config) {
 bool Applier::apply_device(const Config& config) {
   return accepted(target_.set_private_key(config.private_key), "PrivateKey") &&
          accepted_port(target_.set_listen_port(config.listen_port), config.listen_port) &&
+         (!config.source_ports || accepted_source_ports(*config.source_ports)) &&
          accepted(target_.set_fwmark(config.fwmark), "FwMark " + std::to_string(config.fwmark)) &&
          accepted(target_.remove_all_peers(), "to forget its peers");
 }
@@ -58,6 +71,7 @@ bool Applier::apply_peer(const ConfigPeer& peer) {
   good = good && (!peer.endpoint || accepted(target_.set_endpoint(key, *peer.endpoint), "Endpoint" + name));
   good = good && accepted(target_.set_persistent_keepalive(key, peer.persistent_keepalive_seconds),
                           "PersistentKeepalive" + name);
+  good = good && accepted(target_.set_peer_source_ports(key, peer.source_ports), "SourcePorts" + name);
   good = good && accepted(target_.clear_allowed_ips(key), "to clear AllowedIPs" + name);
   for (const ConfigAllowedIp& allowed_ip : peer.allowed_ips) {
     const int number = !good               ? 0

@@ -50,6 +50,8 @@ class Parser {
   void parse_allowed_ips(std::string_view value);
   void parse_endpoint(std::string_view value);
   void parse_keepalive(std::string_view value);
+  void parse_source_ports(std::string_view value);
+  void parse_peer_source_ports(std::string_view value);
 
   template <typename... Args>
   void fail(fmt::format_string<Args...> format, Args&&... args) {
@@ -139,6 +141,8 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
       config.listen_port = static_cast<uint16_t>(*port);
     else
       fail("ListenPort {} is not a port, 0 (any free one) to 65535", device::quote(value));
+  else if (same_word(key, "SourcePorts"))
+    parse_source_ports(value);
   else if (same_word(key, "FwMark"))
     parse_mark(value);
   else if (same_word(key, "Resolve"))
@@ -150,7 +154,8 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
 void Parser::parse_host_setting(std::string_view key, std::string_view value) {
   const HostKey kind = host_key_kind(key);
   if (kind == HostKey::none) {
-    fail("[Interface] has no setting {}; use PrivateKey, ListenPort, FwMark, Address, MTU{}", device::quote_name(key),
+    fail("[Interface] has no setting {}; use PrivateKey, ListenPort, SourcePorts, FwMark, Address, MTU{}",
+         device::quote_name(key),
          resolve_ != nullptr ? ""
                              : ", DNS, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig, Forward, Masquerade, "
                                "Resolve");
@@ -192,9 +197,12 @@ void Parser::parse_peer_key(std::string_view key, std::string_view value) {
     parse_endpoint(value);
   else if (same_word(key, "PersistentKeepalive"))
     parse_keepalive(value);
+  else if (same_word(key, "SourcePorts"))
+    parse_peer_source_ports(value);
   else
-    fail("[Peer] has no setting {}; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive",
-         device::quote_name(key));
+    fail(
+        "[Peer] has no setting {}; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive, SourcePorts",
+        device::quote_name(key));
 }
 
 void Parser::parse_secret_key(std::string_view key, std::string_view value, device::SecretKey& out) {
@@ -296,6 +304,21 @@ void Parser::parse_keepalive(std::string_view value) {
   else
     fail("PersistentKeepalive {} is not a time: off, or 1 to 65535 seconds (25 keeps a NAT open)",
          device::quote(value));
+}
+
+void Parser::parse_source_ports(std::string_view value) {
+  if (const auto ports = io::parse_source_ports(value))
+    outcome_.config.source_ports = *ports;
+  else
+    fail("SourcePorts {} is neither a number of ports, 1 (off) to 128, nor a range of 128 at most, such as 40000-40007",
+         device::quote(value));
+}
+
+void Parser::parse_peer_source_ports(std::string_view value) {
+  if (const auto count = device::parse_decimal(value, io::kMaxSourcePorts); count && *count != 0)
+    outcome_.config.peers.back().source_ports = static_cast<uint16_t>(*count);
+  else
+    fail("SourcePorts {} of a peer is not a number of the device's ports, 1 (off) to 128", device::quote(value));
 }
 
 // Zero or an errno; EFBIG for a file that is no configuration.

@@ -12,6 +12,7 @@
 #include "crypto/secret.h"
 #include "io/endpoint.h"
 #include "io/result.h"
+#include "io/source_ports.h"
 #include "src/device/configurable.h"
 #include "src/device/encoding.h"
 #include "src/host/settings.h"
@@ -37,13 +38,15 @@ struct ConfigPeer {
   std::optional<io::Endpoint> endpoint;
   std::optional<EndpointName> endpoint_name;  // instead of `endpoint`; never after parse_config() with `resolve`
   uint16_t persistent_keepalive_seconds = 0;
+  uint16_t source_ports = 0;  // 0: as the device
   std::vector<ConfigAllowedIp> allowed_ips;
 };
 
 // Like `wg setconf`, what the file leaves out is off or empty.
 struct Config {
-  device::SecretKey private_key;  // all zero: none
-  uint16_t listen_port = 0;       // 0: any
+  device::SecretKey private_key;                // all zero: none
+  uint16_t listen_port = 0;                     // 0: any
+  std::optional<io::SourcePorts> source_ports;  // none: as the command line or the environment say
   uint32_t fwmark = 0;
   host::Settings host;
   std::optional<std::chrono::seconds> resolve_every;  // Resolve; none: when a handshake has failed for a while

@@ -17,7 +17,7 @@ constexpr const char* kFooter =
     "Environment: LOG_LEVEL=verbose|error|silent, WG_TUN_FD, WG_UAPI_FD, WG_PROCESS_FOREGROUND=1,\n"
     "CULVERT_GSO=off, CULVERT_GRO=off, CULVERT_TUN_OFFLOAD=off, CULVERT_TUN_TSO=off, CULVERT_TUN_USO=off,\n"
     "CULVERT_TUN_JOIN=off, CULVERT_TUN_ENGINE=ENGINE, CULVERT_UDP_ENGINE=ENGINE, CULVERT_AEAD=ENGINE,\n"
-    "CULVERT_METRICS=ADDR:PORT. README.md says what each does.";
+    "CULVERT_METRICS=ADDR:PORT, CULVERT_SOURCE_PORTS=N|LO-HI. README.md says what each does.";
 
 CommandLineOutcome usage_error(const CLI::App& app, const std::string& what) {
   CommandLineOutcome outcome;
@@ -31,7 +31,9 @@ std::string unexpected_word_error(const std::vector<std::string>& words, const C
   const auto option =
       std::find_if(words.begin(), words.end(), [](const std::string& word) { return word.starts_with('-'); });
   if (option != words.end())
-    return "there is no option '" + *option + "'; the options are --foreground, --config FILE, --version and --help";
+    return "there is no option '" + *option +
+           "'; the options are --foreground, --config FILE, --source-ports PORTS, --version "
+           "and --help";
   return "'" + words.front() + "' is one argument too many; one culvert serves one interface, here '" +
          line.interface_name + "'";
 }
@@ -50,6 +52,10 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
       app.add_option("--config", line.config_path, "set up from a wg(8) file, with Address and MTU as in wg-quick(8)")
           ->type_name("FILE")
           ->expected(1);
+  std::string source_ports;
+  app.add_option("--source-ports", source_ports, "send from N UDP ports, or from the range LO-HI, instead of one")
+      ->type_name("PORTS")
+      ->expected(1);
   // Not required: CLI11 would complain of its absence before it looks at a word that it does not know.
   CLI::Option* const name = app.add_option("IFNAME", line.interface_name, "the interface to create")->type_name("");
   std::string error;
@@ -65,8 +71,11 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
     return outcome;
   } catch (const CLI::ExtrasError&) {
     error = unexpected_word_error(app.remaining(), line);
-  } catch (const CLI::ArgumentMismatch&) {
-    error = config->count() > 1 ? "--config is given twice; one culvert reads one FILE" : "--config needs a FILE";
+  } catch (const CLI::ArgumentMismatch& mismatch) {
+    if (std::string_view(mismatch.what()).find("--source-ports") != std::string_view::npos)
+      error = "--source-ports takes one number or range, such as 8 or 40000-40007";
+    else
+      error = config->count() > 1 ? "--config is given twice; one culvert reads one FILE" : "--config needs a FILE";
   } catch (const CLI::ParseError& other) {
     error = other.what();
   }
@@ -78,6 +87,12 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
                                       : "'" + line.config_path + "' was taken as the FILE of --config";
   }
   if (error.empty()) error = interface_name_error(line.interface_name);
+  if (error.empty() && !source_ports.empty()) {
+    line.source_ports = io::parse_source_ports(source_ports);
+    if (!line.source_ports)
+      error = "--source-ports '" + source_ports +
+              "' is neither a number of ports, 1 to 128, nor a range of 128 at most, such as 40000-40007";
+  }
   if (!error.empty()) return usage_error(app, error);
   outcome.run = true;
   return outcome;

@@ -1,9 +1,12 @@
-// The command line: culvert [-f|--foreground] [--config FILE] IFNAME.
+// The command line: culvert [-f|--foreground] [--config FILE] [--source-ports N|LO-HI] IFNAME.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "io/source_ports.h"
 
 namespace culvert::daemon {
 
@@ -13,7 +16,8 @@ inline constexpr int kExitUsage = 2;
 
 struct CommandLine {
   bool foreground = false;
-  std::string config_path;  // "" without --config
+  std::string config_path;                      // "" without --config
+  std::optional<io::SourcePorts> source_ports;  // none: as the environment says
   std::string interface_name;
 };
 

@@ -57,6 +57,13 @@ class Reader {
     return endpoint;
   }
 
+  io::SourcePorts source_ports(const char* name) {
+    const std::string_view value = text(name);
+    const auto ports = io::parse_source_ports(value.empty() ? "1" : value);
+    if (!ports) fail(name, value, "a number of ports, 1 (the default) to 128, or a range such as 40000-40007");
+    return ports.value_or(io::SourcePorts());
+  }
+
   void fail(const char* name, std::string_view value, std::string_view allowed) {
     if (error_.empty()) error_ = fmt::format("environment variable {}='{}' is wrong: use {}", name, value, allowed);
   }
@@ -102,6 +109,7 @@ io::Result<Environment> parse_environment(const GetVariable& get_variable) {
   environment.tun_join = reader.is_on("CULVERT_TUN_JOIN");
   environment.tun_engine = reader.engine("CULVERT_TUN_ENGINE");
   environment.udp_engine = reader.engine("CULVERT_UDP_ENGINE");
+  environment.source_ports = reader.source_ports("CULVERT_SOURCE_PORTS");
   environment.metrics = reader.listen_address("CULVERT_METRICS");
   environment.aead = reader.text("CULVERT_AEAD");
   if (!reader.error().empty()) return io::Error{0, reader.error()};

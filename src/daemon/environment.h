@@ -10,6 +10,7 @@
 #include "io/endpoint.h"
 #include "io/engine.h"
 #include "io/result.h"
+#include "io/source_ports.h"
 #include "src/log.h"
 
 namespace culvert::daemon {
@@ -28,6 +29,7 @@ struct Environment {
   bool tun_join = true;                           // CULVERT_TUN_JOIN: join received packets before they are written
   io::Engine tun_engine = io::Engine::automatic;  // CULVERT_TUN_ENGINE: auto, epoll or io_uring
   io::Engine udp_engine = io::Engine::automatic;  // CULVERT_UDP_ENGINE: likewise
+  io::SourcePorts source_ports;                   // CULVERT_SOURCE_PORTS: N or LO-HI
   std::optional<io::Endpoint> metrics;            // CULVERT_METRICS=ADDR:PORT, where to serve metrics (as `remote`)
   std::string aead;                               // CULVERT_AEAD, passed on as it is; "" when unset
 

@@ -64,9 +64,13 @@ io::Status Interface::start(const Environment& environment, Process process) {
   auto listener =
       environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : uapi::open_uapi_socket(name_);
   if (!listener) return because("Failed to open the UAPI socket", listener.error());
-  device_ = std::make_unique<device::Device>(
-      device::DeviceOptions{name_, environment.gso, environment.gro, environment.udp_engine, tun_->queue(0).engine()},
-      wakeup_);
+  device_ = std::make_unique<device::Device>(device::DeviceOptions{.name = name_,
+                                                                   .gso = environment.gso,
+                                                                   .gro = environment.gro,
+                                                                   .source_ports = environment.source_ports,
+                                                                   .udp_engine = environment.udp_engine,
+                                                                   .tun_engine = tun_->queue(0).engine()},
+                                             wakeup_);
   device_->set_mtu(kDefaultMtu);
   if (const io::Status started = device_->start_workers(*tun_); !started)
     return because("Failed to start the workers", started.error());

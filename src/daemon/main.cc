@@ -85,11 +85,12 @@ std::vector<int> passed_descriptors(const Environment& environment) {
 }
 
 int run(const CommandLine& command_line) {
-  const auto environment = parse_environment([](const char* name) { return std::getenv(name); });
+  auto environment = parse_environment([](const char* name) { return std::getenv(name); });
   if (!environment) {
     std::fprintf(stderr, "culvert: %s\n", environment.error().text().c_str());
     return kExitUsage;
   }
+  environment->source_ports = command_line.source_ports.value_or(environment->source_ports);
   open_log(environment->log_level, command_line.interface_name);
   for (const std::string& warning : environment->warnings) log_error("{}", warning);
   if (!crypto::engine_override_error().empty()) {

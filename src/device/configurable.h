@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "io/endpoint.h"
+#include "io/source_ports.h"
 #include "src/device/encoding.h"
 
 namespace culvert::device {
@@ -20,8 +22,8 @@ enum class PeerOrigin : uint8_t {
 // The device as a configuration changes it. All calls of an operation come in one turn of the control thread, in the
 // order of its lines, and end with end_of_operation(): readers and workers see all of it or nothing. An error undoes
 // nothing ("not transactional"). Peers are named by public key; a peer that meanwhile vanished is ignored and yields 0.
-// Each call that returns int yields 0 or a positive errno, which ends the operation; only set_listen_port, set_fwmark,
-// set_workers and select_peer are expected to fail.
+// Each call that returns int yields 0 or a positive errno, which ends the operation; only set_listen_port,
+// set_source_ports, set_fwmark, set_workers and select_peer are expected to fail.
 class Configurable {
  public:
   virtual ~Configurable() = default;
@@ -32,6 +34,11 @@ class Configurable {
   // 0 chooses a free one. Binds at once if the interface is up; else looks whether the port could be bound. An error
   // (EADDRINUSE: another program has it) leaves the port as it was.
   virtual int set_listen_port(uint16_t port) = 0;
+  // How many ports there are to send from, and which. Binds as set_listen_port() does; an error (EADDRINUSE: another
+  // program has the listen port or one of a range) leaves them as they were.
+  virtual int set_source_ports(const io::SourcePorts& ports) = 0;
+  // Why set_listen_port() or set_source_ports() has failed last, with the number of the port; "" if that says no more.
+  virtual std::string port_refusal() const { return ""; }
   // 0 clears.
   virtual int set_fwmark(uint32_t mark) = 0;
   // How many workers carry traffic, from now on. Errors: EINVAL (not 1 to 128), EOPNOTSUPP (the number is fixed here).
@@ -46,6 +53,9 @@ class Configurable {
   virtual int set_endpoint(const Key& public_key, const io::Endpoint& endpoint) = 0;
   // 0 turns it off. From 0 to something sends one keepalive in finish_peer().
   virtual int set_persistent_keepalive(const Key& public_key, uint16_t seconds) = 0;
+  // Over how many of the source ports its flows are spread, at most: 1 is off, 0 as many as the device has. More than 1
+  // also says of the peer that it spreads its own (src/pipeline/heard_ports.h).
+  virtual int set_peer_source_ports(const Key& public_key, uint16_t count) = 0;
   virtual int clear_allowed_ips(const Key& public_key) = 0;
   // Masked. Steals the prefix from any other peer.
   virtual int add_allowed_ip(const Key& public_key, const Prefix& prefix) = 0;
@@ -70,6 +80,7 @@ struct PeerState {
   uint64_t sent_bytes = 0;
   uint64_t received_bytes = 0;
   uint16_t persistent_keepalive_seconds = 0;
+  uint16_t source_ports = 0;  // 0: as the device
   std::vector<Prefix> allowed_ips;
 };
 
@@ -80,6 +91,7 @@ struct DeviceState {
   uint16_t listen_port = 0;
   uint32_t fwmark = 0;
   uint32_t workers = 0;
+  io::SourcePorts source_ports;
   std::vector<PeerState> peers;
 };
 

@@ -23,15 +23,33 @@ int Device::set_private_key(const SecretKey& private_key) {
 
 int Device::set_listen_port(uint16_t port) {
   if (up_ && port == listen_port_) return 0;
-  if (up_) {
-    const io::Status opened = open_sockets(port);
-    return opened ? 0 : opened.error().number;
+  return bind_anew(port);
+}
+
+int Device::set_source_ports(const io::SourcePorts& ports) {
+  if (ports == source_ports_) return 0;
+  const io::SourcePorts before = std::exchange(source_ports_, ports);
+  if (const int number = bind_anew(listen_port_); number != 0) {
+    source_ports_ = before;
+    return number;
   }
-  const uint16_t before = std::exchange(listen_port_, port);
-  const io::Status bound = link_up_ ? bring_up() : try_port(port);
-  if (bound) return 0;
-  listen_port_ = before;
-  return bound.error().number;
+  for (auto& [id, peer] : peers_) spread(*peer);
+  return 0;
+}
+
+// What it was stays after an error.
+int Device::bind_anew(uint16_t port) {
+  const uint16_t before = listen_port_;
+  io::Status bound = io::Success{};
+  if (up_) {
+    bound = open_sockets(port);
+  } else {
+    listen_port_ = port;
+    bound = link_up_ ? bring_up() : try_ports(port);
+    if (!bound) listen_port_ = before;
+  }
+  port_refusal_ = bound ? "" : bound.error().text();
+  return bound ? 0 : bound.error().number;
 }
 
 int Device::set_fwmark(uint32_t mark) {
@@ -63,6 +81,7 @@ int Device::select_peer(const Key& public_key, PeerOrigin& origin) {
   const protocol::PublicKey key{public_key};
   const uint64_t id = next_peer_id_++;
   auto peer = std::make_unique<DevicePeer>(id, *number, key, take_home_slot());
+  spread(*peer);
   by_key_[key] = peer.get();
   peers_[id] = std::move(peer);
   origin = PeerOrigin::created;
@@ -97,6 +116,23 @@ int Device::set_persistent_keepalive(const Key& public_key, uint16_t seconds) {
   peer->keepalive_promised |= peer->peer.timers().set_persistent_keepalive(std::chrono::seconds(seconds));
   reschedule(*peer);
   return 0;
+}
+
+int Device::set_peer_source_ports(const Key& public_key, uint16_t count) {
+  DevicePeer* const peer = find_peer(public_key);
+  if (peer == nullptr) return 0;
+  peer->source_ports = count;
+  spread(*peer);
+  return 0;
+}
+
+// Has the workers spread the peer's flows, and the peer those that it sends us: over our workers, from the next
+// handshake on.
+void Device::spread(DevicePeer& peer) {
+  const uint16_t all = source_ports_.count > 1 ? UINT16_MAX : 1;
+  const uint16_t count = peer.source_ports != 0 ? peer.source_ports : all;
+  peer.path.source_ports.store(count, std::memory_order_relaxed);
+  peer.peer.set_spread(count > 1);
 }
 
 int Device::clear_allowed_ips(const Key& public_key) {
@@ -148,6 +184,7 @@ DeviceState Device::state() const {
   DeviceState state;
   state.private_key = identity_.private_key().clone();
   if (up_ || !link_up_) state.listen_port = listen_port_;
+  state.source_ports = source_ports_;
   state.fwmark = fwmark_;
   state.workers = static_cast<uint32_t>(workers_.size());
   state.peers.reserve(peers_.size());
@@ -166,6 +203,7 @@ DeviceState Device::state() const {
     out.sent_bytes = workers_.traffic_of(peer->path, &pipeline::PeerTraffic::sent_bytes);
     out.received_bytes = workers_.traffic_of(peer->path, &pipeline::PeerTraffic::received_bytes);
     out.persistent_keepalive_seconds = peer->keepalive_seconds;
+    out.source_ports = peer->source_ports;
     allowed_ips_.for_each(&peer->path, [&](const Prefix& prefix) { out.allowed_ips.push_back(prefix); });
   }
   return state;

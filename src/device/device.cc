@@ -20,8 +20,7 @@ constexpr protocol::Duration kLastBindRetry = std::chrono::seconds(8);
 
 io::Error explained(const io::Error& error, uint16_t port) {
   if (error.number != EADDRINUSE || port == 0) return error;
-  const std::string number = std::to_string(port);
-  return {error.number, "UDP port " + number + " is taken by another program (end it, or set another listen port)"};
+  return {error.number, error.context + " (end it, or choose another port)"};
 }
 
 }  // namespace
@@ -30,6 +29,7 @@ Device::Device(DeviceOptions options, const io::Wakeup& control)
     : options_(std::move(options)),
       control_(control),
       random_index_([] { return crypto::random_uint32(); }),
+      source_ports_(options_.source_ports),
       index_table_(std::make_unique<protocol::IndexTable>()),
       workers_(published_, control_, options_.worker_clock, options_.udp_engine) {
   published_.index_table.store(index_table_.get(), std::memory_order_release);
@@ -130,15 +130,20 @@ bool Device::inner_gone() const {
       workers_.begin(), workers_.end(), [](const auto& worker) { return worker->inner_gone(); });
 }
 
-// Opens sockets on `port` (0: any) beside those in use, and replaces those only if that succeeds.
-io::Status Device::open_sockets(uint16_t port) {
+io::UdpOptions Device::udp_options(uint16_t port) const {
   io::UdpOptions udp;
   udp.port = port;
+  udp.source_ports = source_ports_;
   udp.fwmark = fwmark_;
   udp.gso = options_.gso;
   udp.gro = options_.gro;
-  auto sockets = io::UdpSocketGroup::open(udp, std::max<size_t>(1, workers_.size()), workers_.socket_steering(),
-                                          io::kernel_syscalls(), sockets_.get());
+  return udp;
+}
+
+// Opens sockets on `port` (0: any) and the source ports beside those in use, and replaces those only if that succeeds.
+io::Status Device::open_sockets(uint16_t port) {
+  auto sockets = io::UdpSocketGroup::open(udp_options(port), std::max<size_t>(1, workers_.size()),
+                                          workers_.socket_steering(), io::kernel_syscalls(), sockets_.get());
   if (!sockets) return explained(sockets.error(), port);
   listen_port_ = (*sockets)->port();
   adopt_sockets(std::move(*sockets));
@@ -147,9 +152,9 @@ io::Status Device::open_sockets(uint16_t port) {
 
 // While the link is down there are no sockets, and none to come are promised. But whoever sets a port that is taken
 // hears of it at once, as from wireguard-go; wg-quick then takes back what it did.
-io::Status Device::try_port(uint16_t port) {
-  io::UdpOptions udp;
-  udp.port = port;
+io::Status Device::try_ports(uint16_t port) const {
+  io::UdpOptions udp = udp_options(port);
+  udp.fwmark = 0;
   const auto sockets = io::UdpSockets::open(udp);
   if (!sockets) return explained(sockets.error(), port);
   return io::Success{};

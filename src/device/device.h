@@ -47,6 +47,7 @@ struct DeviceOptions {
   std::string name;
   bool gso = true;                                                     // UDP_SEGMENT
   bool gro = true;                                                     // UDP_GRO
+  io::SourcePorts source_ports;                                        // until set_source_ports()
   io::Engine udp_engine = io::Engine::automatic;                       // wanted of the outer sockets
   io::Engine tun_engine = io::Engine::epoll;                           // in use on the TUN device
   pipeline::BootClockReader worker_clock = pipeline::read_boot_clock;  // begin_turn() says ours
@@ -110,6 +111,8 @@ class Device final : public Configurable {
   // Configurable; see src/device/configurable.h.
   int set_private_key(const SecretKey& private_key) override;
   int set_listen_port(uint16_t port) override;
+  int set_source_ports(const io::SourcePorts& ports) override;
+  std::string port_refusal() const override { return port_refusal_; }
   int set_fwmark(uint32_t mark) override;
   int set_workers(uint32_t count) override;
   int remove_all_peers() override;
@@ -118,6 +121,7 @@ class Device final : public Configurable {
   int set_preshared_key(const Key& public_key, const SecretKey& preshared_key) override;
   int set_endpoint(const Key& public_key, const io::Endpoint& endpoint) override;
   int set_persistent_keepalive(const Key& public_key, uint16_t seconds) override;
+  int set_peer_source_ports(const Key& public_key, uint16_t count) override;
   int clear_allowed_ips(const Key& public_key) override;
   int add_allowed_ip(const Key& public_key, const Prefix& prefix) override;
   int remove_allowed_ip(const Key& public_key, const Prefix& prefix) override;
@@ -147,6 +151,7 @@ class Device final : public Configurable {
     protocol::Peer peer;
     pipeline::PeerPath path;
     uint16_t keepalive_seconds = 0;
+    uint16_t source_ports = 0;                     // 0: as many as the device has
     bool keepalive_promised = false;               // by set_persistent_keepalive(), for finish_peer()
     bool sign_of_life_due = false;                 // send what is staged, or a keepalive, in its turn
     bool knows_identity = false;                   // see know_identity()
@@ -172,7 +177,10 @@ class Device final : public Configurable {
   io::Status bring_up();
   void retry_bind_later(const io::Error& error);
   io::Status open_sockets(uint16_t port);
-  static io::Status try_port(uint16_t port);
+  io::UdpOptions udp_options(uint16_t port) const;
+  int bind_anew(uint16_t port);
+  io::Status try_ports(uint16_t port) const;
+  void spread(DevicePeer& peer);
   void adopt_sockets(std::unique_ptr<io::UdpSocketGroup> sockets);
   void start_peer(DevicePeer& peer);
   void stop_peer(DevicePeer& peer);
@@ -238,6 +246,8 @@ class Device final : public Configurable {
   // Configuration.
   protocol::StaticIdentity identity_;
   uint16_t listen_port_ = 0;
+  io::SourcePorts source_ports_;
+  std::string port_refusal_;
   uint32_t fwmark_ = 0;
   uint32_t mtu_ = 0;
   bool link_up_ = false;

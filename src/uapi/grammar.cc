@@ -21,6 +21,8 @@ NumberField number_field(Field field) {
       return {UINT16_MAX, "a port: 0 (any free one) to 65535"};
     case Field::fwmark:
       return {UINT32_MAX, "a mark: a decimal number, 0 (off) to 4294967295"};
+    case Field::peer_source_ports:
+      return {io::kMaxSourcePorts, "a number of ports: 0 (as many as the device has), 1 (off) to 128"};
     default:
       return {UINT16_MAX, "a time in seconds: 0 (off) to 65535"};
   }
@@ -74,10 +76,11 @@ void SetParser::parse_line(std::string_view line) {
 void SetParser::parse_device_line(std::string_view key, std::string_view value) {
   if (key == "private_key") return parse_secret_key(Field::private_key, key, value);
   if (key == "listen_port") return parse_number(Field::listen_port, key, value);
+  if (key == "source_ports") return parse_source_ports(value);
   if (key == "fwmark") return parse_number(Field::fwmark, key, value);
   if (key == "replace_peers") return parse_switch(Field::replace_peers, key, value);
   fail(UapiError::invalid,
-       fmt::format("{} is not a key of the device (private_key, listen_port, fwmark, replace_peers); "
+       fmt::format("{} is not a key of the device (private_key, listen_port, source_ports, fwmark, replace_peers); "
                    "a peer's keys come after its public_key line",
                    device::quote_name(key)));
 }
@@ -89,12 +92,14 @@ void SetParser::parse_peer_line(std::string_view key, std::string_view value) {
   if (key == "preshared_key") return parse_secret_key(Field::preshared_key, key, value);
   if (key == "endpoint") return parse_endpoint(value);
   if (key == "persistent_keepalive_interval") return parse_number(Field::persistent_keepalive_interval, key, value);
+  if (key == "source_ports") return parse_number(Field::peer_source_ports, key, value);
   if (key == "allowed_ip") return parse_allowed_ip(value);
   if (key != "protocol_version") {
-    fail(UapiError::invalid, fmt::format("{} is not a key of a peer (update_only, remove, replace_allowed_ips, "
-                                         "preshared_key, endpoint, persistent_keepalive_interval, allowed_ip, "
-                                         "protocol_version); the device's keys come before the first public_key line",
-                                         device::quote_name(key)));
+    fail(UapiError::invalid,
+         fmt::format("{} is not a key of a peer (update_only, remove, replace_allowed_ips, "
+                     "preshared_key, endpoint, persistent_keepalive_interval, source_ports, "
+                     "allowed_ip, protocol_version); the device's keys come before the first public_key line",
+                     device::quote_name(key)));
   } else if (value == "1") {
     add({});
   } else {
@@ -132,6 +137,15 @@ void SetParser::parse_switch(Field field, std::string_view key, std::string_view
   else
     fail(UapiError::invalid,
          fmt::format("{}={} is not 'true', its only value; leave the line out", key, device::quote(value)));
+}
+
+void SetParser::parse_source_ports(std::string_view value) {
+  if (const auto ports = io::parse_source_ports(value))
+    add({Field::source_ports, *ports});
+  else
+    fail(UapiError::invalid, fmt::format("source_ports={} is neither a number of ports, 1 (off) to 128, nor a range of "
+                                         "128 at most, such as 40000-40007",
+                                         device::quote(value)));
 }
 
 void SetParser::parse_endpoint(std::string_view value) {
@@ -202,6 +216,7 @@ void append_peer(crypto::SecretString& out, const device::PeerState& peer) {
   append_number_line(out, "tx_bytes", peer.sent_bytes);
   append_number_line(out, "rx_bytes", peer.received_bytes);
   append_number_line(out, "persistent_keepalive_interval", peer.persistent_keepalive_seconds);
+  if (peer.source_ports != 0) append_number_line(out, "source_ports", peer.source_ports);
   for (const device::Prefix& prefix : peer.allowed_ips) {
     out += "allowed_ip=";
     device::append_prefix(out, prefix);
@@ -221,6 +236,9 @@ crypto::SecretString print_get(const device::DeviceState& state) {
   out.reserve(expected_bytes);
   if (!state.private_key.is_zero()) append_key_line(out, "private_key", state.private_key.bytes());
   if (state.listen_port != 0) append_number_line(out, "listen_port", state.listen_port);
+  // wg(8) passes by keys that it does not know.
+  if (state.source_ports != io::SourcePorts())
+    fmt::format_to(std::back_inserter(out), "source_ports={}\n", io::to_string(state.source_ports));
   if (state.fwmark != 0) append_number_line(out, "fwmark", state.fwmark);
   for (const device::PeerState& peer : state.peers) append_peer(out, peer);
   return out;

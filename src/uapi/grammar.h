@@ -52,6 +52,7 @@ class SetParser {
   void parse_secret_key(Field field, std::string_view key, std::string_view value);
   void parse_number(Field field, std::string_view key, std::string_view value);
   void parse_switch(Field field, std::string_view key, std::string_view value);
+  void parse_source_ports(std::string_view value);
   void parse_endpoint(std::string_view value);
   void parse_allowed_ip(std::string_view value);
   void add(Change change);

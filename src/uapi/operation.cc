@@ -39,11 +39,14 @@ const Value& value_of(const Change& change) {
   return std::get<Value>(change.value);
 }
 
-Refusal refused(const Change& change, int number) {
+// `port_refusal` names the port.
+Refusal refused(const Change& change, int number, const std::string& port_refusal) {
   const char* const why = std::strerror(number);
   switch (change.field) {
     case Field::listen_port: {
       const uint32_t port = value_of<uint32_t>(change);
+      if (!port_refusal.empty())
+        return {0, UapiError::port_in_use, fmt::format("listen_port={}: {}", port, port_refusal)};
       const std::string mend = number == EADDRINUSE
                                    ? fmt::format(
                                          "listen_port={} is taken by another program (end it, or choose another "
@@ -52,6 +55,10 @@ Refusal refused(const Change& change, int number) {
                                    : fmt::format("listen_port={} cannot be bound", port);
       return {0, UapiError::port_in_use, fmt::format("{}: {}", mend, why)};
     }
+    case Field::source_ports:
+      return {0, UapiError::port_in_use,
+              fmt::format("source_ports={}: {}", io::to_string(value_of<io::SourcePorts>(change)),
+                          port_refusal.empty() ? std::string("they cannot be bound: ") + why : port_refusal)};
     case Field::fwmark:
       return {0, UapiError::port_in_use,
               fmt::format("fwmark={} is refused by the kernel (it takes CAP_NET_ADMIN): {}", value_of<uint32_t>(change),
@@ -75,7 +82,7 @@ std::optional<Refusal> Applier::apply(const Change& change) {
     number = apply_to_peer(change);
   }
   if (number == 0) return std::nullopt;
-  return refused(change, number);
+  return refused(change, number, target_.port_refusal());
 }
 
 int Applier::apply_to_device(const Change& change) {
@@ -84,6 +91,8 @@ int Applier::apply_to_device(const Change& change) {
       return target_.set_private_key(value_of<device::SecretKey>(change));
     case Field::listen_port:
       return target_.set_listen_port(static_cast<uint16_t>(value_of<uint32_t>(change)));
+    case Field::source_ports:
+      return target_.set_source_ports(value_of<io::SourcePorts>(change));
     case Field::fwmark:
       return target_.set_fwmark(value_of<uint32_t>(change));
     case Field::replace_peers:
@@ -107,6 +116,8 @@ int Applier::apply_to_peer(const Change& change) {
       return target_.set_endpoint(peer_, value_of<io::Endpoint>(change));
     case Field::persistent_keepalive_interval:
       return target_.set_persistent_keepalive(peer_, static_cast<uint16_t>(value_of<uint32_t>(change)));
+    case Field::peer_source_ports:
+      return target_.set_peer_source_ports(peer_, static_cast<uint16_t>(value_of<uint32_t>(change)));
     case Field::add_allowed_ip:
       return target_.add_allowed_ip(peer_, value_of<device::Prefix>(change));
     case Field::remove_allowed_ip:

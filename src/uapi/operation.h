@@ -20,7 +20,7 @@ enum class UapiError : int {
   io = -5,            // EIO: a line longer than kMaxUapiLineBytes
   invalid = -22,      // EINVAL: a key or value that is not understood
   protocol = -71,     // EPROTO: not a key=value line
-  port_in_use = -98,  // EADDRINUSE: the listen port or the fwmark was refused
+  port_in_use = -98,  // EADDRINUSE: a port or the fwmark was refused
   unknown = -55,      // anything else
   too_long = -105,    // ENOBUFS: more lines than kMaxUapiLines
   timed_out = -110,   // ETIMEDOUT: the client fell silent in the middle
@@ -35,6 +35,7 @@ enum class Field : uint8_t {
   nothing,  // such as protocol_version=1
   private_key,
   listen_port,
+  source_ports,  // the device's; after public_key peer_source_ports
   fwmark,
   replace_peers,
   public_key,
@@ -44,13 +45,15 @@ enum class Field : uint8_t {
   preshared_key,
   endpoint,
   persistent_keepalive_interval,
+  peer_source_ports,
   add_allowed_ip,
   remove_allowed_ip,
 };
 
 struct Change {
   Field field = Field::nothing;
-  std::variant<uint32_t, device::Key, device::SecretKey, device::Prefix, io::Endpoint> value = uint32_t{0};
+  std::variant<uint32_t, device::Key, device::SecretKey, device::Prefix, io::Endpoint, io::SourcePorts> value =
+      uint32_t{0};
 };
 
 // Why a change was not made.

@@ -237,6 +237,32 @@ TEST(Config, AppliesToADeviceAndPublishesOnce) {
   EXPECT_EQ(device.publications, 1);
 }
 
+TEST(Config, ReadsSourcePortsOfTheDeviceAndOfPeers) {
+  const std::string peer = "[Peer]\nPublicKey = " + device::to_base64(test::key_number(1)) + "\n";
+  EXPECT_FALSE(parse("[Interface]\n").config.source_ports) << "what the environment says stays";
+  const ConfigOutcome outcome = parse("[Interface]\nSourcePorts = 40000-40007\n" + peer + "SourcePorts = 1\n");
+  ASSERT_TRUE(outcome) << outcome.errors[0];
+  EXPECT_EQ(outcome.config.source_ports, (io::SourcePorts{8, 40000}));
+  test::FakeDevice device;
+  ASSERT_TRUE(apply_config(outcome.config, device));
+  EXPECT_EQ(device.state.source_ports, (io::SourcePorts{8, 40000}));
+  EXPECT_EQ(device.state.peers.at(0).source_ports, 1);
+  for (const char* wrong : {"0", "129", "x", "5-4", ""})
+    EXPECT_THAT(parse(std::string("[Interface]\nSourcePorts = ") + wrong + "\n").errors.at(0),
+                HasSubstr("SourcePorts"));
+  for (const char* wrong : {"0", "129", "5-6", ""})
+    EXPECT_THAT(parse(peer + "SourcePorts = " + wrong + "\n").errors.at(0), HasSubstr("SourcePorts"));
+}
+
+TEST(Config, NamesTheSourcePortThatTheDeviceRefuses) {
+  test::FakeDevice device;
+  device.refusal = EADDRINUSE;
+  device.port_refusal_text = "UDP port 40003 is taken by another program";
+  const io::Status status = apply_config(parse("[Interface]\nSourcePorts = 40000-40007\n").config, device);
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().text(), HasSubstr("UDP port 40003 is taken"));
+}
+
 TEST(Config, SaysWhatTheDeviceRefuses) {
   test::FakeDevice device;
   device.refusal = EADDRINUSE;

@@ -38,6 +38,13 @@ TEST(CommandLine, Runs) {
   }
 }
 
+TEST(CommandLine, TakesSourcePorts) {
+  EXPECT_FALSE(parse_command_line({"wg0"}).command_line.source_ports);
+  EXPECT_EQ(parse_command_line({"--source-ports", "8", "wg0"}).command_line.source_ports, (io::SourcePorts{8, 0}));
+  EXPECT_EQ(parse_command_line({"wg0", "--source-ports=40000-40007"}).command_line.source_ports,
+            (io::SourcePorts{8, 40000}));
+}
+
 TEST(CommandLine, RefusesEveryWrongOne) {
   struct Case {
     const char* name;
@@ -59,6 +66,8 @@ TEST(CommandLine, RefusesEveryWrongOne) {
       {"--config that took the name",
        {"--config", "wg0"},
        "IFNAME is missing; 'wg0' was taken as the FILE of --config"},
+      {"--source-ports without a number", {"wg0", "--source-ports"}, "--source-ports takes one number or range"},
+      {"--source-ports that are none", {"wg0", "--source-ports", "9-8"}, "--source-ports '9-8' is neither a number"},
       {"an empty name", {""}, "is empty"},
       {"a name that is too long", {"abcdefghijklmnop"}, "16 characters; Linux allows 15"},
       {"a name with a slash", {"../wg0"}, "holds a '/'"},
@@ -82,7 +91,8 @@ TEST(CommandLine, PrintsHelpAndVersion) {
     const CommandLineOutcome help = parse_command_line({word});
     EXPECT_FALSE(help.run);
     EXPECT_EQ(help.exit_code, 0);
-    for (const char* part : {"--foreground", "--config FILE", "--version", "LOG_LEVEL", "CULVERT_METRICS"})
+    for (const char* part :
+         {"--foreground", "--config FILE", "--source-ports PORTS", "--version", "LOG_LEVEL", "CULVERT_METRICS"})
       EXPECT_THAT(help.output, HasSubstr(part));
   }
   const CommandLineOutcome version = parse_command_line({"--version"});

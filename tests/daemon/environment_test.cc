@@ -90,6 +90,12 @@ TEST(Environment, ReadsLogLevelsAsWireguardGoDoes) {
   }
 }
 
+TEST(Environment, ReadsSourcePorts) {
+  EXPECT_EQ((*parse({})).source_ports, io::SourcePorts());
+  EXPECT_EQ((*parse({{"CULVERT_SOURCE_PORTS", "8"}})).source_ports, (io::SourcePorts{8, 0}));
+  EXPECT_EQ((*parse({{"CULVERT_SOURCE_PORTS", "40000-40007"}})).source_ports, (io::SourcePorts{8, 40000}));
+}
+
 TEST(Environment, StaysInTheBackgroundUnlessToldOne) {
   for (const char* value : {"0", "true", "2"}) {
     const auto environment = parse({{"WG_PROCESS_FOREGROUND", value}});
@@ -117,6 +123,8 @@ TEST(Environment, SaysWhatIsWrongWhereAndHowToMendIt) {
       {"CULVERT_TUN_JOIN", "1", "'off' or 'on'"},
       {"CULVERT_TUN_ENGINE", "uring", "'auto' (the default), 'epoll' or 'io_uring'"},
       {"CULVERT_UDP_ENGINE", "on", "'auto' (the default), 'epoll' or 'io_uring'"},
+      {"CULVERT_SOURCE_PORTS", "0", "40000-40007"},
+      {"CULVERT_SOURCE_PORTS", "8 ports", "40000-40007"},
       {"CULVERT_METRICS", "9586", "127.0.0.1:9586"},
       {"CULVERT_METRICS", "localhost:9586", "numeric address"},
       {"CULVERT_METRICS", "127.0.0.1:65536", "127.0.0.1:9586"},

@@ -37,8 +37,7 @@ std::string received(const io::Fd& fd) {
 TEST(ServiceManager, HearsOfTheStateAtAPathAndAtAnAbstractName) {
   char folder[] = "/tmp/culvert-notify.XXXXXX";
   ASSERT_NE(::mkdtemp(folder), nullptr);
-  for (const std::string& name :
-       {std::string(folder) + "/socket", "@culvert-notify-" + std::to_string(::getpid())}) {
+  for (const std::string& name : {std::string(folder) + "/socket", "@culvert-notify-" + std::to_string(::getpid())}) {
     const io::Fd manager = listen_at(name);
     const io::Status told = notify_service_manager(name.c_str(), "READY=1");
     EXPECT_TRUE(told) << name;

@@ -159,6 +159,35 @@ TEST(UapiSet, TellsOfTheEarlierOfTwoErrors) {
   EXPECT_THAT(outcome.text, HasSubstr("line 1: listen_port=53 is taken by another program"));
 }
 
+TEST(UapiSet, SetsSourcePortsOfTheDeviceAndOfPeers) {
+  test::FakeDevice device;
+  Outcome outcome = set(device, "source_ports=40000-40007\n" + kPeer1 + "source_ports=3\n\n");
+  EXPECT_EQ(outcome.error, UapiError::none) << outcome.text;
+  EXPECT_EQ(device.state.source_ports, (io::SourcePorts{8, 40000}));
+  EXPECT_EQ(device.state.peers.at(0).source_ports, 3);
+  EXPECT_THAT(std::string(print_get(device.state)), HasSubstr("source_ports=40000-40007\n"));
+  EXPECT_THAT(std::string(print_get(device.state)), HasSubstr("\nsource_ports=3\n"));
+  outcome = set(device, "source_ports=1\n" + kPeer1 + "source_ports=0\n\n");
+  EXPECT_THAT(std::string(print_get(device.state)), Not(HasSubstr("source_ports"))) << "what is off is not printed";
+  for (const std::string wrong : {"0", "129", "5-4", ""}) {
+    outcome = set(device, "source_ports=" + wrong + "\n\n");
+    EXPECT_EQ(outcome.error, UapiError::invalid);
+    EXPECT_THAT(outcome.text, HasSubstr("source_ports='" + wrong + "'"));
+  }
+  EXPECT_EQ(set(device, kPeer1 + "source_ports=129\n\n").error, UapiError::invalid);
+}
+
+TEST(UapiSet, NamesTheSourcePortThatIsTaken) {
+  test::FakeDevice device;
+  device.refusal = EADDRINUSE;
+  device.port_refusal_text = "UDP port 40003 is taken by another program";
+  for (const char* line : {"source_ports=40000-40007\n", "listen_port=40000\n"}) {
+    const Outcome outcome = set(device, line);
+    EXPECT_EQ(outcome.error, UapiError::port_in_use);
+    EXPECT_THAT(outcome.text, HasSubstr("UDP port 40003 is taken"));
+  }
+}
+
 TEST(UapiSet, NeverPutsAKeyIntoAnErrorText) {
   test::FakeDevice device;
   const std::string secret = "c0ffee" + device::to_hex(test::key_number(0x5a)).substr(7);
