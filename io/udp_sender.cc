@@ -74,6 +74,7 @@ UdpSender::Queue* UdpSender::queue_of(const Envelope& envelope) {
   if (fd < 0) return nullptr;
   Queue& queue = queues_[UdpSockets::tag_of(family, index)];
   queue.fd = fd;
+  queue.datagrams_sent = &sockets_.datagrams_sent(index);
   return &queue;
 }
 
@@ -84,10 +85,13 @@ void UdpSender::send_queue(const Queue& queue) {
   retried_ = false;
   while (const size_t count = compose_messages()) {
     const Transferred sent = transfer_.send(fd_, {messages_, count});
+    uint64_t datagrams = 0;
     for (size_t i = 0; i < sent.count; ++i) {
       advance(pieces_[i]);
-      counters_.datagrams_sent.add(pieces_[i].datagrams);
+      datagrams += pieces_[i].datagrams;
     }
+    counters_.datagrams_sent.add(datagrams);
+    if (queue.datagrams_sent != nullptr) queue.datagrams_sent->add(datagrams);
     counters_.trains_sent.add(sent.count);
     // The rest is composed again, by what was learned of the message that failed.
     if (sent.error != 0) settle_failure(pieces_[sent.count], sent.error);

@@ -59,6 +59,7 @@ class UdpSender {
   // The trains that leave from one socket: linked by behind_.
   struct Queue {
     int fd = -1;
+    Counter* datagrams_sent = nullptr;  // from its port; null: sockets listen wide, and it is one of many
     bool has_trains = false;
     uint16_t first = 0, last = 0;
   };

@@ -57,6 +57,12 @@ Status UdpSocketGroup::place_all(size_t members) {
   return Success{};
 }
 
+uint64_t UdpSocketGroup::datagrams_sent(size_t port_index) const {
+  uint64_t sum = 0;
+  for (const auto& member : members_) sum += member->datagrams_sent(port_index).get();
+  return sum;
+}
+
 Status UdpSocketGroup::set_fwmark(uint32_t fwmark) {
   for (const auto& member : members_)
     if (Status set = member->set_fwmark(fwmark); !set) return set;

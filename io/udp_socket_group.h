@@ -41,6 +41,9 @@ class UdpSocketGroup {
   std::span<const uint16_t> ports() const { return members_[0]->ports(); }
   uint16_t port() const { return members_[0]->port(); }
 
+  // Datagrams that its members have sent from one of ports().
+  uint64_t datagrams_sent(size_t port_index) const;
+
   // Adds a member behind the others. An error leaves the group as it was, but for SO_REUSEPORT.
   Status add_member();
 

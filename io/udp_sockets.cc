@@ -205,6 +205,7 @@ Result<Fd> UdpSockets::open_joiner(Family family, uint16_t port) const {
 // What is done once all are open.
 Status UdpSockets::finish() {
   in_group_.before = nullptr;
+  datagrams_sent_ = std::make_unique<Counter[]>(ports_.size());
   bool gso = options_.gso, gro = options_.gro && kernel_has_sound_gro();
   for_each_socket([&](Family, size_t, int fd) {
     // 0 is the default and changes nothing: it only shows that the kernel knows UDP_SEGMENT (Linux 4.18).

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "io/counters.h"
 #include "io/endpoint.h"
 #include "io/fd.h"
 #include "io/poller.h"
@@ -89,6 +90,9 @@ class UdpSockets {
     return family == Family::v4 ? sockets.v4.get() : family == Family::v6 ? sockets.v6.get() : -1;
   }
 
+  // Datagrams that were sent from one of ports(), for the side to count and any thread to read.
+  Counter& datagrams_sent(size_t port_index) const { return datagrams_sent_[port_index]; }
+
   // Where the sockets are watched if there is more than one port; else null. A tag is tag_of() its socket.
   Poller* poller() { return poller_ ? &*poller_ : nullptr; }
   static uint64_t tag_of(Family family, size_t port_index) { return 2 * port_index + (family == Family::v6 ? 1 : 0); }
@@ -159,6 +163,7 @@ class UdpSockets {
   bool joins_ = false;  // SO_REUSEPORT before bind
   std::vector<uint16_t> ports_;
   std::vector<std::shared_ptr<PortSockets>> sockets_;  // of each port
+  std::unique_ptr<Counter[]> datagrams_sent_;          // of each port
   std::optional<Poller> poller_;
   bool gro_active_ = false;
 

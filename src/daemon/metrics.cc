@@ -88,6 +88,13 @@ void write_workers(Exposition& out, const device::Metrics& metrics) {
       });
 }
 
+void write_ports(Exposition& out, const device::Metrics& metrics) {
+  if (metrics.ports.empty()) return;
+  out.family("port_datagrams_sent_total", "counter", "Datagrams sent from a port of ours, since it was opened.");
+  for (const device::PortMetrics& port : metrics.ports)
+    out.sample(label("port", std::to_string(port.port)), port.datagrams_sent);
+}
+
 void write_sides(Exposition& out, const device::Metrics& metrics) {
   out.families(
       io::kOuterCounters, [&](size_t i) { out.sample("", metrics.outer[i]); });
@@ -114,6 +121,7 @@ std::string metrics_text(const device::Metrics& metrics) {
   write_drops(out, metrics);
   write_workers(out, metrics);
   write_sides(out, metrics);
+  write_ports(out, metrics);
   out.families(device::kControlCounters,
                [&](size_t i) { out.sample(device::kControlCounters[i].label, metrics.control[i]); });
   return out.take();

@@ -20,6 +20,9 @@ Metrics Device::metrics() const {
   metrics.workers = workers_.metrics();
   metrics.outer = workers_.outer_counters();
   metrics.inner = workers_.inner_counters();
+  if (sockets_ != nullptr)
+    for (size_t i = 0; i < sockets_->ports().size(); ++i)
+      metrics.ports.push_back({sockets_->ports()[i], sockets_->datagrams_sent(i)});
   for (const auto& worker : workers_) {
     const io::OuterState one = worker->outer_state();
     if (one.engine != io::Engine::automatic) outer.engine = one.engine;

@@ -49,12 +49,18 @@ struct WorkerMetrics {
   io::CounterValues<pipeline::kDropReasons> drops{};
 };
 
+struct PortMetrics {
+  uint16_t port = 0;
+  uint64_t datagrams_sent = 0;  // since the port was opened
+};
+
 struct Metrics {
   std::string name;         // of the interface
   std::string aead_engine;  // crypto::engine_name()
   size_t peers = 0;
   bool link_up = false;
   std::vector<WorkerMetrics> workers;
+  std::vector<PortMetrics> ports;  // none while the link is down
   // Of all workers.
   io::CounterValues<io::kOuterCounters.size()> outer{};
   io::CounterValues<io::kInnerCounters.size()> inner{};

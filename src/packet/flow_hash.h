@@ -86,8 +86,8 @@ uint64_t inner_slot_hash(const uint8_t* packet, const IpHeader& header, const Fl
 
 // As flow_slot_hash(), with two differences. It is mixed once more, so that every range of it is as even as any other:
 // one multiplication alone fills ranges unevenly with ports that count up, under one key in a hundred. And it looks
-// into IP in IP and GRE, whose flows all have the same two addresses. (VXLAN, GENEVE and the like need no look: their UDP
-// source port is a hash of the flow within, RFC 7348 section 5.) For choosing among few: ports, members of a group.
+// into IP in IP and GRE, whose flows all have the same two addresses. (VXLAN, GENEVE and the like need no look: their
+// UDP source port is a hash of the flow within, RFC 7348 section 5.) For choosing among few: ports, members of a group.
 inline uint64_t flow_hash(const uint8_t* packet, const IpHeader& header, const FlowHashKey& key) {
   using flow_hash_detail::mix;
   uint64_t slot = flow_slot_hash(packet, header, key);

@@ -119,7 +119,7 @@ struct PeerPath : Route {
   std::atomic<bool> gso_refused{false};  // EMSGSIZE: the path is narrower than a segment
   std::atomic<uint32_t> attention{0};    // bits of Attention that the control thread has not seen yet
 
-  // Over how many ports of ours its flows are spread, at most. More than 1 says of the peer that it spreads its own too.
+  // Over how many ports of ours its flows are spread, at most. More than 1 says that the peer spreads its own, too.
   std::atomic<uint16_t> source_ports{1};
   HeardPorts heard_ports;  // of such a peer
 

@@ -79,6 +79,13 @@ TEST_F(DevicePortsTest, AnOrdinaryPeerHearsOfEveryPortAndNothingIsLost) {
   EXPECT_EQ(*heard.begin(), a_->port());
   EXPECT_EQ(*heard.rbegin(), a_->port() + 7) << "neighbours";
   for (uint16_t flow = 0; flow < 16; ++flow) transfer(*b_, *a_, flow);
+  uint64_t sent = 0;
+  for (const uint16_t port : heard) {
+    const uint64_t from_port = a_->metric("port_datagrams_sent_total", "port=\"" + std::to_string(port) + "\"");
+    EXPECT_GT(from_port, 0u) << port;
+    sent += from_port;
+  }
+  EXPECT_EQ(sent, a_->metric("datagrams_sent_total"));
   EXPECT_EQ(a_->handshakes("initiation_sent"), 1u);
 }
 

@@ -250,8 +250,8 @@ double deviation(const std::vector<double>& counts, size_t flows) {
   return (chi_square - freedom) / std::sqrt(2 * freedom);
 }
 
-// How far from even `flows` with ports that count up, as those of one host do, fill the places. A place is chosen by the
-// rest of a division, or by the range of the hash.
+// How far from even `flows` with ports that count up, as those of one host do, fill the places. A place is chosen by
+// the rest of a division, or by the range of the hash.
 double unevenness(bool v6, const FlowHashKey& key, size_t places, bool by_range, size_t flows) {
   std::vector<double> counts(places);
   PacketSpec spec;
