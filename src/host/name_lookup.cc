@@ -118,7 +118,7 @@ void NameLookup::Impl::start(NameQuestion question) {
     self.answer.error = ::ares_strerror(status);
   } else {
     ::ares_set_socket_configure_callback(self.channel, mark_socket, &self);
-    if (!self.question.servers.empty()) ::ares_set_servers_csv(self.channel, self.question.servers.c_str());
+    if (!self.question.servers.empty()) ::ares_set_servers_ports_csv(self.channel, self.question.servers.c_str());
     ares_addrinfo_hints hints{};
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_DGRAM;

@@ -16,7 +16,7 @@ namespace culvert::host {
 struct NameQuestion {
   uint64_t id = 0;      // comes back with the answer
   std::string host;     // a name
-  std::string servers;  // "192.0.2.53,2001:db8::53" to ask; "": those of resolv.conf
+  std::string servers;  // "192.0.2.53,[2001:db8::53]:5353" to ask; "": those of resolv.conf
   uint32_t fwmark = 0;  // on what is sent, so that it does not go into the tunnel; 0: none
 };
 

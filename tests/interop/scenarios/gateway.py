@@ -315,3 +315,26 @@ def names(lab, _):
     expect_ping(road, "10.80.0.2")
     road.host.expect("down", NAME)
     road.other.expect("down", "gw1")
+
+
+@scenario("a gateway for everything: Forward and Masquerade", pairs=ALONE)
+def gateway(lab, _):
+    private_resolver(lab)
+    road = Road(lab)
+    internet = lab.namespace("internet")
+    join(road.other.namespace, "out", internet, "out")
+    for namespace, number in ((road.other.namespace, 1), (internet, 2)):
+        namespace.add_address("out", f"203.0.113.{number}/24", f"2001:db8:113::{number}/64")
+    wait_until(lambda: internet.owns("2001:db8:113::2"), "the way out is up")
+    road.other.write(
+        f"[Interface]\nPrivateKey = {road.server_keys[0]}\nListenPort = 51820\nAddress = 10.80.0.2/24, fd80::2/64\n"
+        f"Forward = yes\nMasquerade = out\n[Peer]\nPublicKey = {road.keys[1]}\nAllowedIPs = 10.80.0.1/32, fd80::1/128\n", "gw1")
+    road.other.expect("up", road.other.path("gw1"))
+    road.host.write(road.text("DNS = 10.80.0.2", allowed="0.0.0.0/0, ::/0"))
+    road.host.expect("up", road.host.file)
+    for address in ("203.0.113.2", "2001:db8:113::2"):
+        expect_ping(road, address)
+    check("masquerade" in road.other.namespace.run("nft", "list", "table", "inet", "culvert-nat-gw1"), "by a table of its own")
+    road.host.expect("down", NAME)
+    road.other.expect("down", "gw1")
+    check("culvert" not in road.other.namespace.run("nft", "list", "tables"), "which goes with it")

@@ -1,0 +1,66 @@
+#include "src/host/journal.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+namespace culvert::host {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class JournalTest : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_NE(::mkdtemp(folder_), nullptr); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::string file() const { return std::string(folder_) + "/wg0.journal"; }
+
+  char folder_[32] = "/tmp/culvert-journal-XXXXXX";
+};
+
+TEST_F(JournalTest, TellsTheNextProcessWhatADeadOneLeft) {
+  {
+    auto journal = Journal::open("wg0", folder_);
+    ASSERT_TRUE(journal);
+    EXPECT_THAT(journal->lines(), IsEmpty());
+    EXPECT_TRUE(journal->write({"rule 4 51820", "a longer line that goes again"}));
+    EXPECT_TRUE(journal->write({"rule 4 51820", "dns"}));
+  }
+  auto next = Journal::open("wg0", folder_);
+  ASSERT_TRUE(next);
+  EXPECT_THAT(next->lines(), ElementsAre("rule 4 51820", "dns"));
+  next->remove();
+  EXPECT_FALSE(std::filesystem::exists(file()));
+}
+
+TEST_F(JournalTest, IsHeldByOneLivingProcess) {
+  auto holder = Journal::open("wg0", folder_);
+  ASSERT_TRUE(holder);
+  const auto second = Journal::open("wg0", folder_);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().number, EBUSY);
+  EXPECT_TRUE(Journal::open("wg1", folder_));
+}
+
+TEST_F(JournalTest, SaysNothingOfAnotherNetworkNamespace) {
+  std::ofstream(file()) << "netns 1\nrule 4 51820\n";
+  const auto journal = Journal::open("wg0", folder_);
+  ASSERT_TRUE(journal);
+  EXPECT_THAT(journal->lines(), IsEmpty());
+}
+
+TEST_F(JournalTest, FollowsNoLink) {
+  std::filesystem::create_symlink("/etc/passwd", file());
+  EXPECT_FALSE(Journal::open("wg0", folder_));
+}
+
+}  // namespace
+}  // namespace culvert::host
