@@ -18,7 +18,8 @@ NOT_FOR_PEOPLE = {".ci/run", "tests/interop/kernel_peer/guest-agent", "tests/int
 NEEDED = {"tests/crypto/check_constant_time.py": ("clean", "valgrind", "program"),
           "tests/crypto/check_disassembly.py": ("objdump", "path"),
           "tests/interop/kernel_peer/flood.py": ("AAAA", "192.0.2.1", "1", "mark"),
-          "tests/vectors/convert.py": ("/no/such",)}
+          "tests/vectors/convert.py": ("/no/such",),
+          "tools/bench-compare": (ROOT, ROOT)}  # which has a folder bench
 MUST_NOT_BE_CALLED = ("apt-get", "apt-cache", "cmake", "ctest", "unshare", "ip", "perf", "iperf3", "wg", "qemu-system-x86_64", "valgrind",
                       "dpkg-deb", "modprobe")
 
@@ -102,6 +103,9 @@ class Usage(Quiet):
                               (("tools/setup", "build", "nosuch"), "`nosuch`"), (("tools/fetch-wireguard-go", "now"), "`now`"),
                               (("tools/bench-aead", "--rounds", "0"), "--rounds"), (("tools/bench-aead", "--engines", "sse"), "`sse`"),
                               (("tools/bench-aead", "--bytes", "3"), "`3`"), (("tools/bench-aead", "--min-time", "-1"), "-1"),
+                              (("tools/bench-compare", ROOT, "/no/such"), "`/no/such`"),
+                              (("tools/bench-compare", ROOT, ROOT, "--rounds", "0"), "`0`"),
+                              (("tools/bench-compare", ROOT, ROOT), "no benchmark"),
                               (("tools/lab", "quick", "--rounds", "0"), "`0`"), (("tools/lab", "quik"), "quik"),
                               (("tests/interop/run", "--repeat", "0"), "`0`"), (("tests/interop/run", "--jobs", "-1"), "-1"),
                               (("tests/interop/run", "--timeout", "x"), "`x`"), (("tests/interop/run", "no such scenario"), "no such scenario"),
