@@ -2,6 +2,7 @@
 
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_flow.h>
 #include <rte_mbuf.h>
 
 #include <algorithm>
@@ -125,12 +126,18 @@ io::Status Port::configure() {
   if (options_.mtu > device.max_mtu)
     return error(EINVAL, "set an MTU of " + std::to_string(options_.mtu) + ", where " + std::to_string(device.max_mtu) +
                              " is the most,");
+  if (options_.isolated) {
+    rte_flow_error why{};
+    if (const int status = rte_flow_isolate(id_, 1, &why); status != 0)
+      return error(status, std::string("isolate, so that the kernel keeps the rest, (") +
+                               (why.message != nullptr ? why.message : "no reason given") + ")");
+  }
   rte_eth_conf wanted{};
   wanted.rxmode.mtu = options_.mtu;
   wanted.rxmode.offloads = wanted_receive(options_) & device.rx_offload_capa;
   wanted.txmode.offloads = wanted_transmit(options_) & device.tx_offload_capa;
   if (options_.coalescing) wanted.rxmode.max_lro_pkt_size = device.max_lro_pkt_size;
-  if (options_.queues > 1) {
+  if (options_.queues > 1 && !options_.isolated) {  // there, rules have hashes of their own
     // Outer ports tell the flows of a peer apart (source ports), so what is hashed are addresses and ports.
     wanted.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     wanted.rx_adv_conf.rss_conf.rss_hf =
@@ -169,6 +176,13 @@ io::Status Port::set_up_queues(int socket) {
       return error(status, "set up transmit queue " + std::to_string(queue));
   }
   return io::Success{};
+}
+
+io::Status Port::steer(const FlowRule& rule) {
+  rte_flow_error why{};
+  if (rte_flow_create(id_, &rule.attributes(), rule.pattern(), rule.actions(), &why) != nullptr) return io::Success{};
+  return error(rte_errno, "steer " + rule.text() + " (" + (why.message != nullptr ? why.message : "no reason given") +
+                              ") to the queues");
 }
 
 bool Port::is_up() const {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dpdk/frame.h"
+#include "dpdk/mlx5.h"
 #include "io/result.h"
 
 namespace culvert::dpdk {
@@ -37,6 +38,8 @@ struct PortOptions {
   bool coalescing = false;    // LRO: what arrives may be superpackets of up to 64 KiB, in chains
   // Everything that a transmit queue gets is of one pool, in one piece, and nobody else's.
   bool fast_free = false;
+  // The kernel keeps the port but for what flow rules take (mlx5's isolated mode). A device that cannot is not opened.
+  bool isolated = false;
 };
 
 // What is in use: wanted and offered.
@@ -76,6 +79,10 @@ class Port {
   const PortOffloads& offloads() const { return offloads_; }
   // The kernel's interface of the same device (mlx5, af_xdp, af_packet); 0: it has none.
   unsigned kernel_interface() const { return kernel_interface_; }
+
+  // Has the device steer what a rule matches to our queues, until the port is closed. An isolated port gets nothing
+  // else. Errors: what the driver says, with the text of the rule.
+  io::Status steer(const FlowRule& rule);
 
   bool is_up() const;
   // Whether the device was taken away. Final.
