@@ -35,18 +35,6 @@ FrameVerdict skip_extension_headers(const uint8_t* ip, uint32_t length, uint8_t&
 
 }  // namespace
 
-uint8_t* write_link_header(const Link& link, const MacAddress& to, bool v6, uint8_t* packet) {
-  uint8_t* const frame = packet - link.header_bytes();
-  std::copy(to.begin(), to.end(), frame);
-  std::copy(link.mac.begin(), link.mac.end(), frame + 6);
-  if (link.vlan != 0) {
-    store_be16(frame + 12, kEtherTypeVlan);
-    store_be16(frame + 14, link.vlan);
-  }
-  store_be16(packet - 2, v6 ? kEtherTypeV6 : kEtherTypeV4);
-  return frame;
-}
-
 FrameVerdict read_datagram(std::span<const uint8_t> frame, const Link& link, bool ip_checksum_is_good,
                            DatagramFrame& read) {
   LinkFrame outer;

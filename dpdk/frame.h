@@ -17,6 +17,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "io/endpoint.h"
@@ -66,7 +67,17 @@ inline FrameVerdict read_link_header(std::span<const uint8_t> frame, const Link&
 }
 
 // Writes the link header of a packet in front of it. Returns where the frame begins.
-uint8_t* write_link_header(const Link& link, const MacAddress& to, bool v6, uint8_t* packet);
+inline uint8_t* write_link_header(const Link& link, const MacAddress& to, bool v6, uint8_t* packet) {
+  uint8_t* const frame = packet - link.header_bytes();
+  std::memcpy(frame, to.data(), to.size());
+  std::memcpy(frame + 6, link.mac.data(), link.mac.size());
+  if (link.vlan != 0) {
+    packet::store_be16(frame + 12, kEtherTypeVlan);
+    packet::store_be16(frame + 14, link.vlan);
+  }
+  packet::store_be16(packet - 2, v6 ? kEtherTypeV6 : kEtherTypeV4);
+  return frame;
+}
 
 // Where the UDP datagram in a frame lies.
 struct DatagramFrame {

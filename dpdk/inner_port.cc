@@ -178,7 +178,7 @@ bool InnerPort::add_frame(const io::GatheredPacket& packet, const NextHops& hops
   }
   if (first->nb_segs > port_.offloads().max_segments) {
     port_counters_.too_long.add(1);
-    going_home_.add(first);
+    rte_pktmbuf_free(first);
     return false;
   }
   uint8_t* const ip = rte_pktmbuf_mtod(first, uint8_t*);
@@ -200,7 +200,10 @@ const MacAddress* InnerPort::next_hop_of(const io::GatheredPacket& packet, const
   const io::Family family = v6 ? io::Family::v6 : io::Family::v4;
   const uint8_t* const destination = ip + (v6 ? packet::kIpv6Destination : packet::kIpv4Destination);
   const size_t bytes = v6 ? 16 : 4;
-  if (destination_.family == family && std::memcmp(destination_.bytes.data(), destination, bytes) == 0)
+  // No call for v4: it is asked of each packet.
+  if (destination_.family == family &&
+      (v6 ? std::memcmp(destination_.bytes.data(), destination, 16) == 0
+          : packet::load<uint32_t>(destination_.bytes.data()) == packet::load<uint32_t>(destination)))
     return next_hop_;
   destination_ = {};
   destination_.family = family;

@@ -90,7 +90,8 @@ inline void OuterPort::add_datagram(rte_mbuf* mbuf, io::Received& batch, const N
   const uint32_t ports = load<uint32_t>(frame + read.udp_at);
   const bool same_run = run_.addresses != nullptr && run_.ports == ports && run_.v6 == read.v6 &&
                         run_.traffic_class == read.traffic_class &&
-                        std::memcmp(run_.addresses, addresses, read.v6 ? 32 : 8) == 0;
+                        (read.v6 ? std::memcmp(run_.addresses, addresses, 32) == 0
+                                 : load<uint64_t>(run_.addresses) == load<uint64_t>(addresses));
   if (!same_run) {
     if (!begin_envelope(frame, read, batch, hops)) return drop(port_counters_.foreign);
     run_ = {addresses, ports, read.traffic_class, read.v6};

@@ -277,6 +277,19 @@ TEST(InnerPort, DropsAndCountsWhatItCannotWrite) {
   EXPECT_EQ(world.inner.counters().write_dropped.get(), 3u);
 }
 
+TEST(InnerPort, DropsChainsThatAreTooLongForTheDeviceHoweverMany) {
+  World world(8191);
+  Bytes packet = packet_of(1000);
+  Gathering one;
+  for (size_t i = 0; i < 256; ++i) one.parts.push_back({packet.data() + i, 4});
+  one.parts[0].iov_len = 40;
+  one.leases.resize(256);
+  one.packet.offload = {io::GsoType::tcp, true, 40, 4, 20, 16};
+  const std::vector<io::GatheredPacket> packets(200, one.finish());
+  EXPECT_EQ(world.inner.write(packets), 0u);
+  EXPECT_EQ(world.inner.port_counters().too_long.get(), 200u);
+}
+
 TEST(InnerPort, JoinsOnlyWhereTheDeviceCuts) {
   World world;
   const io::InnerOffloads offloads = world.inner.offloads();
