@@ -35,6 +35,7 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
   int refusal = 0;  // what set_listen_port(), set_source_ports(), set_fwmark(), set_workers() and select_peer() return
 
   crypto::SecretString get() override { return uapi::print_get(state); }
+  std::string metrics() override { return "a 1\n"; }
   device::Configurable& target() override { return *this; }
   void on_error(const std::string& text) override { errors.push_back(text); }
 

@@ -17,7 +17,8 @@ constexpr const char* kFooter =
     "Environment: LOG_LEVEL=verbose|error|silent, WG_TUN_FD, WG_UAPI_FD, WG_PROCESS_FOREGROUND=1,\n"
     "CULVERT_GSO=off, CULVERT_GRO=off, CULVERT_TUN_OFFLOAD=off, CULVERT_TUN_TSO=off, CULVERT_TUN_USO=off,\n"
     "CULVERT_TUN_JOIN=off, CULVERT_TUN_ENGINE=ENGINE, CULVERT_UDP_ENGINE=ENGINE, CULVERT_AEAD=ENGINE,\n"
-    "CULVERT_METRICS=ADDR:PORT, CULVERT_SOURCE_PORTS=N|LO-HI. README.md says what each does.";
+    "CULVERT_METRICS=[ADDR:]PORT, CULVERT_METRICS_PEERS=off, CULVERT_SOURCE_PORTS=N|LO-HI.\n"
+    "README.md says what each does.";
 
 CommandLineOutcome usage_error(const CLI::App& app, const std::string& what) {
   CommandLineOutcome outcome;

@@ -151,9 +151,13 @@ void ControlLoop::end_turn() {
     timer_.disarm();
 }
 
-io::Status ControlLoop::serve_metrics(const io::Endpoint& at) {
-  auto server = MetricsServer::open(at, {.metrics = [this] { return metrics_text(device_.metrics()); },
-                                         .health = [this] { return health_text(device_.metrics()); }});
+io::Status ControlLoop::serve_metrics(const MetricsAddress& at) {
+  const auto page = [this, each_peer = at.each_peer] {
+    device::Metrics metrics = device_.metrics();
+    if (each_peer) metrics.each_peer = device_.peer_metrics();
+    return metrics_text(metrics);
+  };
+  auto server = MetricsServer::open(at, {.metrics = page, .health = [this] { return health_text(device_.metrics()); }});
   if (!server) return server.error();
   metrics_ = std::move(*server);
   return poller_.add(metrics_->fd(), kTagMetrics);
@@ -161,6 +165,13 @@ io::Status ControlLoop::serve_metrics(const io::Endpoint& at) {
 
 crypto::SecretString ControlLoop::get() {
   return uapi::print_get(device_.state());
+}
+
+// For those who may open the UAPI socket, which tells them more.
+std::string ControlLoop::metrics() {
+  device::Metrics metrics = device_.metrics();
+  metrics.each_peer = device_.peer_metrics();
+  return metrics_text(metrics);
 }
 
 void ControlLoop::on_error(const std::string& text) {

@@ -58,10 +58,11 @@ class ControlLoop final : public uapi::Handler {
   bool ended() const { return stop_; }
 
   // Serves metrics and health from now on; before run(). Errors: those of MetricsServer::open().
-  io::Status serve_metrics(const io::Endpoint& at);
+  io::Status serve_metrics(const MetricsAddress& at);
 
   // Handler.
   crypto::SecretString get() override;
+  std::string metrics() override;
   device::Configurable& target() override { return device_; }
   void on_error(const std::string& text) override;
 

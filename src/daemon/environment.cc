@@ -46,15 +46,20 @@ class Reader {
     return io::Engine::automatic;
   }
 
-  std::optional<io::Endpoint> listen_address(const char* name) {
+  std::optional<MetricsAddress> listen_address(const char* name) {
     const std::string_view value = text(name);
-    io::Endpoint endpoint;
+    MetricsAddress address;
     if (value.empty()) return std::nullopt;
-    if (!io::parse_endpoint(std::string(value), endpoint)) {
-      fail(name, value, "a numeric address and port, 127.0.0.1:9586 or [::1]:9586");
+    if (value.starts_with("unix:/")) {
+      address.path = value.substr(5);
+      return address;
+    }
+    const bool port_alone = device::parse_decimal(value, UINT16_MAX).has_value();
+    if (!io::parse_endpoint((port_alone ? "127.0.0.1:" : "") + std::string(value), address.endpoint)) {
+      fail(name, value, "a port, a numeric address and port (127.0.0.1:9586 or [::1]:9586), or unix:/PATH");
       return std::nullopt;
     }
-    return endpoint;
+    return address;
   }
 
   io::SourcePorts source_ports(const char* name) {
@@ -111,6 +116,8 @@ io::Result<Environment> parse_environment(const GetVariable& get_variable) {
   environment.udp_engine = reader.engine("CULVERT_UDP_ENGINE");
   environment.source_ports = reader.source_ports("CULVERT_SOURCE_PORTS");
   environment.metrics = reader.listen_address("CULVERT_METRICS");
+  const bool each_peer = reader.is_on("CULVERT_METRICS_PEERS");
+  if (environment.metrics) environment.metrics->each_peer = each_peer;
   environment.aead = reader.text("CULVERT_AEAD");
   if (!reader.error().empty()) return io::Error{0, reader.error()};
   return environment;

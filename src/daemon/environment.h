@@ -11,6 +11,7 @@
 #include "io/engine.h"
 #include "io/result.h"
 #include "io/source_ports.h"
+#include "src/daemon/metrics_server.h"
 #include "src/log.h"
 
 namespace culvert::daemon {
@@ -30,8 +31,9 @@ struct Environment {
   io::Engine tun_engine = io::Engine::automatic;  // CULVERT_TUN_ENGINE: auto, epoll or io_uring
   io::Engine udp_engine = io::Engine::automatic;  // CULVERT_UDP_ENGINE: likewise
   io::SourcePorts source_ports;                   // CULVERT_SOURCE_PORTS: N or LO-HI
-  std::optional<io::Endpoint> metrics;            // CULVERT_METRICS=ADDR:PORT, where to serve metrics (as `remote`)
-  std::string aead;                               // CULVERT_AEAD, passed on as it is; "" when unset
+  // CULVERT_METRICS=PORT (of 127.0.0.1), ADDR:PORT or unix:PATH; CULVERT_METRICS_PEERS
+  std::optional<MetricsAddress> metrics;
+  std::string aead;  // CULVERT_AEAD, passed on as it is; "" when unset
 
   // What deserves a line in the log although it is no error (LOG_LEVEL with a word nobody knows).
   std::vector<std::string> warnings;

@@ -73,10 +73,15 @@ io::Status Gateway::add(TunnelFile file, config::Config config, std::vector<std:
   return io::Success{};
 }
 
-io::Status Gateway::serve_metrics(const io::Endpoint& at) {
-  const auto of_each = [this](std::string (*text)(const device::Metrics& metrics)) {
+io::Status Gateway::serve_metrics(const MetricsAddress& at) {
+  const auto of_each = [this, each_peer = at.each_peer](std::string (*text)(const device::Metrics& metrics)) {
     std::vector<std::string> texts;
-    for (const auto& [name, tunnel] : tunnels_) texts.push_back(text(tunnel->interface().device().metrics()));
+    for (const auto& [name, tunnel] : tunnels_) {
+      const device::Device& device = tunnel->interface().device();
+      device::Metrics metrics = device.metrics();
+      if (each_peer) metrics.each_peer = device.peer_metrics();
+      texts.push_back(text(metrics));
+    }
     return texts;
   };
   auto server = MetricsServer::open(

@@ -32,7 +32,7 @@ class Gateway final : public Surroundings {
   size_t tunnels() const { return tunnels_.size(); }
 
   // Serves the metrics of all tunnels from now on. Errors: those of MetricsServer::open().
-  io::Status serve_metrics(const io::Endpoint& at);
+  io::Status serve_metrics(const MetricsAddress& at);
 
   // Until a signal, or the last tunnel is down. Takes down what is up.
   void run();

@@ -5,7 +5,12 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <string_view>
+#include <utility>
+#include <vector>
+
+#include "src/device/encoding.h"
 
 namespace culvert::daemon {
 namespace {
@@ -111,10 +116,54 @@ void write_sides(Exposition& out, const device::Metrics& metrics) {
             label("name", io::engine_name(metrics.outer_state.engine)), 1);
 }
 
+// A family with a sample of each peer that `value` yields one for.
+template <typename Value>
+void write_peer_family(Exposition& out, const std::vector<std::pair<std::string, const device::PeerMetrics*>>& peers,
+                       const char* name, const char* type, const char* help, Value&& value) {
+  out.family(name, type, help);
+  for (const auto& [key, peer] : peers)
+    if (const std::optional<uint64_t> number = value(*peer)) out.sample(key, *number);
+}
+
+void write_peers(Exposition& out, const device::Metrics& metrics) {
+  using Peer = device::PeerMetrics;
+  using Number = std::optional<uint64_t>;
+  if (metrics.each_peer.empty()) return;
+  std::vector<std::pair<std::string, const Peer*>> peers;
+  for (const Peer& peer : metrics.each_peer)
+    peers.emplace_back(label("public_key", device::to_base64(peer.public_key)), &peer);
+  out.family("peer_info", "gauge", "Where a peer is.");
+  for (const auto& [key, peer] : peers)
+    out.sample(key + "," + label("endpoint", peer->endpoint ? io::to_string(*peer->endpoint) : ""), 1);
+  write_peer_family(
+      out, peers, "peer_received_bytes_total", "counter", "Bytes of datagrams from a peer.",
+      [](const Peer& peer) -> Number { return peer.received_bytes; });
+  write_peer_family(
+      out, peers, "peer_sent_bytes_total", "counter", "Bytes of datagrams to a peer.",
+      [](const Peer& peer) -> Number { return peer.sent_bytes; });
+  write_peer_family(
+      out, peers, "peer_expected_messages_total", "counter",
+      "Transport messages that a peer has numbered, as far as is known.",
+      [](const Peer& peer) -> Number { return peer.expected_messages; });
+  write_peer_family(
+      out, peers, "peer_received_messages_total", "counter",
+      "Those of them that arrived; the others are lost or on their way.",
+      [](const Peer& peer) -> Number { return peer.received_messages; });
+  write_peer_family(out, peers, "peer_last_handshake_timestamp_seconds", "gauge",
+                    "Unix time of the last handshake with a peer; 0: never.",
+                    [](const Peer& peer) -> Number { return static_cast<uint64_t>(peer.last_handshake_seconds); });
+  write_peer_family(out, peers, "peer_keypair_age_seconds", "gauge",
+                    "Age of the keypair that is sent with; none without one.", [](const Peer& peer) -> Number {
+                      if (!peer.keypair_age) return std::nullopt;
+                      return static_cast<uint64_t>(peer.keypair_age->count());
+                    });
+}
+
 }  // namespace
 
 std::string metrics_text(const device::Metrics& metrics) {
   Exposition out(metrics.name);
+  out.gauge("build_info", "The version of culvert.", label("version", CULVERT_VERSION), 1);
   out.gauge("engine", "The AEAD engine in use.", label("name", metrics.aead_engine), 1);
   out.gauge("peers", "Configured peers.", "", metrics.peers);
   out.gauge("link_up", "Whether the interface is up.", "", metrics.link_up ? 1 : 0);
@@ -124,6 +173,7 @@ std::string metrics_text(const device::Metrics& metrics) {
   write_ports(out, metrics);
   out.families(device::kControlCounters,
                [&](size_t i) { out.sample(device::kControlCounters[i].label, metrics.control[i]); });
+  write_peers(out, metrics);
   return out.take();
 }
 

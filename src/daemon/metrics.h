@@ -8,7 +8,8 @@
 
 namespace culvert::daemon {
 
-// The Prometheus text exposition format, version 0.0.4. It grows with the number of workers, not with that of peers.
+// The Prometheus text exposition format, version 0.0.4. It grows with the number of workers, and with that of peers
+// only where Metrics::each_peer holds them.
 // Pure.
 std::string metrics_text(const device::Metrics& metrics);
 

@@ -2,6 +2,9 @@
 
 #include <microhttpd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -27,10 +30,38 @@ constexpr int kBacklog = 128;
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr const char* kPlainType = "text/plain; charset=utf-8";
 
-io::Result<io::Fd> listen_at(const io::Endpoint& at) {
-  const auto refused = [&at] {
-    return io::Error{errno, io::to_string(at) + " (CULVERT_METRICS; choose a free address and port of this host)"};
-  };
+io::Error refused_at(const MetricsAddress& at, int number) {
+  return {number, at.text() + (at.path.empty() ? " (CULVERT_METRICS; choose a free address and port of this host)"
+                                               : " (CULVERT_METRICS; choose a path that can be made)")};
+}
+
+// Nobody else may connect: the file is made for its owner alone.
+io::Result<io::Fd> listen_at_path(const MetricsAddress& at) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (at.path.size() >= sizeof address.sun_path) return refused_at(at, ENAMETOOLONG);
+  std::memcpy(address.sun_path, at.path.data(), at.path.size());
+  const auto* const generic = reinterpret_cast<const sockaddr*>(&address);
+  io::Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!listener) return refused_at(at, errno);
+  // What is there and answers is somebody's; what is no socket is not ours to remove.
+  struct stat found {};
+  if (::lstat(at.path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode) &&
+      ::connect(listener.get(), generic, sizeof address) != 0 && errno == ECONNREFUSED)
+    ::unlink(at.path.c_str());
+  listener.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const mode_t mask = ::umask(077);
+  const bool bound = listener && ::bind(listener.get(), generic, sizeof address) == 0;
+  const int number = errno;
+  ::umask(mask);
+  if (!bound || ::listen(listener.get(), kBacklog) != 0) return refused_at(at, bound ? errno : number);
+  return listener;
+}
+
+io::Result<io::Fd> listen_at(const MetricsAddress& where) {
+  if (!where.path.empty()) return listen_at_path(where);
+  const io::Endpoint& at = where.endpoint;
+  const auto refused = [&where] { return refused_at(where, errno); };
   io::SocketAddress address{};
   const socklen_t length = io::to_socket_address(at.remote, at.port, at.scope_id, address);
   io::Fd listener(::socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -91,15 +122,28 @@ bool has_body(MHD_Connection* connection) {
 
 }  // namespace
 
+bool MetricsAddress::is_exposed() const {
+  const auto& bytes = endpoint.remote.bytes;
+  if (!path.empty()) return false;
+  if (endpoint.remote.family == io::Family::v4) return bytes[0] != 127;
+  return !std::equal(bytes.begin(), bytes.begin() + 15, std::array<uint8_t, 15>{}.begin()) || bytes[15] != 1;
+}
+
+std::string MetricsAddress::text() const {
+  return path.empty() ? io::to_string(endpoint) : "unix:" + path;
+}
+
 class MetricsServer::Impl {
  public:
-  Impl(Pages pages, io::Poller poller, io::TimerFd timer, io::Fd listener)
+  Impl(Pages pages, io::Poller poller, io::TimerFd timer, io::Fd listener, std::string path)
       : pages_(std::move(pages)),
+        path_(std::move(path)),
         poller_(std::move(poller)),
         timer_(std::move(timer)),
         listener_(std::move(listener)) {}
   ~Impl() {
     if (http_ != nullptr) MHD_stop_daemon(http_);
+    if (!path_.empty()) ::unlink(path_.c_str());
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -107,6 +151,7 @@ class MetricsServer::Impl {
   io::Status start();
   void handle_events(protocol::Instant now);
   int listener() const { return listener_.get(); }
+  bool is_unix() const { return !path_.empty(); }
   int fd() const { return poller_.fd(); }
   size_t connections() const { return clients_.size(); }
 
@@ -134,6 +179,7 @@ class MetricsServer::Impl {
 
   // Constant after start().
   const Pages pages_;
+  const std::string path_;  // "": not a socket of the file system
   io::Poller poller_;
   const io::TimerFd timer_;
   const io::Fd listener_;
@@ -176,9 +222,10 @@ void MetricsServer::Impl::handle_events(protocol::Instant now) {
 
 void MetricsServer::Impl::accept_clients() {
   for (int i = 0; i < kAcceptsAtOnce; ++i) {
-    io::SocketAddress from{};
+    sockaddr_storage from{};  // of any family
     socklen_t length = sizeof from;
-    io::Fd fd(::accept4(listener_.get(), &from.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    auto* const generic = reinterpret_cast<sockaddr*>(&from);
+    io::Fd fd(::accept4(listener_.get(), generic, &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) return pause();
     if (!fd && (errno == EINTR || errno == ECONNABORTED)) continue;
     if (!fd) return;
@@ -189,7 +236,7 @@ void MetricsServer::Impl::accept_clients() {
       MHD_run(http_);
     }
     // Closes what it refuses.
-    (void)MHD_add_connection(http_, fd.release(), &from.any, length);
+    (void)MHD_add_connection(http_, fd.release(), generic, length);
   }
 }
 
@@ -282,21 +329,26 @@ void MetricsServer::Impl::request_ended(void* self, MHD_Connection* connection, 
 MetricsServer::MetricsServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 MetricsServer::~MetricsServer() = default;
 
-io::Result<std::unique_ptr<MetricsServer>> MetricsServer::open(const io::Endpoint& at, Pages pages) {
+io::Result<std::unique_ptr<MetricsServer>> MetricsServer::open(const MetricsAddress& at, Pages pages) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
   auto timer = io::TimerFd::open();
   if (!timer) return timer.error();
   auto listener = listen_at(at);
   if (!listener) return listener.error();
-  auto impl = std::make_unique<Impl>(std::move(pages), std::move(*poller), std::move(*timer), std::move(*listener));
+  auto impl =
+      std::make_unique<Impl>(std::move(pages), std::move(*poller), std::move(*timer), std::move(*listener), at.path);
   if (const io::Status started = impl->start(); !started) return started.error();
+  if (at.is_exposed())
+    log_error("Metrics at {} are for whoever reaches that address{}: use 127.0.0.1, [::1] or unix:PATH", at.text(),
+              at.each_peer ? ", with the peers' public keys and endpoints (CULVERT_METRICS_PEERS=off)" : "");
   return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(impl)));
 }
 
 uint16_t MetricsServer::port() const {
   io::SocketAddress address{};
   socklen_t length = sizeof address;
+  if (impl_->is_unix()) return 0;
   if (::getsockname(impl_->listener(), &address.any, &length) != 0) return 0;
   return io::remote_of(address).port;
 }

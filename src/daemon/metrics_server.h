@@ -15,6 +15,18 @@
 
 namespace culvert::daemon {
 
+// Where, and how much of it.
+struct MetricsAddress {
+  io::Endpoint endpoint{};  // `remote` and `port`; used without a path
+  std::string path{};       // of a socket of the file system, for its owner alone; "": none
+  bool each_peer = true;    // with the metrics of every peer
+
+  // Whether other hosts may reach it.
+  bool is_exposed() const;
+  // As CULVERT_METRICS has it.
+  std::string text() const;
+};
+
 // What is served. Both are called within handle_events(), the first at most once in each.
 struct Pages {
   std::function<std::string()> metrics;  // the Prometheus text exposition format
@@ -42,16 +54,16 @@ class MetricsServer {
   // How long nobody is accepted once descriptors have run out.
   static constexpr std::chrono::seconds kPause{1};
 
-  // Listens on `at.remote` and `at.port` (0: any free one) in the caller's network namespace. Errors: EADDRINUSE,
-  // EADDRNOTAVAIL, EACCES, EMFILE and so on.
-  static io::Result<std::unique_ptr<MetricsServer>> open(const io::Endpoint& at, Pages pages);
+  // Listens on the endpoint (port 0: any free one) in the caller's network namespace, or on the path, where a socket
+  // that nobody serves any more makes way. Errors: EADDRINUSE, EADDRNOTAVAIL, EACCES, EMFILE and so on.
+  static io::Result<std::unique_ptr<MetricsServer>> open(const MetricsAddress& at, Pages pages);
 
   // Closes everything at once, whatever clients do.
   ~MetricsServer();
   MetricsServer(const MetricsServer&) = delete;
   MetricsServer& operator=(const MetricsServer&) = delete;
 
-  // Host byte order. Constant.
+  // Host byte order; 0 on a path. Constant.
   uint16_t port() const;
 
   // An epoll instance: readable (level-triggered) while there is something to do. Constant.

@@ -106,7 +106,9 @@ class Device final : public Configurable {
   uint64_t operations() const { return operations_; }
   // How the peer can be reached; none without such a peer.
   std::optional<PeerContact> contact(const Key& public_key) const;
+  // Without Metrics::each_peer, which grows with the number of peers.
   Metrics metrics() const;
+  std::vector<PeerMetrics> peer_metrics() const;
 
   // Configurable; see src/device/configurable.h.
   int set_private_key(const SecretKey& private_key) override;
@@ -159,6 +161,7 @@ class Device final : public Configurable {
     std::optional<protocol::Instant> deadline;     // its entry in deadlines_
     std::optional<KnownRoute> known_route;         // of a peer with a sticky source
     std::optional<LeftSource> left_source;
+    protocol::ReplayWindow::Reception reception_before;  // on keypairs that are gone
   };
 
   // A walk over all peers in slices, a slice each turn; a request in the middle of one is another walk after it.

@@ -1,5 +1,8 @@
 #include "src/device/metrics.h"
 
+#include <array>
+#include <chrono>
+
 #include "crypto/aead_engine.h"
 #include "src/device/device.h"
 
@@ -33,6 +36,34 @@ Metrics Device::metrics() const {
     metrics.tun_udp &= inner.udp4 && inner.udp6;
   }
   return metrics;
+}
+
+std::vector<PeerMetrics> Device::peer_metrics() const {
+  std::vector<PeerMetrics> all;
+  all.reserve(peers_.size());
+  for (const auto& [id, peer] : peers_) {
+    PeerMetrics& metrics = all.emplace_back();
+    metrics.public_key = peer->peer.public_key().bytes;
+    if (const io::Endpoint endpoint = peer->path.endpoint.load(); endpoint.valid()) metrics.endpoint = endpoint;
+    metrics.received_bytes = workers_.traffic_of(peer->path, &pipeline::PeerTraffic::received_bytes);
+    metrics.sent_bytes = workers_.traffic_of(peer->path, &pipeline::PeerTraffic::sent_bytes);
+    metrics.expected_messages = peer->reception_before.expected;
+    metrics.received_messages = peer->reception_before.admitted;
+    const protocol::Keypairs& keypairs = peer->peer.keypairs();
+    for (const protocol::Keypair* keypair :
+         std::array<const protocol::Keypair*, 3>{keypairs.previous(), keypairs.next(), keypairs.current()}) {
+      if (keypair == nullptr) continue;
+      const protocol::ReplayWindow::Reception reception = keypair->reception();
+      metrics.expected_messages += reception.expected;
+      metrics.received_messages += reception.admitted;
+    }
+    using std::chrono::duration_cast, std::chrono::seconds;
+    if (const auto last = peer->peer.last_handshake())
+      metrics.last_handshake_seconds = duration_cast<seconds>(last->time_since_epoch()).count();
+    if (const protocol::Keypair* const current = peer->peer.current_keypair())
+      metrics.keypair_age = duration_cast<seconds>(now_ - current->created());
+  }
+  return all;
 }
 
 }  // namespace culvert::device

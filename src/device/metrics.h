@@ -2,15 +2,19 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "io/counters.h"
+#include "io/endpoint.h"
 #include "io/engine.h"
 #include "io/inner_side.h"
 #include "io/outer_side.h"
+#include "src/device/encoding.h"
 #include "src/pipeline/stats.h"
 
 namespace culvert::device {
@@ -54,10 +58,22 @@ struct PortMetrics {
   uint64_t datagrams_sent = 0;  // since the port was opened
 };
 
+// What is known of one peer.
+struct PeerMetrics {
+  Key public_key{};
+  std::optional<io::Endpoint> endpoint;
+  uint64_t received_bytes = 0, sent_bytes = 0;
+  // Transport data that the peer has numbered and that has arrived, of all its keypairs so far.
+  uint64_t expected_messages = 0, received_messages = 0;
+  int64_t last_handshake_seconds = 0;               // Unix time; 0: never
+  std::optional<std::chrono::seconds> keypair_age;  // of the one to send with; none: there is none
+};
+
 struct Metrics {
   std::string name;         // of the interface
   std::string aead_engine;  // crypto::engine_name()
   size_t peers = 0;
+  std::vector<PeerMetrics> each_peer;  // empty unless asked for
   bool link_up = false;
   std::vector<WorkerMetrics> workers;
   std::vector<PortMetrics> ports;  // none while the link is down

@@ -51,7 +51,14 @@ void Device::ensure_free_index() {
 }
 
 void Device::retire(protocol::RetiredKeypairs retired) {
-  for (std::unique_ptr<protocol::Keypair>& keypair : retired) retired_keypairs_.push_back(std::move(keypair));
+  for (std::unique_ptr<protocol::Keypair>& keypair : retired) {
+    if (DevicePeer* const peer = find_peer(keypair->owner())) {
+      const protocol::ReplayWindow::Reception reception = keypair->reception();
+      peer->reception_before.expected += reception.expected;
+      peer->reception_before.admitted += reception.admitted;
+    }
+    retired_keypairs_.push_back(std::move(keypair));
+  }
 }
 
 void Device::reclaim() {

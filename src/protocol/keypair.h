@@ -99,6 +99,12 @@ class Keypair {  // NOLINT(clang-analyzer-optin.performance.Padding)
     return Admission(receive_mutex_, replay_window_);
   }
 
+  // How much of what was sent to us on it has arrived. Waits for a batch that is being admitted.
+  ReplayWindow::Reception reception() const {
+    const MutexLock lock(receive_mutex_);
+    return replay_window_.reception();
+  }
+
  private:
   // Constant after construction.
   const crypto::Secret<32> sending_key_;
@@ -115,7 +121,7 @@ class Keypair {  // NOLINT(clang-analyzer-optin.performance.Padding)
   std::atomic<bool> sending_expired_{false};
   alignas(64) std::atomic<uint64_t> send_counter_;
 
-  alignas(64) Mutex receive_mutex_;
+  alignas(64) mutable Mutex receive_mutex_;
   ReplayWindow replay_window_ GUARDED_BY(receive_mutex_);
 };
 

@@ -20,6 +20,7 @@ bool ReplayWindow::admit(uint64_t counter) {
   uint64_t& seen = seen_[word % kWords];
   if ((seen & bit) != 0) return false;
   seen |= bit;
+  ++admitted_;
   return true;
 }
 

@@ -16,6 +16,12 @@ namespace culvert::protocol {
 // admitted one, and was not admitted before, is admitted; 3. the highest counter only grows.
 class ReplayWindow {
  public:
+  // What was sent to us and what arrived of it; the difference is lost or still on its way. Both only grow.
+  struct Reception {
+    uint64_t expected = 0;  // the highest admitted counter + 1
+    uint64_t admitted = 0;
+  };
+
   // One word of the bitmap is always being recycled.
   static constexpr uint64_t kWindow = kReplayWindowBits - 64;
 
@@ -23,10 +29,13 @@ class ReplayWindow {
   // kRejectAfterMessages.
   [[nodiscard]] bool admit(uint64_t counter);
 
+  Reception reception() const { return {next_, admitted_}; }
+
  private:
   static constexpr size_t kWords = kReplayWindowBits / 64;
 
   uint64_t next_ = 0;  // the highest admitted counter + 1
+  uint64_t admitted_ = 0;
   std::array<uint64_t, kWords> seen_{};
 };
 

@@ -62,6 +62,12 @@ void Conversation::take_line(std::string_view line) {
         over_ = true;
       }
       break;
+    case Expects::end_of_metrics:
+      expects_ = Expects::operation;
+      over_ = !line.empty();
+      if (line.empty()) reply_ += handler_->metrics();
+      reply(over_ ? UapiError::invalid : UapiError::none, "UAPI metrics: the line after metrics=1 is not blank");
+      break;
     case Expects::set_line:
       if (parser_->feed_line(line) == SetParser::Progress::finished) finish_set();
       break;
@@ -81,6 +87,8 @@ void Conversation::take_operation(std::string_view line) {
     parser_.emplace(handler_->target());
   } else if (line == "get=1") {
     expects_ = Expects::end_of_get;
+  } else if (line == "metrics=1") {
+    expects_ = Expects::end_of_metrics;
   } else {
     handler_->on_error("UAPI: a client sent something else than an operation; start with set=1 or get=1");
     over_ = true;

@@ -18,6 +18,8 @@ class Handler {
 
   // The reply to `get`: print_get() of the device.
   virtual crypto::SecretString get() = 0;
+  // The reply to `metrics`, an operation of ours: the text that Prometheus reads, of the device and every peer.
+  virtual std::string metrics() { return ""; }
   // Receives `set`.
   virtual device::Configurable& target() = 0;
   // A client did something wrong; for the log. No secrets.
@@ -49,7 +51,9 @@ class Conversation {
   void take_timeout();
 
   // Whether an operation has begun and not ended.
-  bool is_inside() const { return expects_ == Expects::set_line || expects_ == Expects::end_of_get; }
+  bool is_inside() const {
+    return expects_ == Expects::set_line || expects_ == Expects::end_of_get || expects_ == Expects::end_of_metrics;
+  }
   // Lines of a `set` that wait for its end.
   size_t waiting_lines() const { return parser_ ? parser_->waiting_lines() : 0; }
 
@@ -62,10 +66,11 @@ class Conversation {
 
  private:
   enum class Expects : uint8_t {
-    operation,     // set=1 or get=1
-    end_of_get,    // the blank line behind get=1
-    set_line,      // for parser_
-    end_of_error,  // the rest of a `set` that failed: up to its blank line or the next operation
+    operation,       // set=1, get=1 or metrics=1
+    end_of_get,      // the blank line behind get=1
+    end_of_metrics,  // and behind metrics=1
+    set_line,        // for parser_
+    end_of_error,    // the rest of a `set` that failed: up to its blank line or the next operation
   };
 
   void take_line(std::string_view line);

@@ -66,8 +66,37 @@ TEST(Environment, ReadsEveryVariable) {
   EXPECT_FALSE((*environment).tun_uso || (*environment).tun_join);
   EXPECT_EQ((*environment).tun_engine, io::Engine::epoll);
   EXPECT_EQ((*environment).udp_engine, io::Engine::io_uring);
-  EXPECT_EQ(io::to_string(*(*environment).metrics), "[::1]:9586");
+  EXPECT_EQ((*environment).metrics->text(), "[::1]:9586");
+  EXPECT_TRUE((*environment).metrics->each_peer);
   EXPECT_EQ((*environment).aead, "portable");
+}
+
+TEST(Environment, ReadsWhereMetricsAreServed) {
+  struct Case {
+    const char* value;
+    const char* text;  // "" when refused
+    bool exposed;
+  };
+  const std::vector<Case> cases = {
+      {"9586", "127.0.0.1:9586", false},
+      {"127.0.0.2:9586", "127.0.0.2:9586", false},
+      {"[::1]:9586", "[::1]:9586", false},
+      {"0.0.0.0:9586", "0.0.0.0:9586", true},
+      {"[::]:9586", "[::]:9586", true},
+      {"192.0.2.1:9586", "192.0.2.1:9586", true},
+      {"unix:/run/m.sock", "unix:/run/m.sock", false},
+      {"unix:m.sock", "", false},
+      {"65536", "", false},
+      {"localhost:9586", "", false},
+  };
+  for (const Case& c : cases) {
+    const auto environment = parse({{"CULVERT_METRICS", c.value}, {"CULVERT_METRICS_PEERS", "off"}});
+    ASSERT_EQ(static_cast<bool>(environment), c.text[0] != 0) << c.value;
+    if (!environment) continue;
+    EXPECT_EQ((*environment).metrics->text(), c.text) << c.value;
+    EXPECT_EQ((*environment).metrics->is_exposed(), c.exposed) << c.value;
+    EXPECT_FALSE((*environment).metrics->each_peer);
+  }
 }
 
 TEST(Environment, ReadsLogLevelsAsWireguardGoDoes) {

@@ -28,12 +28,13 @@ inline io::Endpoint loopback(uint16_t port) {
 class Served {
  public:
   Served() {
-    auto opened = MetricsServer::open(loopback(0), {.metrics =
-                                                        [this] {
-                                                          ++rendered;
-                                                          return page;
-                                                        },
-                                                    .health = [] { return std::string("ok\nlink up\n"); }});
+    auto opened =
+        MetricsServer::open({.endpoint = loopback(0)}, {.metrics =
+                                                            [this] {
+                                                              ++rendered;
+                                                              return page;
+                                                            },
+                                                        .health = [] { return std::string("ok\nlink up\n"); }});
     EXPECT_TRUE(opened) << opened.error().text();
     server = std::move(*opened);
   }

@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -240,17 +244,62 @@ TEST(MetricsServer, StopsWhateverItsClientsDo) {
 
 TEST(MetricsServer, SaysWhichAddressIsTaken) {
   const Served first;
-  const auto second = MetricsServer::open(test::loopback(first.server->port()), {});
+  const auto second = MetricsServer::open({.endpoint = test::loopback(first.server->port())}, {});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().number, EADDRINUSE) << second.error().text();
   EXPECT_THAT(second.error().text(), HasSubstr("127.0.0.1:" + std::to_string(first.server->port())));
   EXPECT_THAT(second.error().text(), HasSubstr("CULVERT_METRICS"));
 }
 
+TEST(MetricsServer, ServesItsOwnerAloneOnAPath) {
+  char folder[] = "/tmp/culvert-metrics.XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  const std::string path = std::string(folder) + "/socket";
+  const Pages pages = {.metrics = [] { return std::string("page\n"); }, .health = [] { return std::string("ok\n"); }};
+  { const std::ofstream no_socket(path); }
+  EXPECT_FALSE(MetricsServer::open({.path = path}, pages));  // what is no socket stays
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::copy(path.begin(), path.end(), address.sun_path);
+    const io::Fd dead(::socket(AF_UNIX, SOCK_STREAM, 0));  // of somebody who was killed
+    ASSERT_EQ(::bind(dead.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  auto server = MetricsServer::open({.path = path}, pages);
+  ASSERT_TRUE(server) << server.error().text();
+  EXPECT_EQ((*server)->port(), 0u);
+  struct stat made {};
+  ASSERT_EQ(::stat(path.c_str(), &made), 0);
+  EXPECT_EQ(made.st_mode & 0777u, 0700u);
+  EXPECT_FALSE(MetricsServer::open({.path = path}, pages));  // somebody serves it
+
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::copy(path.begin(), path.end(), address.sun_path);
+  const io::Fd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  ASSERT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  const std::string_view request = "GET /metrics HTTP/1.0\r\n\r\n";
+  ASSERT_EQ(::send(client.get(), request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+  std::string answer;
+  while (answer.find("page\n") == std::string::npos) {
+    pollfd waiting[] = {{(*server)->fd(), POLLIN, 0}, {client.get(), POLLIN, 0}};
+    ASSERT_GT(::poll(waiting, 2, 10'000), 0) << answer;
+    (*server)->handle_events(protocol::Instant(std::chrono::seconds(1)));
+    char buffer[4096];
+    const ssize_t count = ::recv(client.get(), buffer, sizeof buffer, 0);
+    if (count > 0) answer.append(buffer, static_cast<size_t>(count));
+  }
+  EXPECT_THAT(answer, HasSubstr("200 OK"));
+  server->reset();
+  EXPECT_NE(::access(path.c_str(), F_OK), 0);
+  ::rmdir(folder);
+}
+
 TEST(MetricsServer, SaysWhichAddressIsNotOurs) {
   io::Endpoint endpoint;
   ASSERT_TRUE(io::parse_endpoint("192.0.2.77:9586", endpoint));
-  const auto server = MetricsServer::open(endpoint, {});
+  const auto server = MetricsServer::open({.endpoint = endpoint}, {});
   ASSERT_FALSE(server);
   EXPECT_EQ(server.error().number, EADDRNOTAVAIL) << server.error().text();
 }

@@ -55,6 +55,38 @@ device::Metrics two_workers() {
   return metrics;
 }
 
+TEST(Metrics, TellOfEachPeerWhereTheyAreGiven) {
+  device::Metrics metrics = two_workers();
+  EXPECT_EQ(metrics_text(metrics).find("culvert_peer_"), std::string::npos);
+  device::PeerMetrics& far = metrics.each_peer.emplace_back();
+  far.public_key.fill(1);
+  io::Endpoint endpoint;
+  ASSERT_TRUE(io::parse_endpoint("[2001:db8::1]:51820", endpoint));
+  far.endpoint = endpoint;
+  far.received_bytes = 11;
+  far.sent_bytes = 12;
+  far.expected_messages = 14;
+  far.received_messages = 13;
+  far.last_handshake_seconds = 1'700'000'000;
+  far.keypair_age = std::chrono::seconds(15);
+  metrics.each_peer.emplace_back();  // of which nothing is known
+  auto families = parse(metrics_text(metrics));
+  const auto labels = [](const std::string& key, const std::string& more = "") {
+    return "{device=\"wg0\",public_key=\"" + key + "\"" + more + "}";
+  };
+  const std::string key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", zeros = std::string(43, 'A') + "=";
+  EXPECT_EQ(families["culvert_peer_info"].samples.at(labels(key, ",endpoint=\"[2001:db8::1]:51820\"")), 1u);
+  EXPECT_EQ(families["culvert_peer_info"].samples.at(labels(zeros, ",endpoint=\"\"")), 1u);
+  EXPECT_EQ(families["culvert_peer_received_bytes_total"].samples.at(labels(key)), 11u);
+  EXPECT_EQ(families["culvert_peer_sent_bytes_total"].samples.at(labels(key)), 12u);
+  EXPECT_EQ(families["culvert_peer_received_messages_total"].samples.at(labels(key)), 13u);
+  EXPECT_EQ(families["culvert_peer_expected_messages_total"].samples.at(labels(key)), 14u);
+  EXPECT_EQ(families["culvert_peer_last_handshake_timestamp_seconds"].samples.at(labels(key)), 1'700'000'000u);
+  EXPECT_EQ(families["culvert_peer_last_handshake_timestamp_seconds"].samples.at(labels(zeros)), 0u);
+  EXPECT_EQ(families["culvert_peer_keypair_age_seconds"].samples.size(), 1u);
+  EXPECT_EQ(families["culvert_peer_keypair_age_seconds"].samples.at(labels(key)), 15u);
+}
+
 TEST(Metrics, SayEachFamilyOnceWithHelpAndType) {
   const auto families = parse(metrics_text(two_workers()));
   EXPECT_GT(families.size(), 20u);

@@ -100,5 +100,13 @@ TEST(ReplayWindow, AgreesWithASetOnRandomSequences) {
   }
 }
 
+TEST(ReplayWindow, TellsWhatWasExpectedAndWhatCame) {
+  ReplayWindow window;
+  EXPECT_EQ(window.reception().expected, 0u);
+  for (const uint64_t counter : {0, 1, 5, 3, 3, 9}) (void)window.admit(counter);
+  EXPECT_EQ(window.reception().expected, 10u);
+  EXPECT_EQ(window.reception().admitted, 5u);  // the second 3 does not count
+}
+
 }  // namespace
 }  // namespace culvert::protocol

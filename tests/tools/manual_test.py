@@ -1,6 +1,7 @@
 """The manual pages name what the sources know: variables, keys of configurations, options and verbs. So do the packages."""
 
 import glob
+import json
 import os
 import re
 import unittest
@@ -47,6 +48,13 @@ class Manual(unittest.TestCase):
         control = read("packaging/debian/control")
         listed = re.search(r"^Build-Depends:(.*?)^$", control, re.S | re.M)[1]
         self.assertEqual(wanted - set(re.findall(r"[a-z0-9-]+", listed)), set(), "Build-Depends of packaging/debian/control lacks them")
+
+    def test_the_dashboard_shows_what_there_is(self):
+        dashboard = json.loads(read("packaging/grafana.json"))
+        sources = read("src/*/*.h", "src/*/*.cc", "io/*.h")
+        shown = set(re.findall(r"culvert_([a-z_]+)", json.dumps([panel["targets"] for panel in dashboard["panels"]])))
+        self.assertGreater(len(shown), 10)
+        self.assertEqual([name for name in sorted(shown) if f'"{name}"' not in sources], [], "no metric is named so")
 
 
 if __name__ == "__main__":

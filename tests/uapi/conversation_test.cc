@@ -48,6 +48,8 @@ TEST(Conversation, AnswersWhateverTheSizeOfThePieces) {
       {"a set that ends with the input", "set=1\nlisten_port=5\n", "errno=0\n\n", false},
       {"a set whose last line has no newline", "set=1\nlisten_port=5", "errno=0\n\n", false},
       {"a get that never ends", "get=1\n", "", false},
+      {"metrics and get", "metrics=1\n\nget=1\n\n", "a 1\nerrno=0\n\nerrno=0\n\n", false},
+      {"something after metrics", "metrics=1\nget=1\n\n", "errno=-22\n\n", true},
       {"an unknown operation", "show=1\n\nget=1\n\n", "", true},
       {"an operation with a carriage return", "get=1\r\n\r\n", "", true},
       {"a blank line for an operation", "\nget=1\n\n", "", true},
