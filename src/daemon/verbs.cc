@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "src/daemon/doctor.h"
+#include "src/daemon/top.h"
 #include "src/daemon/up.h"
 
 namespace culvert::daemon {
@@ -16,6 +18,8 @@ std::span<const Verb> all_verbs() {
       Verb{"reload", "FILE|NAME...", "apply what changed in their files", run_reload},
       Verb{"check", "FILE|NAME...", "say what up would do, and what is missing", run_check},
       Verb{"status", "[NAME...]", "say how they are", run_status},
+      Verb{"top", "[-n FRAMES] [IFNAME...]", "show what interfaces do, live", run_top},
+      Verb{"doctor", "[ADDRESS]", "say what this host costs a tunnel, and what mends it", run_doctor},
   };
   return kVerbs;
 }

@@ -35,7 +35,8 @@ class Manual(unittest.TestCase):
 
     def test_every_option_and_verb(self):
         options = set(re.findall(r'"(?:-\w,)?(--[a-z-]+)[",]', read("src/daemon/command_line.cc")))
-        verbs = set(re.findall(r'^\s*\{"([a-z]+)", ', read("src/daemon/verbs.cc"), re.M))
+        verbs = set(re.findall(r'Verb\{"([a-z]+)"', read("src/daemon/verbs.cc")))
+        self.assertGreater(len(verbs), 3)
         self.has_all("culvert.8", options | verbs | {"--help"})
 
     def test_every_key_of_a_configuration(self):
