@@ -108,6 +108,8 @@ std::shared_ptr<spdlog::logger>& current_logger() {
   return logger;
 }
 
+thread_local std::string log_subject;
+
 }  // namespace
 
 void open_log(LogLevel level, const std::string& interface_name) {
@@ -126,7 +128,15 @@ bool log_enabled(LogLevel level) {
   return level != LogLevel::silent && current_logger()->should_log(threshold(level));
 }
 
+void set_log_subject(const std::string& subject) {
+  log_subject = subject.empty() ? "" : subject + ": ";
+}
+
 void write_log(LogLevel level, std::string_view text) {
+  if (!log_subject.empty()) {
+    current_logger()->log(threshold(level), log_subject + std::string(text));
+    return;
+  }
   current_logger()->log(threshold(level), spdlog::string_view_t(text.data(), text.size()));
 }
 

@@ -22,6 +22,9 @@ void open_system_log(LogLevel level, const std::string& interface_name, const st
 
 inline constexpr int kMostSystemLogLines = 100;
 
+// What lines of this thread are about from now on, when one log has several interfaces; "" for nothing more.
+void set_log_subject(const std::string& subject);
+
 bool log_enabled(LogLevel level);
 void write_log(LogLevel level, std::string_view text);
 

@@ -142,6 +142,13 @@ void Gateway::turn(std::optional<protocol::Instant> until) {
   attend_names();
 }
 
+// Of several tunnels the log says which one it is about.
+void Gateway::run_once(Tunnel& tunnel) {
+  if (watched_.size() > 1) set_log_subject(tunnel.name());
+  tunnel.interface().loop().run_once();
+  set_log_subject("");
+}
+
 std::optional<std::chrono::nanoseconds> Gateway::timeout(std::optional<protocol::Instant> until) const {
   constexpr std::chrono::nanoseconds kNow{0};
   if (more_to_follow_) return kNow;

@@ -58,6 +58,7 @@ class Gateway final : public Surroundings {
         names_(std::move(names)) {}
 
   void turn(std::optional<protocol::Instant> until = std::nullopt);
+  void run_once(Tunnel& tunnel);
   void attend_names();
   std::optional<std::chrono::nanoseconds> timeout(std::optional<protocol::Instant> until) const;
   void read_signals();

@@ -107,9 +107,17 @@ io::Status Tunnel::start() {
 
 void Tunnel::gather_facts() {
   facts_.interface_name = name();
-  facts_.automatic_mark = free_table();
+  choose_mark();
   facts_.path_mtu = widest_path(interface_->device().state());
   facts_.ipv6 = ::access(kIpv6, F_OK) == 0;
+}
+
+// A mark that we do not use yet has to be one whose table nobody has taken meanwhile.
+void Tunnel::choose_mark() {
+  const std::vector<host::Step>& done = host_->done();
+  if (std::none_of(done.begin(), done.end(),
+                   [](const host::Step& step) { return step.kind == host::Step::Kind::mark; }))
+    facts_.automatic_mark = free_table();
 }
 
 // What does not resolve now is asked for again by and by.
@@ -228,6 +236,19 @@ io::Status Tunnel::save() {
   return io::Error{number, action};
 }
 
+// The device as `now` was before a reload that failed; what the file has meanwhile is `after`.
+void Tunnel::return_to(const device::DeviceState& now, const config::Config& after) {
+  config_.private_key = now.private_key.clone();
+  for (config::ConfigPeer& peer : config_.peers)
+    for (const device::PeerState& live : now.peers)
+      if (live.public_key == peer.public_key) peer.preshared_key = live.preshared_key.clone();
+  const device::DeviceState half = interface_->device().state();
+  const io::Status returned = interface_->loop().turn(
+      [&](device::Device& target) { return config::sync_config(after, config_, half, target); });
+  if (!returned) log_error("{}", returned.error().text());
+  forget_keys();
+}
+
 std::vector<std::string> Tunnel::reload() {
   config::ConfigOutcome loaded = config::load_gateway_config(file_.path);
   if (!loaded) return loaded.errors;
@@ -236,10 +257,13 @@ std::vector<std::string> Tunnel::reload() {
   const device::DeviceState now = interface_->device().state();
   const io::Status synced =
       loop.turn([&](device::Device& target) { return config::sync_config(config_, after, now, target); });
-  if (!synced) return {file_.path + ": " + synced.error().text() + "; the rest of the file waits for the next reload"};
+  choose_mark();
+  const io::Status changed = synced ? host_->change_to(make_plan(after.host)) : synced;
+  if (!changed) {
+    return_to(now, after);
+    return {file_.path + ": " + changed.error().text() + "; everything stays as it was"};
+  }
   followed_operations_ = interface_->device().operations();
-  if (const io::Status changed = host_->change_to(make_plan(after.host)); !changed)
-    return {file_.path + ": " + changed.error().text() + "; the host stays as it was"};
   config_ = std::move(after);
   forget_keys();
   promise_hooks();
@@ -250,6 +274,7 @@ std::vector<std::string> Tunnel::reload() {
 bool Tunnel::follow() {
   const uint64_t operations = interface_->device().operations();
   if (operations == followed_operations_) return false;
+  choose_mark();
   const host::Host::Followed followed = host_->follow(make_plan(config_.host), kStepsInTurn);
   for (const std::string& refusal : followed.refusals) log_error("{}", refusal);
   // `wg syncconf` clears a mark that its file does not name.

@@ -72,7 +72,9 @@ class Tunnel {
   io::Status claim(std::vector<std::string>& notes);
   io::Status start();
   void gather_facts();
+  void choose_mark();
   void find_names();
+  void return_to(const device::DeviceState& now, const config::Config& after);
   void change_endpoint(const EndpointNames::Change& change);
   std::vector<host::Step> make_plan(const host::Settings& settings) const;
   io::Status run_hooks(const std::vector<std::string>& hooks);

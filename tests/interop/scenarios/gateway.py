@@ -177,6 +177,7 @@ class Road:
 
 @scenario("reload applies the difference and loses no packet", pairs=ALONE)
 def reload_under_traffic(lab, _):
+    private_resolver(lab)
     road = Road(lab)
     road.other.expect("up", road.other.path("gw1"))
     road.host.write(road.text())
@@ -209,6 +210,13 @@ def reload_under_traffic(lab, _):
     done = road.host.culvert("reload", NAME)
     check(done.returncode == 1 and "gw0.conf:4: MTU 'large'" in done.stderr, f"a broken file says so: {done}")
     expect_same(road.host.snapshot(), was, "a broken file changes nothing")
+    road.host.write(road.text("Table = 4\nDNS = 10.80.0.53", "10.99.0.0/16, 192.0.2.0/24"))
+    taken = road.namespace.attempt("ip", "route", "add", "10.99.0.0/16", "dev", "wire", "table", "4")
+    done = road.host.culvert("reload", NAME)
+    check(taken.returncode == 0 and done.returncode == 1 and "another interface has it" in done.stderr, f"a route is refused: {done}")
+    expect_same(road.host.snapshot(), was + ["ip -4 route show table all: 10.99.0.0/16 dev wire table 4 scope link"], "all is as it was")
+    expect_ping(road, "10.80.0.2")
+    check(road.handshake() == before, "the session is still the same")
     road.host.write(road.text("Address = 10.70.9.1/24"))
     process.send_signal(signal.SIGHUP)
     wait_until(lambda: "10.70.9.1/24" in road.namespace.run("ip", "address", "show", "dev", NAME), "SIGHUP reloads")
