@@ -38,6 +38,7 @@ class Parser {
   void parse_line(std::string_view line);
   void open_section(std::string_view name);
   void close_section();
+  void parse_workers(std::string_view value);
   void parse_host_setting(std::string_view key, std::string_view value);
   void parse_interface_key(std::string_view key, std::string_view value);
   void parse_peer_key(std::string_view key, std::string_view value);
@@ -145,16 +146,25 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
     parse_source_ports(value);
   else if (same_word(key, "FwMark"))
     parse_mark(value);
+  else if (same_word(key, "Workers"))
+    parse_workers(value);
   else if (same_word(key, "Resolve"))
     parse_resolve(value);
   else
     parse_host_setting(key, value);
 }
 
+void Parser::parse_workers(std::string_view value) {
+  if (auto request = device::parse_worker_request(value))
+    outcome_.config.workers = std::move(*request);
+  else
+    fail("Workers {}", request.error().context);
+}
+
 void Parser::parse_host_setting(std::string_view key, std::string_view value) {
   const HostKey kind = host_key_kind(key);
   if (kind == HostKey::none) {
-    fail("[Interface] has no setting {}; use PrivateKey, ListenPort, SourcePorts, FwMark, Address, MTU{}",
+    fail("[Interface] has no setting {}; use PrivateKey, ListenPort, SourcePorts, FwMark, Workers, Address, MTU{}",
          device::quote_name(key),
          resolve_ != nullptr ? ""
                              : ", DNS, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig, Forward, Masquerade, "

@@ -65,6 +65,7 @@ crypto::SecretString print_config(const Config& config, const device::DeviceStat
   crypto::SecretString out;
   out += "[Interface]\n";
   print_host(out, config.host);
+  if (config.workers) line(out, "Workers = {}", device::to_string(*config.workers));
   if (config.resolve_every) line(out, "Resolve = {}s", config.resolve_every->count());
   if (now.listen_port != 0) line(out, "ListenPort = {}", now.listen_port);
   if (now.fwmark != 0) line(out, "FwMark = {:#x}", now.fwmark);

@@ -68,6 +68,9 @@ bool Synchronizer::sync_device(const Config& after) {
   if (after.fwmark != before_.fwmark &&
       !accepted(target_.set_fwmark(after.fwmark), "FwMark " + std::to_string(after.fwmark)))
     return false;
+  if (after.workers != before_.workers && after.workers && after.workers->count &&
+      !accepted(target_.set_workers(static_cast<uint32_t>(*after.workers->count)), "Workers"))
+    return false;
   return after.private_key == now_.private_key || accepted(target_.set_private_key(after.private_key), "PrivateKey");
 }
 

@@ -17,7 +17,8 @@ constexpr const char* kFooter =
     "Environment: LOG_LEVEL=verbose|error|silent, WG_TUN_FD, WG_UAPI_FD, WG_PROCESS_FOREGROUND=1,\n"
     "CULVERT_GSO=off, CULVERT_GRO=off, CULVERT_TUN_OFFLOAD=off, CULVERT_TUN_TSO=off, CULVERT_TUN_USO=off,\n"
     "CULVERT_TUN_JOIN=off, CULVERT_TUN_ENGINE=ENGINE, CULVERT_UDP_ENGINE=ENGINE, CULVERT_AEAD=ENGINE,\n"
-    "CULVERT_METRICS=[ADDR:]PORT, CULVERT_METRICS_PEERS=off, CULVERT_SOURCE_PORTS=N|LO-HI.\n"
+    "CULVERT_METRICS=[ADDR:]PORT, CULVERT_METRICS_PEERS=off, CULVERT_SOURCE_PORTS=N|LO-HI,\n"
+    "CULVERT_WORKERS=WORKERS.\n"
     "README.md says what each does.";
 
 CommandLineOutcome usage_error(const CLI::App& app, const std::string& what) {
@@ -33,7 +34,7 @@ std::string unexpected_word_error(const std::vector<std::string>& words, const C
       std::find_if(words.begin(), words.end(), [](const std::string& word) { return word.starts_with('-'); });
   if (option != words.end())
     return "there is no option '" + *option +
-           "'; the options are --foreground, --config FILE, --source-ports PORTS, --version "
+           "'; the options are --foreground, --config FILE, --source-ports PORTS, --workers WORKERS, --version "
            "and --help";
   return "'" + words.front() + "' is one argument too many; one culvert serves one interface, here '" +
          line.interface_name + "'";
@@ -57,6 +58,11 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
   app.add_option("--source-ports", source_ports, "send from N UDP ports, or from the range LO-HI, instead of one")
       ->type_name("PORTS")
       ->expected(1);
+  std::string workers;
+  const CLI::Option* const wanted_workers =
+      app.add_option("--workers", workers, "how many threads carry traffic: auto, 1 to 128, or on which CPUs (0-3,8)")
+          ->type_name("WORKERS")
+          ->expected(1);
   // Not required: CLI11 would complain of its absence before it looks at a word that it does not know.
   CLI::Option* const name = app.add_option("IFNAME", line.interface_name, "the interface to create")->type_name("");
   std::string error;
@@ -75,6 +81,8 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
   } catch (const CLI::ArgumentMismatch& mismatch) {
     if (std::string_view(mismatch.what()).find("--source-ports") != std::string_view::npos)
       error = "--source-ports takes one number or range, such as 8 or 40000-40007";
+    else if (std::string_view(mismatch.what()).find("--workers") != std::string_view::npos)
+      error = wanted_workers->count() > 1 ? "--workers is given twice" : "--workers needs a number, a list or auto";
     else
       error = config->count() > 1 ? "--config is given twice; one culvert reads one FILE" : "--config needs a FILE";
   } catch (const CLI::ParseError& other) {
@@ -93,6 +101,12 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
     if (!line.source_ports)
       error = "--source-ports '" + source_ports +
               "' is neither a number of ports, 1 to 128, nor a range of 128 at most, such as 40000-40007";
+  }
+  if (error.empty() && wanted_workers->count() > 0) {
+    if (auto request = device::parse_worker_request(workers))
+      line.workers = std::move(*request);
+    else
+      error = "--workers " + request.error().context;
   }
   if (!error.empty()) return usage_error(app, error);
   outcome.run = true;

@@ -1,4 +1,4 @@
-// The command line: culvert [-f|--foreground] [--config FILE] [--source-ports N|LO-HI] IFNAME.
+// The command line: culvert [-f|--foreground] [--config FILE] [--source-ports N|LO-HI] [--workers WORKERS] IFNAME.
 #pragma once
 
 #include <optional>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "io/source_ports.h"
+#include "src/device/worker_request.h"
 
 namespace culvert::daemon {
 
@@ -16,8 +17,9 @@ inline constexpr int kExitUsage = 2;
 
 struct CommandLine {
   bool foreground = false;
-  std::string config_path;                      // "" without --config
-  std::optional<io::SourcePorts> source_ports;  // none: as the environment says
+  std::string config_path;                       // "" without --config
+  std::optional<io::SourcePorts> source_ports;   // none: as the environment says
+  std::optional<device::WorkerRequest> workers;  // none: as the environment or the file says
   std::string interface_name;
 };
 

@@ -69,6 +69,15 @@ class Reader {
     return ports.value_or(io::SourcePorts());
   }
 
+  std::optional<device::WorkerRequest> workers(const char* name) {
+    const std::string_view value = text(name);
+    if (value.empty()) return std::nullopt;
+    auto request = device::parse_worker_request(value);
+    if (request) return std::move(*request);
+    fail(name, value, "'auto', a number from 1 to 128, or a list of different CPUs such as 0-3,8");
+    return std::nullopt;
+  }
+
   void fail(const char* name, std::string_view value, std::string_view allowed) {
     if (error_.empty()) error_ = fmt::format("environment variable {}='{}' is wrong: use {}", name, value, allowed);
   }
@@ -118,6 +127,7 @@ io::Result<Environment> parse_environment(const GetVariable& get_variable) {
   environment.metrics = reader.listen_address("CULVERT_METRICS");
   const bool each_peer = reader.is_on("CULVERT_METRICS_PEERS");
   if (environment.metrics) environment.metrics->each_peer = each_peer;
+  environment.workers = reader.workers("CULVERT_WORKERS");
   environment.aead = reader.text("CULVERT_AEAD");
   if (!reader.error().empty()) return io::Error{0, reader.error()};
   return environment;

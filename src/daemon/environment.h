@@ -12,6 +12,7 @@
 #include "io/result.h"
 #include "io/source_ports.h"
 #include "src/daemon/metrics_server.h"
+#include "src/device/worker_request.h"
 #include "src/log.h"
 
 namespace culvert::daemon {
@@ -33,7 +34,8 @@ struct Environment {
   io::SourcePorts source_ports;                   // CULVERT_SOURCE_PORTS: N or LO-HI
   // CULVERT_METRICS=PORT (of 127.0.0.1), ADDR:PORT or unix:PATH; CULVERT_METRICS_PEERS
   std::optional<MetricsAddress> metrics;
-  std::string aead;  // CULVERT_AEAD, passed on as it is; "" when unset
+  std::string aead;                              // CULVERT_AEAD, passed on as it is; "" when unset
+  std::optional<device::WorkerRequest> workers;  // CULVERT_WORKERS: auto, a number or a list of CPUs
 
   // What deserves a line in the log although it is no error (LOG_LEVEL with a word nobody knows).
   std::vector<std::string> warnings;

@@ -5,6 +5,7 @@
 #include "crypto/aead_engine.h"
 #include "io/fd.h"
 #include "io/uring/ring.h"
+#include "src/daemon/cpus.h"
 #include "src/host/link_setup.h"
 #include "src/host/netns_id.h"
 #include "src/log.h"
@@ -36,6 +37,8 @@ io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, co
   options.uso = environment.tun_uso;
   options.join = environment.tun_join;
   options.engine = environment.tun_engine;
+  // Each interface that could have several queues costs the kernel 6 MiB.
+  options.multi_queue = environment.workers || read_host_cpus().usable.size() > 1;
   auto tun = environment.tun_fd ? tun::TunDevice::adopt(io::Fd(*environment.tun_fd), options)
                                 : tun::TunDevice::create(name, options);
   if (!tun) return because("Failed to create TUN device", tun.error());
@@ -49,18 +52,22 @@ Interface::Interface(std::unique_ptr<tun::TunDevice> tun, io::Wakeup wakeup)
     : tun_(std::move(tun)), name_(tun_->name()), wakeup_(std::move(wakeup)) {}
 
 io::Result<std::unique_ptr<Interface>> Interface::open(std::unique_ptr<tun::TunDevice> tun,
-                                                       const Environment& environment, Process process) {
+                                                       const Environment& environment, Process process,
+                                                       const std::optional<device::WorkerRequest>& workers) {
+  const std::optional<device::WorkerRequest>& request = environment.workers ? environment.workers : workers;
+  const auto plan = plan_workers(request.value_or(device::WorkerRequest{}), read_host_cpus());
+  if (!plan) return plan.error();
   if (environment.udp_engine == io::Engine::io_uring)
     if (const auto ring = io::Ring::open(); !ring)
       return because("CULVERT_UDP_ENGINE=io_uring is not possible here, use auto or epoll", ring.error());
   auto wakeup = io::Wakeup::open();
   if (!wakeup) return wakeup.error();
   std::unique_ptr<Interface> interface(new Interface(std::move(tun), std::move(*wakeup)));
-  if (const io::Status started = interface->start(environment, process); !started) return started.error();
+  if (const io::Status started = interface->start(environment, process, *plan); !started) return started.error();
   return interface;
 }
 
-io::Status Interface::start(const Environment& environment, Process process) {
+io::Status Interface::start(const Environment& environment, Process process, const device::WorkerPlan& plan) {
   auto listener =
       environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : uapi::open_uapi_socket(name_);
   if (!listener) return because("Failed to open the UAPI socket", listener.error());
@@ -72,7 +79,7 @@ io::Status Interface::start(const Environment& environment, Process process) {
                                                                    .tun_engine = tun_->queue(0).engine()},
                                              wakeup_);
   device_->set_mtu(kDefaultMtu);
-  if (const io::Status started = device_->start_workers(*tun_); !started)
+  if (const io::Status started = device_->start_workers(*tun_, plan); !started)
     return because("Failed to start the workers", started.error());
   auto loop = ControlLoop::open(*device_, wakeup_, tun_->queue(0).fd(), std::move(*listener),
                                 environment.uapi_fd ? "" : uapi::uapi_socket_file(name_),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,11 @@ class Interface {
     gateway,  // one of several; somebody else reads the signals
   };
 
-  // Brings up all but the link. block_end_signals() was called before. An error says what failed, for the user.
+  // Brings up all but the link. block_end_signals() was called before. `workers`: what a file asks for; the environment
+  // goes before it. An error says what failed, for the user.
   static io::Result<std::unique_ptr<Interface>> open(std::unique_ptr<tun::TunDevice> tun,
-                                                     const Environment& environment, Process process);
+                                                     const Environment& environment, Process process,
+                                                     const std::optional<device::WorkerRequest>& workers);
   Interface(const Interface&) = delete;
   Interface& operator=(const Interface&) = delete;
 
@@ -39,7 +42,7 @@ class Interface {
  private:
   Interface(std::unique_ptr<tun::TunDevice> tun, io::Wakeup wakeup);
 
-  io::Status start(const Environment& environment, Process process);
+  io::Status start(const Environment& environment, Process process, const device::WorkerPlan& plan);
 
   const std::unique_ptr<tun::TunDevice> tun_;
   const std::string name_;

@@ -53,7 +53,8 @@ int serve(const CommandLine& command_line, const Environment& environment, std::
     open_system_log(environment.log_level, name);
   else
     open_log(environment.log_level, name);
-  auto interface = Interface::open(std::move(*tun), environment, Interface::Process::drop_in);
+  auto interface = Interface::open(std::move(*tun), environment, Interface::Process::drop_in,
+                                   config ? config->workers : std::nullopt);
   if (!interface) return fail(readiness, interface.error().text());
   ControlLoop& loop = (*interface)->loop();
 
@@ -91,6 +92,7 @@ int run(const CommandLine& command_line) {
     return kExitUsage;
   }
   environment->source_ports = command_line.source_ports.value_or(environment->source_ports);
+  if (command_line.workers) environment->workers = command_line.workers;
   open_log(environment->log_level, command_line.interface_name);
   for (const std::string& warning : environment->warnings) log_error("{}", warning);
   if (!crypto::engine_override_error().empty()) {

@@ -167,6 +167,7 @@ std::string metrics_text(const device::Metrics& metrics) {
   out.gauge("engine", "The AEAD engine in use.", label("name", metrics.aead_engine), 1);
   out.gauge("peers", "Configured peers.", "", metrics.peers);
   out.gauge("link_up", "Whether the interface is up.", "", metrics.link_up ? 1 : 0);
+  out.gauge("workers", "Threads that carry traffic.", "", metrics.workers_now);
   write_drops(out, metrics);
   write_workers(out, metrics);
   write_sides(out, metrics);

@@ -90,7 +90,7 @@ struct DeviceState {
   // The real one while bound, the one to come while the interface is down; 0: not bound although it is up, or any.
   uint16_t listen_port = 0;
   uint32_t fwmark = 0;
-  uint32_t workers = 0;
+  uint32_t workers = 0;  // 0: nobody has asked for a number
   io::SourcePorts source_ports;
   std::vector<PeerState> peers;
 };

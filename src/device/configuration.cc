@@ -186,7 +186,7 @@ DeviceState Device::state() const {
   if (up_ || !link_up_) state.listen_port = listen_port_;
   state.source_ports = source_ports_;
   state.fwmark = fwmark_;
-  state.workers = static_cast<uint32_t>(workers_.size());
+  if (workers_.insisted()) state.workers = static_cast<uint32_t>(workers_.size());
   state.peers.reserve(peers_.size());
   for (const auto& [id, peer] : peers_) {
     PeerState& out = state.peers.emplace_back();

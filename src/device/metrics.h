@@ -75,8 +75,9 @@ struct Metrics {
   size_t peers = 0;
   std::vector<PeerMetrics> each_peer;  // empty unless asked for
   bool link_up = false;
-  std::vector<WorkerMetrics> workers;
-  std::vector<PortMetrics> ports;  // none while the link is down
+  size_t workers_now = 0;
+  std::vector<WorkerMetrics> workers;  // all that there ever were
+  std::vector<PortMetrics> ports;      // none while the link is down
   // Of all workers.
   io::CounterValues<io::kOuterCounters.size()> outer{};
   io::CounterValues<io::kInnerCounters.size()> inner{};

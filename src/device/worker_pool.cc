@@ -91,6 +91,7 @@ io::Status WorkerPool::resize(size_t count, io::UdpSocketGroup* sockets,
   if (!fixed_because_.empty())
     return io::Error{EOPNOTSUPP, "there can be no other number of workers here: " + fixed_because_};
   const size_t before = size();
+  plan_.insisted = true;
   io::Status done = count > before ? add_workers(count, sockets) : io::Success{};
   if (done) done = move_slots_to(count);
   const size_t kept = done ? count : before;

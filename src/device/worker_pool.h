@@ -82,6 +82,9 @@ class WorkerPool {
   io::CounterValues<io::kOuterCounters.size()> outer_counters() const;
   io::CounterValues<io::kInnerCounters.size()> inner_counters() const;
 
+  // Whether somebody asked for a number.
+  bool insisted() const { return plan_.insisted; }
+
   bool empty() const { return workers_.empty(); }
   size_t size() const { return workers_.size(); }
   pipeline::Worker& operator[](size_t i) const { return *workers_[i]; }

@@ -23,6 +23,8 @@ NumberField number_field(Field field) {
       return {UINT32_MAX, "a mark: a decimal number, 0 (off) to 4294967295"};
     case Field::peer_source_ports:
       return {io::kMaxSourcePorts, "a number of ports: 0 (as many as the device has), 1 (off) to 128"};
+    case Field::workers:
+      return {128, "a number of workers: 1 to 128"};
     default:
       return {UINT16_MAX, "a time in seconds: 0 (off) to 65535"};
   }
@@ -78,9 +80,11 @@ void SetParser::parse_device_line(std::string_view key, std::string_view value) 
   if (key == "listen_port") return parse_number(Field::listen_port, key, value);
   if (key == "source_ports") return parse_source_ports(value);
   if (key == "fwmark") return parse_number(Field::fwmark, key, value);
+  if (key == "workers") return parse_number(Field::workers, key, value);
   if (key == "replace_peers") return parse_switch(Field::replace_peers, key, value);
   fail(UapiError::invalid,
-       fmt::format("{} is not a key of the device (private_key, listen_port, source_ports, fwmark, replace_peers); "
+       fmt::format("{} is not a key of the device (private_key, listen_port, source_ports, fwmark, workers, "
+                   "replace_peers); "
                    "a peer's keys come after its public_key line",
                    device::quote_name(key)));
 }
@@ -240,6 +244,7 @@ crypto::SecretString print_get(const device::DeviceState& state) {
   if (state.source_ports != io::SourcePorts())
     fmt::format_to(std::back_inserter(out), "source_ports={}\n", io::to_string(state.source_ports));
   if (state.fwmark != 0) append_number_line(out, "fwmark", state.fwmark);
+  if (state.workers != 0) append_number_line(out, "workers", state.workers);
   for (const device::PeerState& peer : state.peers) append_peer(out, peer);
   return out;
 }

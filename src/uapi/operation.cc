@@ -63,6 +63,9 @@ Refusal refused(const Change& change, int number, const std::string& port_refusa
       return {0, UapiError::port_in_use,
               fmt::format("fwmark={} is refused by the kernel (it takes CAP_NET_ADMIN): {}", value_of<uint32_t>(change),
                           why)};
+    case Field::workers:
+      return {0, UapiError::invalid,
+              fmt::format("workers={} cannot be here (the log says why): {}", value_of<uint32_t>(change), why)};
     case Field::public_key:
       return {0, UapiError::invalid,
               fmt::format("peer {} cannot be created: {}", device::short_name(value_of<device::Key>(change)), why)};
@@ -95,6 +98,8 @@ int Applier::apply_to_device(const Change& change) {
       return target_.set_source_ports(value_of<io::SourcePorts>(change));
     case Field::fwmark:
       return target_.set_fwmark(value_of<uint32_t>(change));
+    case Field::workers:
+      return target_.set_workers(value_of<uint32_t>(change));
     case Field::replace_peers:
       return target_.remove_all_peers();
     default:

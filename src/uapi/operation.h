@@ -37,6 +37,7 @@ enum class Field : uint8_t {
   listen_port,
   source_ports,  // the device's; after public_key peer_source_ports
   fwmark,
+  workers,
   replace_peers,
   public_key,
   update_only,

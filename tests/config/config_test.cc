@@ -67,6 +67,12 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_TRUE(config.peers[1].allowed_ips[1].remove);
 }
 
+TEST(Config, TakesANumberOfWorkersOrTheirCpus) {
+  EXPECT_FALSE(parse("[Interface]").config.workers.has_value());
+  EXPECT_EQ(parse("[Interface]\nWorkers = 3").config.workers->count, 3u);
+  EXPECT_EQ(parse("[Interface]\nWorkers = 2,0").config.workers->cpus, (std::vector<int>{2, 0}));
+}
+
 TEST(Config, TakesAnEmptyFile) {
   for (const char* text : {"", "\n", "# nothing", "[Interface]"}) EXPECT_TRUE(parse(text)) << text;
 }
@@ -91,6 +97,7 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
       {"a mark with a tail", "FwMark = 5x", false, "off, 0 to"},
       {"0x alone", "FwMark = 0x", false, "off, 0 to"},
       {"a negative mark", "FwMark = -1", false, "off, 0 to"},
+      {"no number of workers", "Workers = 0", false, "Workers '0' is no number of workers: use auto"},
       {"an address that is none", "Address = 10.0.0.1/33", false, "10.0.0.1/24"},
       {"an MTU too small", "MTU = 67", false, "68 to 65535"},
       {"an MTU too large", "MTU = 65536", false, "68 to 65535"},

@@ -68,6 +68,10 @@ TEST(CommandLine, RefusesEveryWrongOne) {
        "IFNAME is missing; 'wg0' was taken as the FILE of --config"},
       {"--source-ports without a number", {"wg0", "--source-ports"}, "--source-ports takes one number or range"},
       {"--source-ports that are none", {"wg0", "--source-ports", "9-8"}, "--source-ports '9-8' is neither a number"},
+      {"no number of workers", {"wg0", "--workers"}, "--workers needs a number"},
+      {"two numbers of workers", {"--workers", "2", "--workers", "3", "wg0"}, "--workers is given twice"},
+      {"a wrong number of workers", {"--workers", "0", "wg0"}, "--workers '0' is no number of workers"},
+      {"a wrong list of CPUs", {"--workers", "0-3,2", "wg0"}, "use auto, 1 to 128, or a list"},
       {"an empty name", {""}, "is empty"},
       {"a name that is too long", {"abcdefghijklmnop"}, "16 characters; Linux allows 15"},
       {"a name with a slash", {"../wg0"}, "holds a '/'"},
@@ -84,6 +88,12 @@ TEST(CommandLine, RefusesEveryWrongOne) {
     EXPECT_THAT(outcome.output, HasSubstr(c.says)) << c.name;
     EXPECT_THAT(outcome.output, HasSubstr("Usage: culvert [OPTIONS] IFNAME")) << c.name;
   }
+}
+
+TEST(CommandLine, TakesWorkers) {
+  EXPECT_FALSE(parse_command_line({"wg0"}).command_line.workers.has_value());
+  EXPECT_EQ(parse_command_line({"--workers", "4", "wg0"}).command_line.workers->count, 4u);
+  EXPECT_EQ(parse_command_line({"wg0", "--workers=0-1"}).command_line.workers->cpus, (std::vector<int>{0, 1}));
 }
 
 TEST(CommandLine, PrintsHelpAndVersion) {

@@ -154,6 +154,8 @@ TEST(Environment, SaysWhatIsWrongWhereAndHowToMendIt) {
       {"CULVERT_UDP_ENGINE", "on", "'auto' (the default), 'epoll' or 'io_uring'"},
       {"CULVERT_SOURCE_PORTS", "0", "40000-40007"},
       {"CULVERT_SOURCE_PORTS", "8 ports", "40000-40007"},
+      {"CULVERT_WORKERS", "0", "'auto', a number from 1 to 128"},
+      {"CULVERT_WORKERS", "1-", "a list of different CPUs such as 0-3,8"},
       {"CULVERT_METRICS", ":9586", "127.0.0.1:9586"},
       {"CULVERT_METRICS", "localhost:9586", "numeric address"},
       {"CULVERT_METRICS", "127.0.0.1:65536", "127.0.0.1:9586"},

@@ -1,8 +1,10 @@
 #include "src/device/worker_pool.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <cerrno>
+#include <cstring>
 #include <set>
 
 #include "tests/device/device_nodes.h"
@@ -21,6 +23,7 @@ using test::public_key;
 WorkerPlan planned(size_t count) {
   WorkerPlan plan;
   plan.count = count;
+  plan.insisted = true;
   return plan;
 }
 
@@ -149,6 +152,36 @@ TEST_F(WorkerPoolTest, RefusesANumberThatCannotBe) {
   EXPECT_EQ(a_.inner_device.queue_count(), 4u);
   transfer_from_all_queues();
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which have an allocator of their own
+
+// What a peer takes that is configured, with an endpoint and an address, before it has keypairs.
+TEST(WorkerPool, TakesLessThanTwoKibibytesForEachOfTenThousandPeersOnEightWorkers) {
+  constexpr size_t kPeers = 10'000;
+  Node node(1, "wg", planned(8));
+  const auto allocated = [] { return mallinfo2().uordblks + mallinfo2().hblkhd; };
+  const size_t before = allocated();
+  node.device->begin_turn(test::now(), test::wall_now());
+  for (size_t n = 0; n < kPeers; ++n) {
+    Key key{};
+    std::memcpy(key.data(), &n, sizeof n);
+    key[31] = 1;
+    PeerOrigin origin{};
+    ASSERT_EQ(node.device->select_peer(key, origin), 0);
+    node.device->set_endpoint(key, pipeline::test::endpoint("192.0.2.1:5"));
+    Prefix address = test::prefix("10.0.0.0/32");
+    std::memcpy(address.address.data() + 2, &n, 2);
+    node.device->add_allowed_ip(key, address);
+    node.device->finish_peer(key);
+  }
+  node.device->end_of_operation();
+  const size_t each = (allocated() - before) / kPeers + 8 * sizeof(pipeline::PeerTraffic);
+  RecordProperty("bytes", static_cast<int>(each));
+  EXPECT_LT(each, 2048u);
+  EXPECT_GT(each, 256u) << "it was measured";
+}
+
+#endif
 
 TEST(WorkerPool, HasOneWorkerWhereTheInnerSideCannotBeSteered) {
   pipeline::Published published;

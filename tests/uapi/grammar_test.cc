@@ -36,8 +36,9 @@ Outcome set(test::FakeDevice& device, const std::string& lines) {
 TEST(UapiSet, AppliesEveryKey) {
   test::FakeDevice device;
   const Outcome outcome =
-      set(device, "private_key=" + device::to_hex(test::key_number(9)) + "\nlisten_port=51820\nfwmark=4294967295\n" +
-                      "replace_peers=true\n" + kPeer1 + "preshared_key=" + device::to_hex(test::key_number(3)) +
+      set(device, "private_key=" + device::to_hex(test::key_number(9)) +
+                      "\nlisten_port=51820\nfwmark=4294967295\nworkers=3\n" + "replace_peers=true\n" + kPeer1 +
+                      "preshared_key=" + device::to_hex(test::key_number(3)) +
                       "\nendpoint=192.0.2.1:51820\npersistent_keepalive_interval=25\nreplace_allowed_ips=true\n" +
                       "protocol_version=1\nallowed_ip=10.1.2.3/8\nallowed_ip=fd00::1/64\n" + kPeer2 +
                       "endpoint=[2001:db8::1]:1\n\n");
@@ -46,6 +47,7 @@ TEST(UapiSet, AppliesEveryKey) {
   EXPECT_EQ(device.state.private_key, test::secret_number(9));
   EXPECT_EQ(device.state.listen_port, 51820);
   EXPECT_EQ(device.state.fwmark, 4294967295);
+  EXPECT_EQ(device.state.workers, 3u);
   ASSERT_EQ(device.state.peers.size(), 2u);
   const device::PeerState& peer = device.state.peers[0];
   EXPECT_EQ(peer.preshared_key, test::secret_number(3));
@@ -81,6 +83,8 @@ TEST(UapiSet, RefusesEveryWrongLine) {
       {"a port with a space", "listen_port=1 \n", UapiError::invalid},
       {"a mark above the range", "fwmark=4294967296\n", UapiError::invalid},
       {"a mark in hex", "fwmark=0x1\n", UapiError::invalid},
+      {"too many workers", "workers=129\n", UapiError::invalid},
+      {"workers by word", "workers=auto\n", UapiError::invalid},
       {"replace_peers=false", "replace_peers=false\n", UapiError::invalid},
       {"replace_peers=TRUE", "replace_peers=TRUE\n", UapiError::invalid},
       {"an empty public key", "public_key=\n", UapiError::invalid},
