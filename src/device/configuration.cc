@@ -103,6 +103,8 @@ int Device::set_endpoint(const Key& public_key, const io::Endpoint& endpoint) {
   if (peer == nullptr) return 0;
   // The source goes also where the address stays: whoever sets it wants a fresh route.
   peer->path.endpoint.store(endpoint);
+  peer->endpoint_configured = true;
+  spread(*peer);
   peer->path.gso_refused.store(false, std::memory_order_relaxed);
   peer->known_route.reset();
   peer->left_source.reset();
@@ -126,10 +128,11 @@ int Device::set_peer_source_ports(const Key& public_key, uint16_t count) {
   return 0;
 }
 
-// Has the workers spread the peer's flows, and the peer those that it sends us: over our workers, from the next
-// handshake on.
+// Has the workers spread the peer's flows, and those that it sends us over our workers, from the next handshake on. A
+// peer that only ever called us may be behind a NAT or a firewall, which lets in answers from the port that it called
+// and from no other: the ports of the device are not for it, unless it is given some itself.
 void Device::spread(DevicePeer& peer) {
-  const uint16_t all = source_ports_.count > 1 ? UINT16_MAX : 1;
+  const uint16_t all = source_ports_.count > 1 && peer.endpoint_configured ? UINT16_MAX : 1;
   const uint16_t count = peer.source_ports != 0 ? peer.source_ports : all;
   peer.path.source_ports.store(count, std::memory_order_relaxed);
   peer.peer.set_spread(count > 1);

@@ -154,6 +154,7 @@ class Device final : public Configurable {
     pipeline::PeerPath path;
     uint16_t keepalive_seconds = 0;
     uint16_t source_ports = 0;                     // 0: as many as the device has
+    bool endpoint_configured = false;              // it can be reached without having called
     bool keepalive_promised = false;               // by set_persistent_keepalive(), for finish_peer()
     bool sign_of_life_due = false;                 // send what is staged, or a keepalive, in its turn
     bool knows_identity = false;                   // see know_identity()

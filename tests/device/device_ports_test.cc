@@ -93,10 +93,21 @@ TEST_F(DevicePortsTest, APeerThatIsToldToSpreadKeepsItsEndpoint) {
   ASSERT_EQ(set_ports(*a_, "8"), 0);
   ASSERT_EQ(set_ports(*b_, "8"), 0);
   introduce();
+  ASSERT_EQ(b_->device->set_peer_source_ports(public_key(a_->key), 8), 0);
   (void)endpoints(*a_, *b_, 64);
   EXPECT_EQ(endpoints(*a_, *b_, 64).size(), 1u);
   (void)endpoints(*b_, *a_, 64);
   EXPECT_EQ(endpoints(*b_, *a_, 64).size(), 1u);
+}
+
+// Its NAT would let in nothing from the others.
+TEST_F(DevicePortsTest, APeerThatOnlyCalledIsAnsweredFromOnePortUnlessItIsGivenMore) {
+  ASSERT_EQ(set_ports(*b_, "8"), 0);
+  introduce();
+  transfer(*a_, *b_, 1);
+  EXPECT_EQ(endpoints(*b_, *a_, 32), (std::set<uint16_t>{b_->port()}));
+  ASSERT_EQ(b_->device->set_peer_source_ports(public_key(a_->key), 8), 0);
+  EXPECT_EQ(endpoints(*b_, *a_, 64).size(), 8u);
 }
 
 TEST_F(DevicePortsTest, APeerMayHaveFewerPortsThanItsDevice) {
