@@ -92,16 +92,15 @@ void add_head(const Between& all, std::vector<std::string>& lines) {
                               all.now("link_up") != 0 ? "up" : "down", all.now("peers"), all.text("engine", "name"),
                               all.text("build_info", "version")));
   lines.push_back("offloads:" + offloads);
+  lines.push_back(fmt::format("UDP: received {:>7}/s, {:>4.1f} in a train      sent {:>7}/s, {:>4.1f} in a train",
+                              short_number(all.rate("datagrams_received_total")),
+                              ratio(all.rate("datagrams_received_total"), all.rate("trains_received_total")),
+                              short_number(all.rate("datagrams_sent_total")),
+                              ratio(all.rate("datagrams_sent_total"), all.rate("trains_sent_total"))));
   lines.push_back(
-      fmt::format("received {:>7} datagrams/s in trains of {:>4.1f}   sent {:>7} datagrams/s in trains of {:>4.1f}",
-                  short_number(all.rate("datagrams_received_total")),
-                  ratio(all.rate("datagrams_received_total"), all.rate("trains_received_total")),
-                  short_number(all.rate("datagrams_sent_total")),
-                  ratio(all.rate("datagrams_sent_total"), all.rate("trains_sent_total"))));
-  lines.push_back(fmt::format("TUN: read {:>7} packets/s {:>9}   written {:>7} packets/s {:>9}",
-                              short_number(all.rate("tun_read_packets_total")), bits(all.rate("tun_read_bytes_total")),
-                              short_number(all.rate("tun_written_packets_total")),
-                              bits(all.rate("tun_written_bytes_total"))));
+      fmt::format("TUN: written  {:>7}/s, {:>10}           read {:>7}/s, {:>10}",
+                  short_number(all.rate("tun_written_packets_total")), bits(all.rate("tun_written_bytes_total")),
+                  short_number(all.rate("tun_read_packets_total")), bits(all.rate("tun_read_bytes_total"))));
 }
 
 void add_workers(const Between& all, std::vector<std::string>& lines) {
