@@ -10,12 +10,14 @@ from rig.traffic import bound, expect_ping
 from rig.wire import TRANSPORT, Capture
 
 FLOWS, ROUNDS, AT_ONCE = 32, 60, 4
+FIRST_PORT = 20000
 
 
 def exchange(sender, receiver, family="v4"):
     """Numbered datagrams of many flows by turns; all of them must arrive, and those of a flow in order."""
     with bound(receiver, socket.SOCK_DGRAM, receiver.inner[family]) as there:
-        flows = [bound(sender, socket.SOCK_DGRAM, sender.inner[family]) for _ in range(FLOWS)]
+        # bound() has sockets share addresses, so the kernel could choose one port twice.
+        flows = [bound(sender, socket.SOCK_DGRAM, sender.inner[family], FIRST_PORT + flow) for flow in range(FLOWS)]
         try:
             target = there.getsockname()[:2]
             last = {}
