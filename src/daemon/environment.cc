@@ -78,6 +78,15 @@ class Reader {
     return std::nullopt;
   }
 
+  std::optional<io::WideRange> wide_range(const char* name) {
+    const std::string_view value = text(name);
+    if (value.empty()) return std::nullopt;
+    std::optional<io::WideRange> range = io::parse_wide_range(value);
+    if (!range)
+      fail(name, value, "a range of ports, prefixes of addresses, or both, such as '40000-49999 198.51.100.0/24'");
+    return range;
+  }
+
   void fail(const char* name, std::string_view value, std::string_view allowed) {
     if (error_.empty()) error_ = fmt::format("environment variable {}='{}' is wrong: use {}", name, value, allowed);
   }
@@ -124,6 +133,7 @@ io::Result<Environment> parse_environment(const GetVariable& get_variable) {
   environment.tun_engine = reader.engine("CULVERT_TUN_ENGINE");
   environment.udp_engine = reader.engine("CULVERT_UDP_ENGINE");
   environment.source_ports = reader.source_ports("CULVERT_SOURCE_PORTS");
+  environment.listen = reader.wide_range("CULVERT_LISTEN");
   environment.metrics = reader.listen_address("CULVERT_METRICS");
   const bool each_peer = reader.is_on("CULVERT_METRICS_PEERS");
   if (environment.metrics) environment.metrics->each_peer = each_peer;

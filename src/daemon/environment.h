@@ -9,6 +9,7 @@
 
 #include "io/endpoint.h"
 #include "io/engine.h"
+#include "io/listen_wide.h"
 #include "io/result.h"
 #include "io/source_ports.h"
 #include "src/daemon/metrics_server.h"
@@ -32,6 +33,7 @@ struct Environment {
   io::Engine tun_engine = io::Engine::automatic;  // CULVERT_TUN_ENGINE: auto, epoll or io_uring
   io::Engine udp_engine = io::Engine::automatic;  // CULVERT_UDP_ENGINE: likewise
   io::SourcePorts source_ports;                   // CULVERT_SOURCE_PORTS: N or LO-HI
+  std::optional<io::WideRange> listen;            // CULVERT_LISTEN: ports and prefixes beside the listen port
   // CULVERT_METRICS=PORT (of 127.0.0.1), ADDR:PORT or unix:PATH; CULVERT_METRICS_PEERS
   std::optional<MetricsAddress> metrics;
   std::string aead;                              // CULVERT_AEAD, passed on as it is; "" when unset

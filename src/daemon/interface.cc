@@ -76,7 +76,8 @@ io::Status Interface::start(const Environment& environment, Process process, con
                                                                    .gro = environment.gro,
                                                                    .source_ports = environment.source_ports,
                                                                    .udp_engine = environment.udp_engine,
-                                                                   .tun_engine = tun_->queue(0).engine()},
+                                                                   .tun_engine = tun_->queue(0).engine(),
+                                                                   .listen = environment.listen},
                                              wakeup_);
   device_->set_mtu(kDefaultMtu);
   if (const io::Status started = device_->start_workers(*tun_, plan); !started)

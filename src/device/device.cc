@@ -137,6 +137,7 @@ io::UdpOptions Device::udp_options(uint16_t port) const {
   udp.fwmark = fwmark_;
   udp.gso = options_.gso;
   udp.gro = options_.gro;
+  udp.wide = options_.listen.has_value();
   return udp;
 }
 
@@ -165,7 +166,17 @@ void Device::adopt_sockets(std::unique_ptr<io::UdpSocketGroup> sockets) {
   published_.listen_port.store(sockets != nullptr ? sockets->port() : 0, std::memory_order_relaxed);
   workers_.adopt(sockets.get());
   sockets_ = std::move(sockets);
+  listen_wide();
   forget_sources();
+}
+
+// The sockets serve without it, too.
+void Device::listen_wide() {
+  wide_listener_.reset();
+  if (sockets_ == nullptr || !options_.listen || !options_.listen->has_ports()) return;
+  auto opened = io::WideListener::open(*options_.listen, *sockets_);
+  if (!opened) return log_error("Listening on port {} alone: {}", sockets_->port(), opened.error().text());
+  wide_listener_ = std::move(*opened);
 }
 
 }  // namespace culvert::device

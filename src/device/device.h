@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "io/engine.h"
+#include "io/listen_wide.h"
 #include "io/result.h"
 #include "io/route_probe.h"
 #include "io/udp_socket_group.h"
@@ -50,6 +51,7 @@ struct DeviceOptions {
   io::SourcePorts source_ports;                                        // until set_source_ports()
   io::Engine udp_engine = io::Engine::automatic;                       // wanted of the outer sockets
   io::Engine tun_engine = io::Engine::epoll;                           // in use on the TUN device
+  std::optional<io::WideRange> listen{};                               // beside the listen port
   pipeline::BootClockReader worker_clock = pipeline::read_boot_clock;  // begin_turn() says ours
 };
 
@@ -186,6 +188,7 @@ class Device final : public Configurable {
   io::Status try_ports(uint16_t port) const;
   void spread(DevicePeer& peer);
   void adopt_sockets(std::unique_ptr<io::UdpSocketGroup> sockets);
+  void listen_wide();
   void start_peer(DevicePeer& peer);
   void stop_peer(DevicePeer& peer);
   void drop_staged(std::vector<pipeline::PeerPath*>& paths, pipeline::DropReason reason);  // empties the list
@@ -206,7 +209,7 @@ class Device final : public Configurable {
   size_t recheck_source(DevicePeer& peer);  // what that cost
   void learn_route(DevicePeer& peer, const io::Endpoint& endpoint);
   void attend_roaming(DevicePeer& peer);
-  void follow(DevicePeer& peer, const io::Endpoint& from);
+  void follow(DevicePeer& peer, const pipeline::HandshakeDatagram& datagram);
   static bool has_staged(DevicePeer& peer);
   void take_over_from(const pipeline::Worker& leaving);
   static std::string log_name(const DevicePeer& peer);
@@ -306,7 +309,8 @@ class Device final : public Configurable {
 
   ControlStats stats_;
   WorkerPool workers_;
-  std::unique_ptr<io::UdpSocketGroup> sockets_;  // members are used by workers until adopt_sockets(nullptr)
+  std::unique_ptr<io::UdpSocketGroup> sockets_;      // members are used by workers until adopt_sockets(nullptr)
+  std::unique_ptr<io::WideListener> wide_listener_;  // of sockets_
 };
 
 }  // namespace culvert::device

@@ -92,7 +92,7 @@ void Device::receive_initiation(const pipeline::HandshakeDatagram& datagram) {
     return rejected(datagram, "the initiation is replayed, too early or not authentic");
   stats_.initiations_received.add(1);
   log_verbose("{} - Received handshake initiation", log_name(*peer));
-  follow(*peer, datagram.from);
+  follow(*peer, datagram);
   peer->path.traffic.received_bytes.add(datagram.length);
 
   ensure_free_index();
@@ -117,7 +117,7 @@ void Device::receive_response(const pipeline::HandshakeDatagram& datagram) {
   if (!accepted) return rejected(datagram, "the response is not authentic");
   stats_.responses_received.add(1);
   log_verbose("{} - Received handshake response", log_name(*peer));
-  follow(*peer, datagram.from);
+  follow(*peer, datagram);
   peer->path.traffic.received_bytes.add(datagram.length);
   flush_or_keepalive(*peer);
   advance(*peer);
@@ -146,7 +146,9 @@ void Device::send_initiation(DevicePeer& peer) {
 
 bool Device::send_to_peer(DevicePeer& peer, std::span<const uint8_t> message, uint8_t traffic_class) {
   if (!peer.path.endpoint.load().valid()) return false;
-  return send(message, {.path = &peer.path, .local_port = listen_port_, .traffic_class = traffic_class});
+  return send(
+      message,
+      {.path = &peer.path, .local_port = peer.path.port_to_answer_from(listen_port_), .traffic_class = traffic_class});
 }
 
 // Hands a datagram to a worker, which sends it.

@@ -95,10 +95,11 @@ void Device::attend_roaming(DevicePeer& peer) {
 }
 
 // The peer's handshake message came from there.
-void Device::follow(DevicePeer& peer, const io::Endpoint& from) {
+void Device::follow(DevicePeer& peer, const pipeline::HandshakeDatagram& datagram) {
   peer.left_source.reset();
-  peer.path.follow_handshake(from);
-  learn_route(peer, from);
+  peer.path.follow_handshake(datagram.from);
+  peer.path.asked_at(datagram.local_port, sockets_ != nullptr ? sockets_->ports() : std::span<const uint16_t>());
+  learn_route(peer, datagram.from);
 }
 
 }  // namespace culvert::device

@@ -24,6 +24,7 @@ size_t Inbound::run(io::InnerSide& inner, io::OuterSide& outer, protocol::Instan
     outer.receive(batch_);
     if (batch_.count == 0) break;
     received += batch_.count;
+    local_ports_ = outer.local_ports();
     process(inner, now);
     outer.release(batch_);
   } while (batch_.more);
@@ -151,7 +152,9 @@ void Inbound::admit_run(size_t first, size_t last, const io::InnerOffloads& offl
   if (newest == nullptr) return;
 
   mailbox_.traffic.of(path.number).received_bytes.add(bytes);
-  const bool roamed = path.roam(envelope_of(*newest).endpoint);
+  const io::Envelope& from = envelope_of(*newest);
+  const bool roamed = path.roam(from.endpoint);
+  path.asked_at(from.local_port, local_ports_);
   path.marks.any_authenticated_packet_received();
   bool wake = path.marks.any_authenticated_packet_traversal(now);
   if (has_data) wake |= path.marks.data_received(now);

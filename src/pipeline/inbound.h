@@ -66,6 +66,7 @@ class Inbound {
   WorkerStats& stats_;
 
   io::Received batch_;
+  std::span<const uint16_t> local_ports_;  // of the side that it came from
   std::array<crypto::OpenMessage, io::Received::kMaxDatagrams> to_open_;
   std::array<Pending, io::Received::kMaxDatagrams> pending_;  // pending_[i] belongs to to_open_[i]
   size_t pending_count_ = 0;

@@ -150,7 +150,7 @@ PeerPath* Outbound::route(const io::Superpacket& packet, packet::IpHeader& ip, i
   if (path == nullptr) return drop(DropReason::no_peer);
   const io::Endpoint& endpoint = endpoint_of(*path);
   if (!endpoint.valid()) return drop(DropReason::no_endpoint);
-  if (is_own_datagram(packet, ip, endpoint, now)) return drop(DropReason::routing_loop);
+  if (is_own_datagram(packet, ip, *path, now)) return drop(DropReason::routing_loop);
   return path;
 }
 
@@ -182,28 +182,30 @@ uint64_t Outbound::flow_of(const io::Superpacket& packet, const packet::IpHeader
   return flow_;
 }
 
-// The base port, or for a peer whose flows are spread the one that the flow's hash chooses: the same for all of its
-// life, on whichever worker, as long as the ports are the same.
+// The base port, or the one that the peer called last; for a peer whose flows are spread the one that the flow's hash
+// chooses: the same for all of its life, on whichever worker, as long as the ports are the same.
 inline uint16_t Outbound::local_port_of(const io::Superpacket& packet, const packet::IpHeader& ip,
                                         const PeerPath& path) {
   if (local_ports_.size() <= 1) [[likely]]
-    return listen_port_;
+    return path.port_to_answer_from(listen_port_);
   const size_t ports = std::min<size_t>(local_ports_.size(), path.source_ports.load(std::memory_order_relaxed));
-  return ports <= 1 ? listen_port_ : local_ports_[packet::choose(flow_of(packet, ip), ports)];
+  return ports <= 1 ? path.port_to_answer_from(listen_port_) : local_ports_[packet::choose(flow_of(packet, ip), ports)];
 }
 
 bool Outbound::is_local_port(uint16_t port) const {
   return port == listen_port_ || std::find(local_ports_.begin(), local_ports_.end(), port) != local_ports_.end();
 }
 
-// Whether a packet is a datagram of ours on its way to `endpoint`: the routes lead the tunnel into itself, and each
+// Whether a packet is a datagram of ours on its way to the peer: the routes lead the tunnel into itself, and each
 // turn would make it longer. Other hosts behind us may have a tunnel with the same ports and destination, so the source
 // has to be ours too: the peer's sticky source, or any address of this host (a masquerading rule may have put another
 // one there).
-bool Outbound::is_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
+bool Outbound::is_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, PeerPath& path,
                                protocol::Instant now) {
+  const io::Endpoint& endpoint = endpoint_of(path);
   uint16_t source_port = 0;
-  if (!looks_like_datagram_to(packet, ip, endpoint, source_port) || !is_local_port(source_port)) return false;
+  if (!looks_like_datagram_to(packet, ip, endpoint, source_port)) return false;
+  if (!is_local_port(source_port) && source_port != path.port_to_answer_from(listen_port_)) return false;
   const io::Address source = address_at(packet, ip, ip.source_at());
   return source == endpoint.source || local_addresses_.contain(source, now.time_since_epoch());
 }

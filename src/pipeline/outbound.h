@@ -90,7 +90,7 @@ class Outbound {
   uint64_t flow_of(const io::Superpacket& packet, const packet::IpHeader& ip);
   uint16_t local_port_of(const io::Superpacket& packet, const packet::IpHeader& ip, const PeerPath& path);
   bool is_local_port(uint16_t port) const;
-  bool is_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, const io::Endpoint& endpoint,
+  bool is_own_datagram(const io::Superpacket& packet, const packet::IpHeader& ip, PeerPath& path,
                        protocol::Instant now);
   const io::Endpoint& endpoint_of(PeerPath& path);
   protocol::Keypair* keypair_or_stage(PeerPath& path, const io::Superpacket& packet, protocol::Instant now);

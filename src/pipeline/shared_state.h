@@ -44,11 +44,13 @@
 // datagrams, which name a PeerPath: drop_staged() returns when the worker has let go of it, and then it is freed.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "io/counters.h"
 #include "io/endpoint.h"
@@ -122,6 +124,22 @@ struct PeerPath : Route {
   // Over how many ports of ours its flows are spread, at most. More than 1 says that the peer spreads its own, too.
   std::atomic<uint16_t> source_ports{1};
   HeardPorts heard_ports;  // of such a peer
+
+  // Of a device that listens wide (io/listen_wide.h): the port of ours that the peer called last, if it is none of the
+  // device's own; 0: answer from the base port. Relaxed: an answer from another port is only less welcome.
+  std::atomic<uint16_t> asked_port{0};
+
+  // The peer's authenticated message came to `port`; `own` are the device's, none where the side has no ports.
+  void asked_at(uint16_t port, std::span<const uint16_t> own) {
+    const bool is_own = own.empty() || std::find(own.begin(), own.end(), port) != own.end();
+    const uint16_t asked = is_own ? 0 : port;
+    if (asked_port.load(std::memory_order_relaxed) != asked) asked_port.store(asked, std::memory_order_relaxed);
+  }
+  // What leaves for the peer and is not spread over ports leaves from there.
+  uint16_t port_to_answer_from(uint16_t base_port) const {
+    const uint16_t asked = asked_port.load(std::memory_order_relaxed);
+    return asked != 0 ? asked : base_port;
+  }
 
   bool spreads() const { return source_ports.load(std::memory_order_relaxed) > 1; }
 

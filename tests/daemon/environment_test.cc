@@ -53,6 +53,7 @@ TEST(Environment, ReadsEveryVariable) {
                                   {"CULVERT_TUN_JOIN", "off"},
                                   {"CULVERT_TUN_ENGINE", "epoll"},
                                   {"CULVERT_UDP_ENGINE", "io_uring"},
+                                  {"CULVERT_LISTEN", "40000-40999 2001:db8::/64"},
                                   {"CULVERT_METRICS", "[::1]:9586"},
                                   {"CULVERT_AEAD", "portable"}});
   ASSERT_TRUE(environment);
@@ -66,6 +67,7 @@ TEST(Environment, ReadsEveryVariable) {
   EXPECT_FALSE((*environment).tun_uso || (*environment).tun_join);
   EXPECT_EQ((*environment).tun_engine, io::Engine::epoll);
   EXPECT_EQ((*environment).udp_engine, io::Engine::io_uring);
+  EXPECT_EQ((*environment).listen, io::parse_wide_range("40000-40999 2001:db8::/64"));
   EXPECT_EQ((*environment).metrics->text(), "[::1]:9586");
   EXPECT_TRUE((*environment).metrics->each_peer);
   EXPECT_EQ((*environment).aead, "portable");
@@ -156,6 +158,8 @@ TEST(Environment, SaysWhatIsWrongWhereAndHowToMendIt) {
       {"CULVERT_SOURCE_PORTS", "8 ports", "40000-40007"},
       {"CULVERT_WORKERS", "0", "'auto', a number from 1 to 128"},
       {"CULVERT_WORKERS", "1-", "a list of different CPUs such as 0-3,8"},
+      {"CULVERT_LISTEN", "wide", "'40000-49999 198.51.100.0/24'"},
+      {"CULVERT_LISTEN", "49999-40000", "a range of ports"},
       {"CULVERT_METRICS", ":9586", "127.0.0.1:9586"},
       {"CULVERT_METRICS", "localhost:9586", "numeric address"},
       {"CULVERT_METRICS", "127.0.0.1:65536", "127.0.0.1:9586"},
