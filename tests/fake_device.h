@@ -31,6 +31,7 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
 
   // What the test sets.
   device::Key own_public_key = key_number(0xee);
+  int group_refusal = 0;  // what set_group() returns
   std::string port_refusal_text;
   int refusal = 0;  // what set_listen_port(), set_source_ports(), set_fwmark(), set_workers() and select_peer() return
 
@@ -94,6 +95,11 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
   }
   int set_persistent_keepalive(const device::Key& public_key, uint16_t seconds) override {
     find(public_key)->persistent_keepalive_seconds = seconds;
+    return 0;
+  }
+  int set_group(const device::Key& public_key, const std::string& name) override {
+    if (group_refusal != 0) return group_refusal;
+    find(public_key)->group = name;
     return 0;
   }
   int clear_allowed_ips(const device::Key& public_key) override {

@@ -73,6 +73,7 @@ bool Applier::apply_peer(const ConfigPeer& peer) {
                           "PersistentKeepalive" + name);
   good = good && accepted(target_.set_peer_source_ports(key, peer.source_ports), "SourcePorts" + name);
   good = good && accepted(target_.clear_allowed_ips(key), "to clear AllowedIPs" + name);
+  good = good && accepted(target_.set_group(key, peer.group), "Group " + peer.group + name);  // before it has any
   for (const ConfigAllowedIp& allowed_ip : peer.allowed_ips) {
     const int number = !good               ? 0
                        : allowed_ip.remove ? target_.remove_allowed_ip(key, allowed_ip.prefix)

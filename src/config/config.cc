@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <map>
 #include <memory>
 
 #include "crypto/secret.h"
@@ -53,6 +54,7 @@ class Parser {
   void parse_keepalive(std::string_view value);
   void parse_source_ports(std::string_view value);
   void parse_peer_source_ports(std::string_view value);
+  void parse_group(std::string_view value);
 
   template <typename... Args>
   void fail(fmt::format_string<Args...> format, Args&&... args) {
@@ -70,6 +72,7 @@ class Parser {
   size_t line_number_ = 0;
   size_t section_line_ = 0;
   bool has_public_key_ = false;
+  std::map<std::string, size_t> group_sizes_;
 };
 
 ConfigOutcome Parser::parse(std::string_view text) {
@@ -209,9 +212,12 @@ void Parser::parse_peer_key(std::string_view key, std::string_view value) {
     parse_keepalive(value);
   else if (same_word(key, "SourcePorts"))
     parse_peer_source_ports(value);
+  else if (same_word(key, "Group"))
+    parse_group(value);
   else
     fail(
-        "[Peer] has no setting {}; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive, SourcePorts",
+        "[Peer] has no setting {}; use PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive, "
+        "SourcePorts, Group",
         device::quote_name(key));
 }
 
@@ -329,6 +335,20 @@ void Parser::parse_peer_source_ports(std::string_view value) {
     outcome_.config.peers.back().source_ports = static_cast<uint16_t>(*count);
   else
     fail("SourcePorts {} of a peer is not a number of the device's ports, 1 (off) to 128", device::quote(value));
+}
+
+void Parser::parse_group(std::string_view value) {
+  if (!device::is_group_name(value)) {
+    fail("Group {} is not a name, 1 to {} letters, digits, '.', '_' or '-'; give all tunnels to one place the same one",
+         device::quote(value), device::kMaxGroupNameBytes);
+    return;
+  }
+  std::string& group = outcome_.config.peers.back().group;
+  if (!group.empty()) --group_sizes_[group];
+  group = value;
+  if (++group_sizes_[group] > device::kMaxGroupMembers)
+    fail("Group {} has more than {} peers; put this one and those after it into another group", device::quote(value),
+         device::kMaxGroupMembers);
 }
 
 // Zero or an errno; EFBIG for a file that is no configuration.

@@ -41,6 +41,7 @@ struct ConfigPeer {
   uint16_t persistent_keepalive_seconds = 0;
   uint16_t source_ports = 0;  // 0: as the device
   std::vector<ConfigAllowedIp> allowed_ips;
+  std::string group;  // "": none
 };
 
 // Like `wg setconf`, what the file leaves out is off or empty.

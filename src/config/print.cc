@@ -43,6 +43,7 @@ void print_peer(crypto::SecretString& out, const device::PeerState& peer, const 
   out += "\n[Peer]\n";
   line(out, "PublicKey = {}", device::to_base64(peer.public_key));
   if (!peer.preshared_key.is_zero()) key_line(out, "PresharedKey", peer.preshared_key);
+  if (!peer.group.empty()) line(out, "Group = {}", peer.group);
   if (!peer.allowed_ips.empty()) {
     out += "AllowedIPs = ";
     for (size_t i = 0; i < peer.allowed_ips.size(); ++i) {

@@ -100,6 +100,8 @@ bool Synchronizer::sync_peer(const ConfigPeer& peer) {
   if (good && (live == nullptr || live->persistent_keepalive_seconds != peer.persistent_keepalive_seconds))
     good = accepted(target_.set_persistent_keepalive(key, peer.persistent_keepalive_seconds),
                     "PersistentKeepalive" + name);
+  if (good && (live == nullptr || live->group != peer.group))  // before it has allowed IPs
+    good = accepted(target_.set_group(key, peer.group), "Group " + peer.group + name);
   good = good && sync_allowed_ips(peer, live);
   if (good) target_.finish_peer(key);
   return good;

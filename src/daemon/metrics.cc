@@ -159,6 +159,25 @@ void write_peers(Exposition& out, const device::Metrics& metrics) {
                     });
 }
 
+void write_groups(Exposition& out, const device::Metrics& metrics) {
+  if (metrics.groups.empty()) return;
+  using Value = uint64_t (*)(const device::MemberMetrics&);
+  const auto family = [&](std::string_view name, std::string_view type, std::string_view help, Value value) {
+    out.family(name, type, help);
+    for (const device::GroupMetrics& group : metrics.groups)
+      for (const device::MemberMetrics& member : group.members)
+        out.sample(label("group", group.name) + "," + label("peer", member.public_key), value(member));
+  };
+  family(
+      "group_member_alive", "gauge", "Whether flows go to this member of a group.",
+      [](const device::MemberMetrics& member) -> uint64_t { return member.alive ? 1 : 0; });
+  family(
+      "group_member_sent_bytes_total", "counter", "What was sent to this member of a group.",
+      [](const device::MemberMetrics& member) { return member.sent_bytes; });
+  family("group_member_received_bytes_total", "counter", "What was received from this member of a group.",
+         [](const device::MemberMetrics& member) { return member.received_bytes; });
+}
+
 }  // namespace
 
 std::string metrics_text(const device::Metrics& metrics) {
@@ -175,6 +194,7 @@ std::string metrics_text(const device::Metrics& metrics) {
   out.families(device::kControlCounters,
                [&](size_t i) { out.sample(device::kControlCounters[i].label, metrics.control[i]); });
   write_peers(out, metrics);
+  write_groups(out, metrics);
   return out.take();
 }
 

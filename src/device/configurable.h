@@ -12,6 +12,8 @@
 
 namespace culvert::device {
 
+inline constexpr size_t kMaxGroupMembers = 64;
+
 // How a peer came to be selected by `public_key=`.
 enum class PeerOrigin : uint8_t {
   existing,
@@ -56,8 +58,12 @@ class Configurable {
   // Over how many of the source ports its flows are spread, at most: 1 is off, 0 as many as the device has. More than 1
   // also says of the peer that it spreads its own (src/pipeline/heard_ports.h).
   virtual int set_peer_source_ports(const Key& public_key, uint16_t count) = 0;
+  // Makes the peer a member of the group, which shares its members' allowed IPs, and of no other; "" of none. The peer
+  // takes its allowed IPs along. ENOSPC: the group has kMaxGroupMembers. A peer that remove_all_peers() removed and
+  // select_peer() creates anew within one operation is a member as before, unless it is told otherwise.
+  virtual int set_group(const Key& public_key, const std::string& name) = 0;
   virtual int clear_allowed_ips(const Key& public_key) = 0;
-  // Masked. Steals the prefix from any other peer.
+  // Masked. Steals the prefix from any other peer, but for members of the same group.
   virtual int add_allowed_ip(const Key& public_key, const Prefix& prefix) = 0;
   // Masked. No effect when the prefix is another peer's or nobody's.
   virtual int remove_allowed_ip(const Key& public_key, const Prefix& prefix) = 0;
@@ -80,8 +86,9 @@ struct PeerState {
   uint64_t sent_bytes = 0;
   uint64_t received_bytes = 0;
   uint16_t persistent_keepalive_seconds = 0;
-  uint16_t source_ports = 0;  // 0: as the device
-  std::vector<Prefix> allowed_ips;
+  uint16_t source_ports = 0;        // 0: as the device
+  std::vector<Prefix> allowed_ips;  // that it was given; those of a group are all its members'
+  std::string group;                // "": none
 };
 
 // What `get` prints of the device.

@@ -63,6 +63,8 @@ int Device::set_fwmark(uint32_t mark) {
 }
 
 int Device::remove_all_peers() {
+  for (const auto& [key, peer] : by_key_)
+    if (peer->membership != nullptr) groups_before_[key] = groups_.name_of(peer->path);
   while (!by_key_.empty()) detach_peer(protocol::PublicKey(by_key_.begin()->first));
   return 0;
 }
@@ -83,9 +85,10 @@ int Device::select_peer(const Key& public_key, PeerOrigin& origin) {
   auto peer = std::make_unique<DevicePeer>(id, *number, key, take_home_slot());
   spread(*peer);
   by_key_[key] = peer.get();
-  peers_[id] = std::move(peer);
+  DevicePeer& created = *(peers_[id] = std::move(peer));
   origin = PeerOrigin::created;
-  return 0;
+  const auto before = groups_before_.find(key);
+  return before != groups_before_.end() ? join_group(created, before->second) : 0;
 }
 
 int Device::remove_peer(const Key& public_key) {
@@ -138,30 +141,35 @@ void Device::spread(DevicePeer& peer) {
   peer.peer.set_spread(count > 1);
 }
 
+int Device::set_group(const Key& public_key, const std::string& name) {
+  DevicePeer* const peer = find_peer(public_key);
+  if (peer == nullptr || groups_.name_of(peer->path) == name) return 0;
+  if (!name.empty()) return join_group(*peer, name);
+  groups_.leave(peer->path);
+  peer->membership.reset();
+  return 0;
+}
+
 int Device::clear_allowed_ips(const Key& public_key) {
-  if (DevicePeer* const peer = find_peer(public_key)) {
-    allowed_ips_.remove_all(&peer->path);
-    allowed_ips_changed_ = true;
-  }
+  if (DevicePeer* const peer = find_peer(public_key)) groups_.remove_all(peer->path);
   return 0;
 }
 
 int Device::add_allowed_ip(const Key& public_key, const Prefix& prefix) {
-  if (DevicePeer* const peer = find_peer(public_key)) {
-    if (!allowed_ips_.insert(prefix, &peer->path)) return EINVAL;
-    allowed_ips_changed_ = true;
-  }
-  return 0;
+  DevicePeer* const peer = find_peer(public_key);
+  return peer == nullptr || groups_.add(peer->path, prefix) ? 0 : EINVAL;
 }
 
 int Device::remove_allowed_ip(const Key& public_key, const Prefix& prefix) {
-  if (DevicePeer* const peer = find_peer(public_key)) allowed_ips_changed_ |= allowed_ips_.remove(prefix, &peer->path);
+  if (DevicePeer* const peer = find_peer(public_key)) groups_.remove(peer->path, prefix);
   return 0;
 }
 
 void Device::finish_peer(const Key& public_key) {
   DevicePeer* const peer = find_peer(public_key);
-  if (peer == nullptr || !up_) return;
+  if (peer == nullptr) return;
+  if (peer->membership != nullptr) show_member(*peer);
+  if (!up_) return;
   const bool keepalive = std::exchange(peer->keepalive_promised, false);
   if (!peer->peer.timers().running()) return start_peer(*peer);
   // What is staged is routed again, but not before the allowed IPs of the whole operation are published.
@@ -171,6 +179,7 @@ void Device::finish_peer(const Key& public_key) {
 
 void Device::end_of_operation() {
   ++operations_;
+  groups_before_.clear();
   reclaim();
   excuse_waiting_handshakes();
 }
@@ -207,7 +216,8 @@ DeviceState Device::state() const {
     out.received_bytes = workers_.traffic_of(peer->path, &pipeline::PeerTraffic::received_bytes);
     out.persistent_keepalive_seconds = peer->keepalive_seconds;
     out.source_ports = peer->source_ports;
-    allowed_ips_.for_each(&peer->path, [&](const Prefix& prefix) { out.allowed_ips.push_back(prefix); });
+    out.group = groups_.name_of(peer->path);
+    groups_.for_each(peer->path, [&](const Prefix& prefix) { out.allowed_ips.push_back(prefix); });
   }
   return state;
 }

@@ -46,6 +46,7 @@ Device::~Device() {
 io::Status Device::start_workers(io::InnerDevice& inner, const WorkerPlan& plan) {
   if (io::Status started = workers_.start(inner, plan); !started) return started;
   excused_handshakes_.assign(workers_.size(), 0);
+  tell_groups_of_workers();
   return io::Success{};
 }
 
@@ -53,6 +54,7 @@ int Device::set_workers(uint32_t count) {
   const io::Status resized =
       workers_.resize(count, sockets_.get(), [this](const pipeline::Worker& leaving) { take_over_from(leaving); });
   excused_handshakes_.resize(workers_.size(), 0);
+  tell_groups_of_workers();
   if (resized) return 0;
   log_error("{}", resized.error().text());
   return resized.error().number;

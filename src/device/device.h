@@ -3,6 +3,7 @@
 //
 // device.cc           life cycle: workers, link and sockets
 // configuration.cc    configuration in (Configurable) and state out
+// members.cc          members of groups: who is alive, and what follows from it
 // peers.cc            how a peer starts, stops and leaves
 // schedule.cc         what one turn does, and at most how much of it
 // handshake.cc        handshake messages in and out
@@ -31,6 +32,8 @@
 #include "io/udp_socket_group.h"
 #include "io/wakeup.h"
 #include "src/device/configurable.h"
+#include "src/device/groups.h"
+#include "src/device/liveness.h"
 #include "src/device/metrics.h"
 #include "src/device/worker_pool.h"
 #include "src/pipeline/clock.h"
@@ -126,6 +129,7 @@ class Device final : public Configurable {
   int set_endpoint(const Key& public_key, const io::Endpoint& endpoint) override;
   int set_persistent_keepalive(const Key& public_key, uint16_t seconds) override;
   int set_peer_source_ports(const Key& public_key, uint16_t count) override;
+  int set_group(const Key& public_key, const std::string& name) override;
   int clear_allowed_ips(const Key& public_key) override;
   int add_allowed_ip(const Key& public_key, const Prefix& prefix) override;
   int remove_allowed_ip(const Key& public_key, const Prefix& prefix) override;
@@ -144,6 +148,12 @@ class Device final : public Configurable {
     io::Address remote, source;
     protocol::Instant until;  // what comes to it meanwhile was on its way
     bool told = false;        // the peer was sent something from the new one
+  };
+
+  // What a member of a group has beside other peers.
+  struct Membership {
+    Liveness liveness;
+    std::optional<protocol::Instant> next_look;
   };
 
   // A peer with both of its halves, and what only the device knows of it. What workers write is aligned to cache
@@ -165,6 +175,7 @@ class Device final : public Configurable {
     std::optional<KnownRoute> known_route;         // of a peer with a sticky source
     std::optional<LeftSource> left_source;
     protocol::ReplayWindow::Reception reception_before;  // on keypairs that are gone
+    std::unique_ptr<Membership> membership;              // null: in no group
   };
 
   // A walk over all peers in slices, a slice each turn; a request in the middle of one is another walk after it.
@@ -217,6 +228,16 @@ class Device final : public Configurable {
   DevicePeer* find_peer(protocol::PeerHandle handle);
   // Goes on with the walk until `budget` is spent, by what `visit` says that each visit cost. What is left of it.
   size_t walk_peers(PeerWalk& walk, size_t budget, const std::function<size_t(DevicePeer&)>& visit);
+
+  // Members of groups.
+  int join_group(DevicePeer& peer, const std::string& name);
+  void look_at_member(DevicePeer& peer);
+  void show_member(DevicePeer& peer);
+  void wake_dead_members(const DevicePeer& peer);
+  void send_by_others(const DevicePeer& peer);
+  bool may_ask();
+  void tell_groups_of_workers();
+  std::vector<GroupMetrics> group_metrics() const;
 
   // Handshakes and timers.
   bool attend_peers();
@@ -278,8 +299,10 @@ class Device final : public Configurable {
   // What this turn has done and the next ones have to.
   size_t initiations_in_turn_ = 0;
   std::vector<pipeline::PeerPath*> given_up_;  // their staged packets go at the end of the turn
-  PeerWalk overflow_walk_;                     // to every peer, as a ring of attention overflowed
-  std::vector<size_t> excused_handshakes_;     // of each worker's that wait: see excuse_waiting_handshakes()
+  protocol::Instant asks_since_{};             // and how many silent members were asked since: see may_ask()
+  size_t asks_ = 0;
+  PeerWalk overflow_walk_;                  // to every peer, as a ring of attention overflowed
+  std::vector<size_t> excused_handshakes_;  // of each worker's that wait: see excuse_waiting_handshakes()
 
   // Sticky sources.
   io::RouteProbe route_probe_;
@@ -290,8 +313,8 @@ class Device final : public Configurable {
 
   // Published to the workers, or waiting to be.
   pipeline::Published published_;
-  protocol::AllowedIps allowed_ips_;  // ours, to change
-  bool allowed_ips_changed_ = true;
+  Groups groups_;                                             // and the allowed IPs, ours to change
+  std::map<protocol::PublicKey, std::string> groups_before_;  // of peers that this operation has removed
   std::unique_ptr<const protocol::AllowedIps> published_allowed_ips_;
   std::unique_ptr<protocol::IndexTable> index_table_;
   std::unique_ptr<const protocol::Mac1Key> mac1_key_;
@@ -299,6 +322,7 @@ class Device final : public Configurable {
   // Unpublished, and freed by reclaim().
   std::vector<std::unique_ptr<protocol::Keypair>> retired_keypairs_;
   std::vector<std::unique_ptr<const protocol::AllowedIps>> retired_allowed_ips_;
+  std::vector<std::unique_ptr<const pipeline::PeerGroup>> retired_groups_;
   std::vector<std::unique_ptr<protocol::IndexTable>> retired_index_tables_;
   std::vector<std::unique_ptr<const protocol::Mac1Key>> retired_mac1_keys_;
   std::vector<std::unique_ptr<DevicePeer>> detached_peers_;

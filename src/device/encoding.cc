@@ -164,6 +164,12 @@ std::optional<Prefix> parse_prefix(std::string_view text, PrefixLength length) {
   return prefix;
 }
 
+bool is_group_name(std::string_view text) {
+  constexpr std::string_view kCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  return !text.empty() && text.size() <= kMaxGroupNameBytes &&
+         text.find_first_not_of(kCharacters) == std::string_view::npos;
+}
+
 std::optional<uint64_t> parse_decimal(std::string_view text, uint64_t max) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);

@@ -62,6 +62,10 @@ enum class PrefixLength : uint8_t { required, optional };
 // signs and leading zeros are refused, as wireguard-go refuses them. Host bits are kept.
 std::optional<Prefix> parse_prefix(std::string_view text, PrefixLength length);
 
+// A group's name: letters, digits, '.', '_' and '-', 1 to kMaxGroupNameBytes of them.
+inline constexpr size_t kMaxGroupNameBytes = 32;
+bool is_group_name(std::string_view text);
+
 // Decimal digits only (no sign, no space), at most `max`; nothing otherwise.
 std::optional<uint64_t> parse_decimal(std::string_view text, uint64_t max);
 

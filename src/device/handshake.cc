@@ -140,6 +140,8 @@ void Device::send_initiation(DevicePeer& peer) {
       peer.peer.create_initiation(identity_, now_, wall_, draw_jitter(), *index_table_, random_index_);
   if (!initiation) return;
   log_verbose("{} - Sending handshake initiation", log_name(peer));
+  if (peer.membership != nullptr)
+    peer.membership->liveness.initiated(workers_.traffic_of(peer.path, &pipeline::PeerTraffic::received_bytes), now_);
   if (send_to_peer(peer, protocol::wire_bytes(*initiation), protocol::kHandshakeDsField))
     stats_.initiations_sent.add(1);
 }

@@ -36,6 +36,7 @@ Metrics Device::metrics() const {
     metrics.tun_tcp &= inner.tcp4 && inner.tcp6;
     metrics.tun_udp &= inner.udp4 && inner.udp6;
   }
+  metrics.groups = group_metrics();
   return metrics;
 }
 
@@ -65,6 +66,26 @@ std::vector<PeerMetrics> Device::peer_metrics() const {
       metrics.keypair_age = duration_cast<seconds>(now_ - current->created());
   }
   return all;
+}
+
+std::vector<GroupMetrics> Device::group_metrics() const {
+  std::vector<GroupMetrics> groups;
+  size_t left = kMaxMemberMetrics;
+  groups_.for_each_group([&](const std::string& name, const std::vector<pipeline::PeerPath*>& members) {
+    if (members.size() > left) return;
+    left -= members.size();
+    GroupMetrics& group = groups.emplace_back();
+    group.name = name;
+    for (const pipeline::PeerPath* const path : members) {
+      const DevicePeer& peer = *peers_.at(path->id);
+      group.members.push_back(
+          {.public_key = to_base64(peer.peer.public_key().bytes),
+           .alive = groups_.state_of(*path).alive,
+           .sent_bytes = workers_.traffic_of(peer.path, &pipeline::PeerTraffic::sent_bytes),
+           .received_bytes = workers_.traffic_of(peer.path, &pipeline::PeerTraffic::received_bytes)});
+    }
+  });
+  return groups;
 }
 
 }  // namespace culvert::device

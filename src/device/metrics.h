@@ -69,6 +69,16 @@ struct PeerMetrics {
   std::optional<std::chrono::seconds> keypair_age;  // of the one to send with; none: there is none
 };
 
+struct MemberMetrics {
+  std::string public_key;  // base64
+  bool alive = false;
+  uint64_t sent_bytes = 0, received_bytes = 0;
+};
+struct GroupMetrics {
+  std::string name;
+  std::vector<MemberMetrics> members;
+};
+
 struct Metrics {
   std::string name;         // of the interface
   std::string aead_engine;  // crypto::engine_name()
@@ -85,6 +95,11 @@ struct Metrics {
   bool tun_tcp = false, tun_udp = false;
   io::Engine tun_engine = io::Engine::automatic;
   io::CounterValues<kControlCounters.size()> control{};
+  // In order of their names, as many groups as have kMaxMemberMetrics members together.
+  std::vector<GroupMetrics> groups;
 };
+
+// More would be too much for whoever collects them.
+inline constexpr size_t kMaxMemberMetrics = 1024;
 
 }  // namespace culvert::device

@@ -19,6 +19,10 @@ void Device::stop_peer(DevicePeer& peer) {
   retire(peer.peer.stop(*index_table_));
   peer.awake_since.reset();
   peer.sign_of_life_due = false;
+  if (peer.membership != nullptr) {
+    *peer.membership = {};
+    show_member(peer);
+  }
   reschedule(peer);
 }
 
@@ -68,8 +72,8 @@ void Device::detach_peer(const protocol::PublicKey& public_key) {
   if (found == by_key_.end()) return;
   DevicePeer& peer = *found->second;
   stop_peer(peer);
-  allowed_ips_.remove_all(&peer.path);
-  allowed_ips_changed_ = true;
+  groups_.remove_all(peer.path);
+  groups_.leave(peer.path);
   by_key_.erase(found);
   --peers_at_home_[peer.peer.home_slot()];
   auto node = peers_.extract(peer.path.id);

@@ -22,9 +22,9 @@ void Device::free_detached_peers() {
 }
 
 void Device::publish_allowed_ips() {
-  if (!allowed_ips_changed_) return;
-  allowed_ips_changed_ = false;
-  auto copy = std::make_unique<const protocol::AllowedIps>(allowed_ips_);
+  if (!groups_.changed()) return;
+  groups_.publish(retired_groups_);
+  auto copy = std::make_unique<const protocol::AllowedIps>(groups_.allowed_ips());
   published_.allowed_ips.store(copy.get(), std::memory_order_release);
   if (published_allowed_ips_ != nullptr) retired_allowed_ips_.push_back(std::move(published_allowed_ips_));
   published_allowed_ips_ = std::move(copy);
@@ -70,6 +70,7 @@ void Device::reclaim() {
   pipeline::wait_for_workers();
   retired_keypairs_.clear();
   retired_allowed_ips_.clear();
+  retired_groups_.clear();
   retired_index_tables_.clear();
   retired_mac1_keys_.clear();
   free_detached_peers();

@@ -131,16 +131,18 @@ void Device::advance_timers() {
   size_t looks = kLooksPerTurn;
   for (auto at = deadlines_.begin(); at != deadlines_.end() && at->first <= now_; --looks) {
     if (looks == 0 || initiations_in_turn_ >= initiations || !has_room_to_send()) break;
-    DevicePeer& peer = *at->second;
-    ++at;  // before the peer's entry goes
+    const auto due = *at;  // the entry goes, and those of others in its group may
+    DevicePeer& peer = *due.second;
     peer.awake_since.reset();
     if (std::exchange(peer.sign_of_life_due, false)) flush_or_keepalive(peer);
     advance(peer);
+    at = deadlines_.upper_bound(due);
   }
   drop_staged(given_up_, pipeline::DropReason::handshake_failed);
 }
 
 void Device::advance(DevicePeer& peer) {
+  if (peer.membership != nullptr) look_at_member(peer);
   for (int i = 0; i < kMaxAdvances; ++i) {
     const protocol::TimerActions actions = peer.peer.timers().advance(now_, draw_jitter());
     if (!actions.any()) break;
@@ -154,6 +156,8 @@ void Device::advance(DevicePeer& peer) {
     if (actions.send_initiation) send_initiation(peer);
     if (actions.send_keepalive || actions.send_persistent_keepalive) flush_or_keepalive(peer);
   }
+  if (peer.membership != nullptr)
+    peer.membership->next_look = peer.membership->liveness.next_look(peer.peer.timers().watching(), now_);
   reschedule(peer);
 }
 
@@ -169,7 +173,11 @@ std::optional<protocol::Instant> Device::next_deadline() const {
 
 void Device::reschedule(DevicePeer& peer) {
   std::optional<protocol::Instant> deadline = peer.peer.timers().next_deadline();
-  if (peer.awake_since && (!deadline || *peer.awake_since < *deadline)) deadline = peer.awake_since;
+  const auto consider = [&deadline](std::optional<protocol::Instant> other) {
+    if (other && (!deadline || *other < *deadline)) deadline = other;
+  };
+  consider(peer.awake_since);
+  if (peer.membership != nullptr) consider(peer.membership->next_look);
   if (deadline == peer.deadline) return;
   if (peer.deadline) deadlines_.erase({*peer.deadline, &peer});
   if (deadline) deadlines_.insert({*deadline, &peer});

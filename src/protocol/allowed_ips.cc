@@ -69,6 +69,14 @@ uint32_t PrefixTrie<kWords>::find(const Bits& address) const {
 }
 
 template <size_t kWords>
+uint32_t PrefixTrie<kWords>::value_of(Bits bits, uint8_t cidr) const {
+  bits = masked(bits, cidr);
+  uint32_t n = root_;
+  while (n != kNone && nodes_[n].cidr() < cidr) n = nodes_[n].children[bit_at(bits, nodes_[n].cidr())];
+  return n != kNone && nodes_[n].cidr() == cidr && nodes_[n].bits == bits ? nodes_[n].value() : kNoValue;
+}
+
+template <size_t kWords>
 uint32_t& PrefixTrie<kWords>::at(const Place& place) {
   return place.parent == kNone ? root_ : nodes_[place.parent].children[place.side];
 }
@@ -222,6 +230,24 @@ void AllowedIps::remove_all(PeerHandle peer) {
   peers_[value] = nullptr;
   free_values_.push_back(value);
   values_.erase(entry);
+}
+
+void AllowedIps::hand_over(PeerHandle from, PeerHandle to) {
+  const auto entry = values_.find(from);
+  if (entry == values_.end()) return;
+  const uint32_t value = entry->second;
+  values_.erase(entry);
+  assert(!values_.contains(to));
+  values_.emplace(to, value);
+  peers_[value] = to;
+}
+
+PeerHandle AllowedIps::owner_of(const Prefix& prefix) const {
+  if (!is_valid(prefix)) return nullptr;
+  const uint8_t* const address = prefix.address.data();
+  const uint32_t value = prefix.version == IpVersion::v4 ? v4_.value_of(load<1>(address), prefix.cidr)
+                                                         : v6_.value_of(load<4>(address), prefix.cidr);
+  return value != v4_.kNoValue ? peers_[value] : nullptr;
 }
 
 PeerHandle AllowedIps::find_v4(const uint8_t* address) const {

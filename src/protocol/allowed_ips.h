@@ -53,6 +53,9 @@ class PrefixTrie {
   // The value of the longest prefix of `address`, or kNoValue.
   uint32_t find(const Bits& address) const;
 
+  // The value of this very prefix, or kNoValue.
+  uint32_t value_of(Bits bits, uint8_t cidr) const;
+
   // Sets the value of a prefix, whatever it had before; lists[value] gets it at its end.
   void insert(Bits bits, uint8_t cidr, uint32_t value, std::vector<List>& lists);
 
@@ -125,6 +128,12 @@ class AllowedIps {
 
   // Takes every prefix from `peer`; time is linear in their number.
   void remove_all(PeerHandle peer);
+
+  // Gives every prefix of `from` to `to`, which has none; takes no longer for many.
+  void hand_over(PeerHandle from, PeerHandle to);
+
+  // Who has this very prefix, and not only a longer or a shorter one; null: nobody.
+  PeerHandle owner_of(const Prefix& prefix) const;
 
   // The peer with the longest prefix of this address (4 or 16 bytes in network order), or null.
   PeerHandle find_v4(const uint8_t* address) const;

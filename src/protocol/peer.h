@@ -42,6 +42,8 @@ class Peer {
 
   // The slot that every index of this peer names; see kHomeSlots.
   uint8_t home_slot() const { return static_cast<uint8_t>(index_top_byte_ & ~kSpreadBit); }
+  // From the next handshake on.
+  void set_home_slot(uint8_t slot) { index_top_byte_ = static_cast<uint8_t>((index_top_byte_ & kSpreadBit) | slot); }
   // Whether the peer's indices ask to spread its datagrams by their source port too: from the next handshake on.
   void set_spread(bool spread) { index_top_byte_ = static_cast<uint8_t>(home_slot() | (spread ? kSpreadBit : 0)); }
 

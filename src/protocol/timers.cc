@@ -69,6 +69,11 @@ bool TimerMarks::may_initiate(Instant now) const {
   return to_mark(now) >= may_initiate_from_.load(std::memory_order_relaxed);
 }
 
+std::optional<Instant> TimerMarks::unanswered_since() const {
+  const int64_t since = unanswered_since_.load(std::memory_order_relaxed);
+  return since != 0 ? std::optional(from_mark(since)) : std::nullopt;
+}
+
 void TimerMarks::forget() {
   for (Mark* mark : {&unanswered_since_, &unacknowledged_since_, &last_traversal_, &may_initiate_from_})
     mark->store(0, std::memory_order_relaxed);

@@ -56,6 +56,9 @@ class alignas(64) TimerMarks {
   // and if both have data to send all the time, their next initiations cross again, and so on.
   bool may_initiate(Instant now) const;
 
+  // When data was first sent after the last authenticated packet received; nothing: none since. Control thread.
+  std::optional<Instant> unanswered_since() const;
+
  private:
   friend class Timers;
 
@@ -151,6 +154,9 @@ class Timers {
   [[nodiscard]] TimerActions advance(Instant now, Duration jitter);
 
   unsigned handshake_attempts() const { return handshake_attempts_; }
+
+  // Whether there was traffic lately: advance() has to come again to look at the marks.
+  bool watching() const { return next_look_.has_value(); }
 
  private:
   void advance_retransmit_handshake(Instant now, TimerActions& actions);

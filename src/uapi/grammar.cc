@@ -98,11 +98,12 @@ void SetParser::parse_peer_line(std::string_view key, std::string_view value) {
   if (key == "persistent_keepalive_interval") return parse_number(Field::persistent_keepalive_interval, key, value);
   if (key == "source_ports") return parse_number(Field::peer_source_ports, key, value);
   if (key == "allowed_ip") return parse_allowed_ip(value);
+  if (key == "group") return parse_group(value);
   if (key != "protocol_version") {
     fail(UapiError::invalid,
          fmt::format("{} is not a key of a peer (update_only, remove, replace_allowed_ips, "
                      "preshared_key, endpoint, persistent_keepalive_interval, source_ports, "
-                     "allowed_ip, protocol_version); the device's keys come before the first public_key line",
+                     "group, allowed_ip, protocol_version); the device's keys come before the first public_key line",
                      device::quote_name(key)));
   } else if (value == "1") {
     add({});
@@ -173,6 +174,15 @@ void SetParser::parse_allowed_ip(std::string_view value) {
                                          device::quote(value)));
 }
 
+void SetParser::parse_group(std::string_view value) {
+  if (value.empty() || device::is_group_name(value))
+    add({Field::group, std::string(value)});
+  else
+    fail(UapiError::invalid, fmt::format("group={} is not a name, 1 to {} letters, digits, '.', '_' or '-'; nothing "
+                                         "behind the '=' takes the peer out of its group",
+                                         device::quote(value), device::kMaxGroupNameBytes));
+}
+
 void SetParser::add(Change change) {
   if (!operation_.add(std::move(change)))
     fail(UapiError::too_long, fmt::format("a set operation has {} lines at most; send several", kMaxUapiLines));
@@ -221,6 +231,9 @@ void append_peer(crypto::SecretString& out, const device::PeerState& peer) {
   append_number_line(out, "rx_bytes", peer.received_bytes);
   append_number_line(out, "persistent_keepalive_interval", peer.persistent_keepalive_seconds);
   if (peer.source_ports != 0) append_number_line(out, "source_ports", peer.source_ports);
+  // Not one of wireguard-go's, which wg(8) passes over. Before the allowed IPs, or setting them again would take those
+  // that members share from one another.
+  if (!peer.group.empty()) fmt::format_to(std::back_inserter(out), "group={}\n", peer.group);
   for (const device::Prefix& prefix : peer.allowed_ips) {
     out += "allowed_ip=";
     device::append_prefix(out, prefix);

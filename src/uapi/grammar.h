@@ -55,6 +55,7 @@ class SetParser {
   void parse_source_ports(std::string_view value);
   void parse_endpoint(std::string_view value);
   void parse_allowed_ip(std::string_view value);
+  void parse_group(std::string_view value);
   void add(Change change);
   void end(bool complete);
   void fail(UapiError error, const std::string& text);
@@ -69,7 +70,8 @@ class SetParser {
   std::string error_text_;
 };
 
-// The reply to `get`, with all keys, in wireguard-go's order and format, without the closing errno line.
+// The reply to `get`, with all keys, in wireguard-go's order and format, without the closing errno line. Peers in a
+// group have one line more.
 crypto::SecretString print_get(const device::DeviceState& state);
 
 }  // namespace culvert::uapi

@@ -66,6 +66,10 @@ Refusal refused(const Change& change, int number, const std::string& port_refusa
     case Field::workers:
       return {0, UapiError::invalid,
               fmt::format("workers={} cannot be here (the log says why): {}", value_of<uint32_t>(change), why)};
+    case Field::group:
+      return {0, UapiError::invalid,
+              fmt::format("group={} has {} members already; give this peer another group, or take one out by 'group='",
+                          value_of<std::string>(change), device::kMaxGroupMembers)};
     case Field::public_key:
       return {0, UapiError::invalid,
               fmt::format("peer {} cannot be created: {}", device::short_name(value_of<device::Key>(change)), why)};
@@ -123,6 +127,8 @@ int Applier::apply_to_peer(const Change& change) {
       return target_.set_persistent_keepalive(peer_, static_cast<uint16_t>(value_of<uint32_t>(change)));
     case Field::peer_source_ports:
       return target_.set_peer_source_ports(peer_, static_cast<uint16_t>(value_of<uint32_t>(change)));
+    case Field::group:
+      return target_.set_group(peer_, value_of<std::string>(change));
     case Field::add_allowed_ip:
       return target_.add_allowed_ip(peer_, value_of<device::Prefix>(change));
     case Field::remove_allowed_ip:

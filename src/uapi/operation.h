@@ -49,12 +49,13 @@ enum class Field : uint8_t {
   peer_source_ports,
   add_allowed_ip,
   remove_allowed_ip,
+  group,
 };
 
 struct Change {
   Field field = Field::nothing;
-  std::variant<uint32_t, device::Key, device::SecretKey, device::Prefix, io::Endpoint, io::SourcePorts> value =
-      uint32_t{0};
+  std::variant<uint32_t, device::Key, device::SecretKey, device::Prefix, io::Endpoint, io::SourcePorts, std::string>
+      value = uint32_t{0};
 };
 
 // Why a change was not made.

@@ -123,6 +123,8 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
       {"an endpoint with half its brackets", "Endpoint = [2001:db8::1:51820", true, "is not HOST:PORT, such as"},
       {"a keepalive above the range", "PersistentKeepalive = 65536", true, "1 to 65535 seconds"},
       {"a keepalive that is no number", "PersistentKeepalive = 25s", true, "1 to 65535 seconds"},
+      {"a group without a name", "Group =", true, "1 to 32 letters"},
+      {"a group with a sign in its name", "Group = paris!", true, "1 to 32 letters"},
   };
   for (const Case& c : cases) {
     const std::string before =
@@ -183,6 +185,27 @@ TEST(Config, SaysHowToMendTheLinesOfAGateway) {
     ASSERT_THAT(outcome.errors, Not(IsEmpty())) << lines;
     EXPECT_THAT(outcome.errors[0], HasSubstr(mend)) << lines;
   }
+}
+
+TEST(Config, ReadsTheGroupsOfPeersAndAppliesThem) {
+  const ConfigOutcome outcome =
+      parse("[Interface]\n[Peer]\nPublicKey = " + base64(1) +
+            "\nGroup = paris\nAllowedIPs = 10.0.0.0/8\n[Peer]\nPublicKey = " + base64(2) +
+            "\ngroup = oslo\nGroup=paris # the last one counts\n[Peer]\nPublicKey = " + base64(3) + "\n");
+  ASSERT_TRUE(outcome) << outcome.errors.front();
+  test::FakeDevice device;
+  ASSERT_TRUE(apply_config(outcome.config, device));
+  EXPECT_EQ(device.state.peers[0].group, "paris");
+  EXPECT_EQ(device.state.peers[1].group, "paris");
+  EXPECT_EQ(device.state.peers[2].group, "");
+}
+
+TEST(Config, SaysWhichPeerIsOneTooManyForItsGroup) {
+  std::string text = "[Interface]\n";
+  for (uint8_t n = 1; n <= 65; ++n) text += "[Peer]\nPublicKey = " + base64(n) + "\nGroup = paris\n";
+  const ConfigOutcome outcome = parse(text);
+  ASSERT_THAT(outcome.errors, SizeIs(1));
+  EXPECT_THAT(outcome.errors[0], HasSubstr("wg0.conf:196: Group 'paris' has more than 64 peers; put this one"));
 }
 
 TEST(Config, RefusesAKeyBeforeAnySection) {

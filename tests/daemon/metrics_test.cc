@@ -161,6 +161,18 @@ TEST(Metrics, SayEveryCounterOfTheSidesAndTheirDropsUnderAReason) {
   EXPECT_EQ(drops, 3u) << "what was empty, what was cut off, and what was no packet";
 }
 
+TEST(Metrics, SayOfEachMemberOfAGroupWhetherItIsAliveAndWhatItCarries) {
+  device::Metrics metrics = two_workers();
+  metrics.groups = {{"paris", {{"KEY1=", true, 10, 20}, {"KEY2=", false, 30, 40}}}};
+  const auto families = parse(metrics_text(metrics));
+  const std::string first = R"({device="wg0",group="paris",peer="KEY1="})";
+  const std::string second = R"({device="wg0",group="paris",peer="KEY2="})";
+  EXPECT_EQ(families.at("culvert_group_member_alive").samples.at(first), 1u);
+  EXPECT_EQ(families.at("culvert_group_member_alive").samples.at(second), 0u);
+  EXPECT_EQ(families.at("culvert_group_member_sent_bytes_total").samples.at(second), 30u);
+  EXPECT_EQ(families.at("culvert_group_member_received_bytes_total").samples.at(first), 20u);
+}
+
 TEST(Metrics, SayEveryDropUnderOneReason) {
   device::Metrics metrics = two_workers();
   for (device::WorkerMetrics& worker : metrics.workers)

@@ -151,6 +151,35 @@ TEST(AllowedIps, RemovesOnlyFromTheOwner) {
   EXPECT_EQ(ips.size(), 1u);
 }
 
+TEST(AllowedIps, KnowsWhoHasAPrefixAndNotWhatIsBelowOrAbove) {
+  AllowedIps ips;
+  ips.insert(prefix("10.0.0.0/8"), peer('a'));
+  ips.insert(prefix("10.1.0.0/16"), peer('b'));
+  ips.insert(prefix("10.2.0.0/16"), peer('c'));
+  ips.insert(prefix("::/0"), peer('a'));
+  EXPECT_EQ(name_of(ips.owner_of(prefix("10.0.0.0/8"))), 'a');
+  EXPECT_EQ(name_of(ips.owner_of(prefix("10.1.2.3/16"))), 'b');
+  EXPECT_EQ(name_of(ips.owner_of(prefix("::/0"))), 'a');
+  for (const char* const text : {"0.0.0.0/0", "10.0.0.0/14", "10.1.0.0/17", "10.1.0.1/32", "11.0.0.0/8", "::1/128"})
+    EXPECT_EQ(ips.owner_of(prefix(text)), nullptr) << text;
+}
+
+TEST(AllowedIps, HandsAllPrefixesOver) {
+  AllowedIps ips;
+  ips.insert(prefix("10.0.0.0/8"), peer('a'));
+  ips.insert(prefix("::/0"), peer('a'));
+  ips.insert(prefix("10.1.0.0/16"), peer('b'));
+  ips.hand_over(peer('a'), peer('c'));
+  ips.hand_over(peer('x'), peer('y'));
+  EXPECT_EQ(find(ips, "10.0.0.1"), 'c');
+  EXPECT_EQ(find(ips, "::1"), 'c');
+  EXPECT_EQ(find(ips, "10.1.0.1"), 'b');
+  EXPECT_TRUE(prefixes_of(ips, 'a').empty());
+  EXPECT_EQ(prefixes_of(ips, 'c'), prefix_list({"10.0.0.0/8", "::/0"}));
+  ips.remove_all(peer('c'));
+  EXPECT_EQ(ips.size(), 1u);
+}
+
 TEST(AllowedIps, ACopyStaysAsItWas) {
   AllowedIps ips;
   ips.insert(prefix("10.0.0.0/8"), peer('a'));

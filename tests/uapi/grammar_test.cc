@@ -105,6 +105,9 @@ TEST(UapiSet, RefusesEveryWrongLine) {
       {"an empty allowed IP", kPeer1 + "allowed_ip=\n", UapiError::invalid},
       {"an allowed IP with two signs", kPeer1 + "allowed_ip=--10.0.0.0/8\n", UapiError::invalid},
       {"an allowed IP with a plus", kPeer1 + "allowed_ip=+10.0.0.0/8\n", UapiError::invalid},
+      {"a group with a space", kPeer1 + "group=a b\n", UapiError::invalid},
+      {"a group with a name too long", kPeer1 + "group=" + std::string(33, 'a') + "\n", UapiError::invalid},
+      {"a group of the device", "group=paris\n", UapiError::invalid},
       {"another protocol version", kPeer1 + "protocol_version=2\n", UapiError::invalid},
       {"a wrong value for a removed peer", kPeer1 + "remove=true\nallowed_ip=x\n", UapiError::invalid},
       {"a wrong value for our own key", kOwnKey + "endpoint=x\n", UapiError::invalid},
@@ -277,6 +280,24 @@ TEST(UapiSet, SaysWhatTheDeviceRefuses) {
   }
 }
 
+TEST(UapiSet, TakesPeersIntoGroupsAndOutOfThem) {
+  test::FakeDevice device;
+  const std::string name(32, 'a');
+  EXPECT_EQ(set(device, kPeer1 + "group=" + name + "\n" + kPeer2 + "group=Paris-1_b.c\n\n").error, UapiError::none);
+  EXPECT_EQ(device.state.peers[0].group, name);
+  EXPECT_EQ(device.state.peers[1].group, "Paris-1_b.c");
+  EXPECT_EQ(set(device, kPeer1 + "group=\n\n").error, UapiError::none);
+  EXPECT_EQ(device.state.peers[0].group, "");
+}
+
+TEST(UapiSet, SaysThatAGroupIsFull) {
+  test::FakeDevice device;
+  device.group_refusal = ENOSPC;
+  const Outcome outcome = set(device, kPeer1 + "group=paris\n\n");
+  EXPECT_EQ(outcome.error, UapiError::invalid);
+  EXPECT_THAT(outcome.text, HasSubstr("group=paris has 64 members already; give this peer another group"));
+}
+
 TEST(UapiSet, DropsOneCarriageReturn) {
   test::FakeDevice device;
   EXPECT_EQ(set(device, "listen_port=7\r\n\r\n").error, UapiError::none);
@@ -342,6 +363,15 @@ TEST(UapiGet, PrintsInTheOrderOfWireguardGo) {
                 kPeer2 + "preshared_key=" + zero +
                 "\nprotocol_version=1\nlast_handshake_time_sec=0\nlast_handshake_time_nsec=0\n"
                 "tx_bytes=0\nrx_bytes=0\npersistent_keepalive_interval=0\n");
+}
+
+// Setting the lines again must not have members take what they share from one another.
+TEST(UapiGet, NamesTheGroupBeforeTheAllowedIpsOfPeersThatHaveOne) {
+  test::FakeDevice device;
+  set(device, kPeer1 + "allowed_ip=10.0.0.0/8\ngroup=paris\n" + kPeer2 + "\n");
+  const std::string text(print_get(device.state));
+  EXPECT_THAT(text, HasSubstr("\ngroup=paris\nallowed_ip=10.0.0.0/8\n"));
+  EXPECT_EQ(text.find("group="), text.rfind("group="));
 }
 
 TEST(UapiGet, RoundTripsAHundredThousandAllowedIps) {
