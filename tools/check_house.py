@@ -119,6 +119,18 @@ def built_test(path, text, lists=cmake_lists):
         yield "its folder's CMakeLists.txt does not build it"
 
 
+# The top level is the user's choice; dot-files may stand there too.
+TOP_FOLDERS = {"src", "crypto", "io", "dpdk", "tun", "tests", "bench", "tools"}
+TOP_FILES = {"CMakeLists.txt", "CMakePresets.json", "README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"}
+
+
+def top_level(path):
+    """Nothing else at the top."""
+    top, _, rest = path.partition("/")
+    if not top.startswith(".") and top not in (TOP_FOLDERS if rest else TOP_FILES):
+        yield f"{top} does not belong at the top level"
+
+
 def places(path, text):
     """No host that packages come from, and no folder of somebody's machine."""
     for found in HOSTS.findall(text):
@@ -127,12 +139,12 @@ def places(path, text):
 
 SOURCE_RULES = (arrows, root_relative, include_once, columns, size, test_names, built_test)
 # Projects of their own, which see culvert as it is installed.
-ELSEWHERE = ("tests/install/consumer/", "examples/")
+ELSEWHERE = ("tests/install/consumer/", "src/embedded/example/")
 
 
 def breaches(path, text):
     """What is wrong with a file."""
-    found = list(places(path, text))
+    found = list(top_level(path)) + list(places(path, text))
     if path.endswith((".cc", ".h")) and not path.startswith(ELSEWHERE):
         for rule in SOURCE_RULES:
             found += rule(path, text)

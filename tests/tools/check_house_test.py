@@ -57,6 +57,14 @@ class Arrows(unittest.TestCase):
                 self.assertIn(f"src/{folder}", check_house.ARROWS)
 
 
+class TopLevel(unittest.TestCase):
+    def test_other_folders_and_files_do_not_belong_there(self):
+        for path in ("examples/a.cc", "packaging/man/a.8", "NOTES.md", "Makefile"):
+            self.assertTrue(found(lambda name, _: check_house.top_level(name), path, ""), path)
+        for path in ("src/a.cc", "tools/packaging/man/a.8", "README.md", ".ci/run", ".gitignore"):
+            self.assertEqual(found(lambda name, _: check_house.top_level(name), path, ""), [], path)
+
+
 class Sources(unittest.TestCase):
     def test_an_include_that_does_not_start_at_the_root_is_a_breach(self):
         here = {"io/fd.h"}.__contains__

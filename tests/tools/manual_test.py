@@ -20,14 +20,14 @@ def read(*patterns):
 
 def manual(name):
     """As a reader sees it: without the escapes of troff."""
-    return read(f"packaging/man/{name}").replace("\\-", "-")
+    return read(f"tools/packaging/man/{name}").replace("\\-", "-")
 
 
 class Manual(unittest.TestCase):
     def has_all(self, page, words):
         self.assertGreater(len(words), 3, "the sources are not read as they should be")
         missing = [word for word in sorted(words) if not re.search(rf"(?<![\w-]){re.escape(word)}(?!\w)", manual(page))]
-        self.assertEqual(missing, [], f"packaging/man/{page} does not name them")
+        self.assertEqual(missing, [], f"tools/packaging/man/{page} does not name them")
 
     def test_every_variable(self):
         self.has_all("culvert.8", set(re.findall(r'"((?:CULVERT|WG)_[A-Z_]+|LOG_LEVEL|NOTIFY_SOCKET)"', read("src/daemon/*.cc"))) -
@@ -46,12 +46,12 @@ class Manual(unittest.TestCase):
         build_group = re.search(r"\n +build\) echo (.*?);;", read("tools/setup"), re.S)[1]
         wanted = set(re.findall(r"[a-z0-9-]+-dev\b", build_group))
         self.assertGreater(len(wanted), 5)
-        control = read("packaging/debian/control")
+        control = read("tools/packaging/debian/control")
         listed = re.search(r"^Build-Depends:(.*?)^$", control, re.S | re.M)[1]
-        self.assertEqual(wanted - set(re.findall(r"[a-z0-9-]+", listed)), set(), "Build-Depends of packaging/debian/control lacks them")
+        self.assertEqual(wanted - set(re.findall(r"[a-z0-9-]+", listed)), set(), "Build-Depends of tools/packaging/debian/control lacks them")
 
     def test_the_dashboard_shows_what_there_is(self):
-        dashboard = json.loads(read("packaging/grafana.json"))
+        dashboard = json.loads(read("tools/packaging/grafana.json"))
         sources = read("src/*/*.h", "src/*/*.cc", "io/*.h")
         shown = set(re.findall(r"culvert_([a-z_]+)", json.dumps([panel["targets"] for panel in dashboard["panels"]])))
         self.assertGreater(len(shown), 10)
