@@ -234,14 +234,12 @@ std::string Gateway::reload(Tunnel& tunnel) {
 
 void Gateway::take_down(const std::string& name, std::string& said) {
   requests_->stop_listening(name);
-  const auto at = tunnels_.find(name);
-  const std::unique_ptr<Tunnel> tunnel = std::move(at->second);
-  tunnels_.erase(at);
-  for (const std::string& problem : tunnel->take_down()) {
+  const auto taken = tunnels_.extract(name);  // `name` may be its key
+  for (const std::string& problem : taken.mapped()->take_down()) {
     log_error("{}", problem);
     said += problem + "\n";
   }
-  log_verbose("{} is down", name);
+  log_verbose("{} is down", taken.key());
 }
 
 }  // namespace culvert::daemon

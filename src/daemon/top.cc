@@ -295,7 +295,7 @@ volatile std::sig_atomic_t ended = 0;
 }  // namespace
 
 int run_top(const std::vector<std::string>& words) {
-  std::optional<unsigned long> frames;
+  unsigned long frames = 0;  // 0: without end
   std::vector<Watched> all;
   for (size_t i = 0; i < words.size(); ++i) {
     const bool counted = words[i] == "-n" && i + 1 < words.size();
@@ -337,7 +337,7 @@ int run_top(const std::vector<std::string>& words) {
             ? 20
             : std::max<size_t>(1, screen.height() / all.size() - std::min<size_t>(taken, screen.height() / all.size()));
     if (!screen.show(frame(all, seconds, screen.width(), max_peers))) break;
-    if (frames && --*frames == 0) break;
+    if (frames != 0 && --frames == 0) break;
   }
   return kExitSuccess;
 }

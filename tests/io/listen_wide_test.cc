@@ -200,7 +200,9 @@ TEST_P(ListenWideTest, AnswersFromAnyNumberOfPorts) {
   at_once.send(*sides[0]);
   size_t from_base = 0;
   for (const Arrived& one : client.end.receive(150)) from_base += one.envelope.endpoint.port == group->port();
-  EXPECT_EQ(from_base, 150 - PortSenders::kMost);
+  // One more where the kernel has given a port of the range to the client itself.
+  EXPECT_GE(from_base, 150 - PortSenders::kMost);
+  EXPECT_LE(from_base, 150 - PortSenders::kMost + 1);
 }
 
 TEST_P(ListenWideTest, AnswersFromTheBasePortWhereThePortIsTaken) {

@@ -70,7 +70,9 @@ def link_state(lab, left, right):
     expect_ping(a, b.inner["v4"])
     listening = lambda: a.namespace.run("ss", "-Hlun", f"sport = :{a.port}").strip()  # noqa: E731
     for _ in range(3):
-        check(len(listening().splitlines()) == 2, f"one v4 and one v6 socket: {listening()}")
+        sockets = listening().splitlines()
+        v6 = sum("[::]" in line for line in sockets)
+        check(v6 > 0 and len(sockets) == 2 * v6, f"for each worker one v4 and one v6 socket: {sockets}")
         a.namespace.ip("link", "set", a.interface, "down")
         wait_until(lambda: not listening(), "link down closes the sockets")
         a.namespace.ip("link", "set", a.interface, "up")

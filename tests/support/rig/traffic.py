@@ -55,6 +55,8 @@ def bound(node, kind, address, port=0, timeout=60):
         made = socket.socket(family_of(address), kind)
     made.settimeout(timeout)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if kind == socket.SOCK_DGRAM:  # fifty datagrams of 1200 bytes can be more than the default while the host is busy
+        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
     made.bind((address, port))
     return made
 
