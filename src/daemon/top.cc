@@ -292,24 +292,36 @@ class Screen {
 
 volatile std::sig_atomic_t ended = 0;
 
+struct Request {
+  unsigned long frames = 0;  // 0: without end
+  std::vector<Watched> all;
+};
+
+// Nothing: what is wrong was said.
+std::optional<Request> parse_words(const std::vector<std::string>& words) {
+  Request request;
+  for (size_t i = 0; i < words.size(); ++i) {
+    const bool counted = words[i] == "-n" && i + 1 < words.size();
+    const auto number = counted ? device::parse_decimal(words[i + 1], 1'000'000).value_or(0) : 0;
+    if (words[i].starts_with('-') && number == 0) {
+      std::fprintf(stderr, "culvert top: '%s' is not understood\nUsage: culvert top [-n FRAMES] [IFNAME...]\n",
+                   words[i].c_str());
+      return std::nullopt;
+    }
+    if (number != 0)
+      request.frames = number, ++i;
+    else
+      request.all.push_back({words[i], {}, {}, {}});
+  }
+  return request;
+}
+
 }  // namespace
 
 int run_top(const std::vector<std::string>& words) {
-  unsigned long frames = 0;  // 0: without end
-  std::vector<Watched> all;
-  for (size_t i = 0; i < words.size(); ++i) {
-    const bool counted = words[i] == "-n" && i + 1 < words.size();
-    const auto number = counted ? device::parse_decimal(words[i + 1], 1'000'000) : std::nullopt;
-    if (words[i].starts_with('-') && (!number || *number == 0)) {
-      std::fprintf(stderr, "culvert top: '%s' is not understood\nUsage: culvert top [-n FRAMES] [IFNAME...]\n",
-                   words[i].c_str());
-      return kExitUsage;
-    }
-    if (number)
-      frames = *number, ++i;
-    else
-      all.push_back({words[i], {}, {}, {}});
-  }
+  std::optional<Request> request = parse_words(words);
+  if (!request) return kExitUsage;
+  std::vector<Watched>& all = request->all;
   if (all.empty())
     for (const std::string& name : interfaces_with_sockets()) all.push_back({name, {}, {}, {}});
   for (Watched& watched : all) look(watched);
@@ -326,7 +338,8 @@ int run_top(const std::vector<std::string>& words) {
   ::signal(SIGPIPE, SIG_IGN);
   Screen screen(::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0);
   auto looked = Clock::now();
-  while (ended == 0 && screen.wait() && ended == 0) {
+  for (unsigned long shown = 0; request->frames == 0 || shown < request->frames; ++shown) {
+    if (ended != 0 || !screen.wait() || ended != 0) break;
     for (Watched& watched : all) look(watched);
     const auto now = Clock::now();
     const double seconds = std::chrono::duration<double>(now - looked).count();
@@ -337,7 +350,6 @@ int run_top(const std::vector<std::string>& words) {
             ? 20
             : std::max<size_t>(1, screen.height() / all.size() - std::min<size_t>(taken, screen.height() / all.size()));
     if (!screen.show(frame(all, seconds, screen.width(), max_peers))) break;
-    if (frames != 0 && --frames == 0) break;
   }
   return kExitSuccess;
 }

@@ -28,8 +28,8 @@ void wait_for_kernel() {
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
 }
 
-void wait_for_all(std::vector<std::future<void>> answers) {
-  for (std::future<void>& answer : answers) answer.wait();
+void wait_for_all(const std::vector<std::future<void>>& answers) {
+  for (const std::future<void>& answer : answers) answer.wait();
 }
 
 // Whether the kernel takes our eBPF program for sockets.
