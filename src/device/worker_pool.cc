@@ -159,7 +159,7 @@ io::Status WorkerPool::move_slots_to(size_t workers) {
     std::vector<std::future<void>> answers;
     for (size_t i = 0; i < size(); ++i)
       if (chosen[i]) answers.push_back(request(*workers_[i]));
-    wait_for_all(std::move(answers));
+    wait_for_all(answers);
   };
   ask_each(moves.gaining, [](pipeline::Worker& worker) { return worker.hold(); });
   io::Status moved = map_->set(after);
@@ -186,7 +186,7 @@ void WorkerPool::drop_staged(std::span<pipeline::PeerPath* const> paths, pipelin
   std::vector<std::future<void>> answers;
   for (const auto& worker : workers_)
     if (everybody || worker->has_staged()) answers.push_back(worker->drop_staged(paths, reason));
-  wait_for_all(std::move(answers));
+  wait_for_all(answers);
 }
 
 uint64_t WorkerPool::traffic_of(const pipeline::PeerPath& path, io::Counter pipeline::PeerTraffic::*counter) const {
