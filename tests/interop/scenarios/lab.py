@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from rig.implementation import ROOT, implementation
+from rig.implementation import ROOT, implementation, lab_traffic
 from rig.scenario import scenario
 from rig.shell import attempt, check, runs, wait_until
 
@@ -22,12 +22,11 @@ TINY = ("run", "--planes", "culvert,none", "--rounds", "1", "--flows", "1", "--s
 
 def environment(lab):
     """Of the lab under test: the build under test, and a directory for temporary files that has to stay empty."""
-    program = implementation("culvert").program
-    traffic = os.path.join(os.path.dirname(program), "../../bench/traffic/lab_traffic")
     scratch = os.path.join(lab.directory, "tmp")
     os.makedirs(scratch, exist_ok=True)
-    made = {**os.environ, "CULVERT_BIN": program, "TMPDIR": scratch}
-    return {**made, "LAB_TRAFFIC": traffic} if os.access(traffic, os.X_OK) else made
+    made = {**os.environ, "CULVERT_BIN": implementation("culvert").program, "TMPDIR": scratch}
+    traffic = lab_traffic()
+    return {**made, "LAB_TRAFFIC": traffic} if traffic else made
 
 
 def figures(path):

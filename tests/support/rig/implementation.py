@@ -53,6 +53,13 @@ def implementation(name):
     return Implementation(name, program, ours=name == "culvert")
 
 
+def lab_traffic():
+    """The traffic program of the lab: LAB_TRAFFIC, or what was built with the culvert under test; None without it."""
+    beside = os.path.join(os.path.dirname(implementation("culvert").program), "../../bench/traffic/lab_traffic")
+    program = os.path.abspath(os.environ.get("LAB_TRAFFIC", beside))
+    return program if os.access(program, os.X_OK) else None
+
+
 def connects(path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         return probe.connect_ex(path) == 0
