@@ -4,8 +4,10 @@
 
 #include <cerrno>
 #include <string>
+#include <vector>
 
 #ifdef CULVERT_HAS_BPF
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #endif
 
@@ -13,6 +15,9 @@ namespace culvert::io {
 
 #ifdef CULVERT_HAS_BPF
 namespace {
+
+// Of all programs here; each says so in its `_license`.
+constexpr char kLicense[] = "Dual MIT/GPL";
 
 // libbpf returns errors as -errno, and sets errno besides.
 Error error_of(const std::string& action, int negative) {
@@ -72,6 +77,21 @@ Result<Fd> BpfObject::program(const char* name) const {
                         program == nullptr ? -1 : bpf_program__fd(program));
 }
 
+// The instructions of a loaded program name maps by the descriptors that they have in the object.
+Result<Fd> BpfObject::program_with(const char* name, const char* map, int other) const {
+  const bpf_program* const program = bpf_object__find_program_by_name(object_.get(), name);
+  const int own = bpf_object__find_map_fd_by_name(object_.get(), map);
+  if (program == nullptr || own < 0) return Error{ENOENT, std::string("find the BPF program ") + name};
+  const bpf_insn* const first = bpf_program__insns(program);
+  std::vector<bpf_insn> code(first, first + bpf_program__insn_cnt(program));
+  for (bpf_insn& each : code)
+    if (each.code == (BPF_LD | BPF_IMM | BPF_DW) && each.src_reg == BPF_PSEUDO_MAP_FD && each.imm == own)
+      each.imm = other;
+  Fd loaded(::bpf_prog_load(bpf_program__type(program), name, kLicense, code.data(), code.size(), nullptr));
+  if (!loaded) return error_of(std::string("load the BPF program ") + name, 0);
+  return loaded;
+}
+
 #else
 
 void BpfObject::Closer::operator()(bpf_object*) const {}
@@ -92,6 +112,9 @@ Result<Fd> BpfObject::map(const char*) const {
   return Error{EOPNOTSUPP, name_};
 }
 Result<Fd> BpfObject::program(const char*) const {
+  return Error{EOPNOTSUPP, name_};
+}
+Result<Fd> BpfObject::program_with(const char*, const char*, int) const {
   return Error{EOPNOTSUPP, name_};
 }
 

@@ -30,6 +30,10 @@ class BpfObject {
   Result<Fd> map(const char* name) const;
   Result<Fd> program(const char* name) const;
 
+  // After load(): another copy of a program in the kernel, which uses the map `other` in place of the object's map
+  // `map`. Costs the verifier's time alone, a tenth of load(). Errors: ENOENT, those of bpf(2).
+  Result<Fd> program_with(const char* name, const char* map, int other) const;
+
  private:
   struct Closer {
     void operator()(bpf_object* object) const;

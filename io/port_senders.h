@@ -1,5 +1,8 @@
 // Sockets to send from ports that a device listens on (io/listen_wide.h) without being bound to them. Each is bound
 // when it is first needed: of as many as a wide range has, most would never be used.
+//
+// Whoever calls many ports by turns has a socket opened for each answer, some 20 us each: 64 at most for a batch, which
+// costs a worker about what the answers in it do. The others of such a batch leave from the base port.
 #pragma once
 
 #include <cstdint>

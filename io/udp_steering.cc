@@ -3,11 +3,10 @@
 #include <linux/filter.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <string>
-
-#include "io/bpf_object.h"
 
 #ifdef CULVERT_HAS_BPF
 #include <bpf/bpf.h>
@@ -42,6 +41,12 @@ std::string group_name(Family family, uint16_t port) {
 
 #ifdef CULVERT_HAS_BPF
 
+// Like `members` of the program; errno where there is none.
+Fd make_members() {
+  return Fd(::bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "members", sizeof(uint32_t), sizeof(uint64_t),
+                             kMaxWorkers, nullptr));
+}
+
 uint64_t cookie_of(int socket) {
   uint64_t cookie = 0;
   socklen_t length = sizeof cookie;
@@ -65,6 +70,10 @@ bool clear_member(int members, uint32_t worker) {
 
 #else
 
+Fd make_members() {
+  errno = EOPNOTSUPP;
+  return Fd();
+}
 uint64_t cookie_of(int) {
   return 0;
 }
@@ -82,39 +91,50 @@ bool clear_member(int, uint32_t) {
 
 }  // namespace
 
-Status EbpfSocketSteering::prepare(Family, int first, size_t) {
+Status EbpfSocketSteering::load() {
   Result<BpfObject> object = BpfObject::open("udp_steering", bpf::udp_steering());
   if (!object) return object.error();
   if (Status shared = object->share_map("steering_table", map_.fd()); !shared) return shared;
   if (Status loaded = object->load(); !loaded) return loaded;
-  Result<Fd> program = object->program("choose_socket"), members = object->map("members");
+  object_.emplace(std::move(*object));
+  return Success{};
+}
+
+Status EbpfSocketSteering::prepare(Family, int first, size_t) {
+  if (!object_)
+    if (Status loaded = load(); !loaded) return loaded;
+  Fd members = make_members();
+  if (!members) return Error{errno, "make a BPF map for sockets"};
+  const Result<Fd> program = object_->program_with("choose_socket", "members", members.get());
   if (!program) return program.error();
-  if (!members) return members.error();
   const int fd = program->get();
   if (Status attached = attach(first, SO_ATTACH_REUSEPORT_EBPF, &fd, sizeof fd); !attached) return attached;
-  groups_.insert_or_assign(first, std::move(*members));
+  groups_.insert_or_assign(first, Group{std::move(members), 0});
   return Success{};
 }
 
 Status EbpfSocketSteering::place(Family family, uint16_t port, std::span<const int> by_member) {
-  const auto group = by_member.empty() ? groups_.end() : groups_.find(by_member[0]);
-  if (group == groups_.end()) return Error{EINVAL, "steer " + group_name(family, port) + ": no such group"};
+  const auto found = by_member.empty() ? groups_.end() : groups_.find(by_member[0]);
+  if (found == groups_.end()) return Error{EINVAL, "steer " + group_name(family, port) + ": no such group"};
   if (by_member.size() > kMaxWorkers) return Error{EINVAL, "steer " + group_name(family, port) + ": too many sockets"};
-  const int members = group->second.get();
+  Group& group = found->second;
+  const int members = group.members.get();
+  group.placed = std::max(group.placed, by_member.size());
+  std::array<uint64_t, kMaxWorkers> wanted{};
+  std::transform(by_member.begin(), by_member.end(), wanted.begin(), cookie_of);
   // A socket stands in one place at a time, and the kernel refuses it even its own: what is in a wrong one goes first.
-  for (uint32_t worker = 0; worker < kMaxWorkers; ++worker) {
+  for (uint32_t worker = 0; worker < group.placed; ++worker) {
     const uint64_t there = cookie_of_member(members, worker);
-    const uint64_t wanted = worker < by_member.size() ? cookie_of(by_member[worker]) : 0;
-    if (there == 0 || there == wanted) continue;
-    bool moves = wanted == 0;
-    for (const int socket : by_member) moves = moves || cookie_of(socket) == there;
+    if (there == 0 || there == wanted[worker]) continue;
+    const bool moves = wanted[worker] == 0 || std::find(wanted.begin(), wanted.end(), there) != wanted.end();
     if (moves && !clear_member(members, worker)) return Error{errno, "leave " + group_name(family, port)};
   }
   for (uint32_t worker = 0; worker < by_member.size(); ++worker) {
-    if (cookie_of_member(members, worker) == cookie_of(by_member[worker])) continue;
+    if (cookie_of_member(members, worker) == wanted[worker]) continue;
     if (!set_member(members, worker, by_member[worker]))
       return Error{errno, "steer " + group_name(family, port) + " to worker " + std::to_string(worker)};
   }
+  group.placed = by_member.size();
   return Success{};
 }
 

@@ -11,7 +11,9 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 
+#include "io/bpf_object.h"
 #include "io/fd.h"
 #include "io/socket_steering.h"
 #include "io/steering_map.h"
@@ -32,8 +34,16 @@ class EbpfSocketSteering : public SocketSteering {
   void forget(int first) override { groups_.erase(first); }
 
  private:
+  struct Group {
+    Fd members;         // the BPF map of its sockets
+    size_t placed = 0;  // how many of these there may be
+  };
+
+  Status load();
+
   const SteeringMap& map_;
-  std::map<int, Fd> groups_;  // the BPF map of a group's sockets, by the group's first socket
+  std::optional<BpfObject> object_;  // once loaded; each group has a copy of its program
+  std::map<int, Group> groups_;      // by the group's first socket
 };
 
 // By classic BPF, which needs no privileges: member i has to be the i-th that joined, and the number planned is fixed.
