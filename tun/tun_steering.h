@@ -2,8 +2,9 @@
 // hashes to. The kernel's own choice follows the queue that the other direction was written to last, and so takes flows
 // from worker to worker, which reorders them.
 //
-// A flow is what packet::flow_hash (src/packet/flow_hash.h) says, but the transport header behind extension headers of
-// IPv6 is found; fragments go by their addresses alone. All segments of a superpacket have its flow.
+// A flow is what packet::flow_slot_hash (src/packet/flow_hash.h) says, but the transport header behind extension
+// headers of IPv6 is found. So a tunnel in the tunnel (IP in IP, GRE) is one flow, and one worker's, although its inner
+// flows may leave from several ports. All segments of a superpacket have its flow.
 #pragma once
 
 #include "io/fd.h"

@@ -16,9 +16,15 @@
 #include "io/udp_side.h"
 #include "io/udp_steering.h"
 #include "src/log.h"
+#include "src/protocol/index_table.h"
 
 namespace culvert::device {
 namespace {
+
+// The top byte of a receiver index: src/protocol/ writes it and io/ reads it, and neither may include the other.
+static_assert(protocol::kHomeSlots == io::kSlots);
+static_assert((protocol::kHomeSlots - 1) << io::kHomeSlotShift == io::kHomeSlotMask);
+static_assert(uint32_t{protocol::kSpreadBit} << io::kHomeSlotShift == io::kSpreadBit);
 
 // Returns once the kernel has queued whatever it was about to queue by the table as it was before: the programs and the
 // queueing behind them run in one read-side section, and membarrier(2) waits for all of these. Where it is refused

@@ -49,9 +49,10 @@ class WorkerPool {
   io::Status start(io::InnerDevice& inner, const WorkerPlan& plan);
 
   // Changes the number of workers while traffic flows; no flow is reordered. Those that gain slots stand still until
-  // those that lose them have passed on what they had: some tens of milliseconds, which the caller waits. `sockets` are
-  // those in use, null: none. Errors: EINVAL for the number, EOPNOTSUPP where it is fixed, those of Worker::start(), of
-  // queues and of sockets; then the number is what it was.
+  // those that lose them have passed on what they had, and the caller waits: some tens of milliseconds. Where more
+  // comes in for them than they can carry, they pass on as much as their queues may hold (Worker::drain()), which can
+  // take half a second. `sockets` are those in use, null: none. Errors: EINVAL for the number, EOPNOTSUPP where it is
+  // fixed, those of Worker::start(), of queues and of sockets; then the number is what it was.
   // `leaving` is called for each worker before it ends: nobody reads its mailbox after that.
   io::Status resize(size_t count, io::UdpSocketGroup* sockets,
                     const std::function<void(const pipeline::Worker&)>& leaving);

@@ -5,6 +5,8 @@
 #include <iterator>
 #include <utility>
 
+#include "io/steering_table.h"
+
 namespace culvert::uapi {
 namespace {
 
@@ -24,7 +26,7 @@ NumberField number_field(Field field) {
     case Field::peer_source_ports:
       return {io::kMaxSourcePorts, "a number of ports: 0 (as many as the device has), 1 (off) to 128"};
     case Field::workers:
-      return {128, "a number of workers: 1 to 128"};
+      return {io::kMaxWorkers, "a number of workers: 1 to 128"};
     default:
       return {UINT16_MAX, "a time in seconds: 0 (off) to 65535"};
   }
