@@ -12,7 +12,8 @@ bool ControlOutbox::push(const ControlDatagram& datagram) {
 
 void ControlOutbox::send(io::OuterSide* outer) {
   sending_.clear();
-  while (ring_.try_pop(datagrams_[sending_.count])) {
+  // No more than is there now: the control thread may push as fast as this sends, and traffic has to have its turn.
+  for (size_t left = ring_.size(); left > 0 && ring_.try_pop(datagrams_[sending_.count]); --left) {
     if (outer == nullptr) {
       stats_.drop(DropReason::link_down);
       continue;

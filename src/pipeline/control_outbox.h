@@ -40,7 +40,7 @@ class ControlOutbox {
   // How many can be pushed now.
   size_t room() const { return ring_.room(); }
 
-  // Sends what was pushed; without an outer side it is dropped.
+  // Sends what was pushed before; without an outer side it is dropped.
   void send(io::OuterSide* outer);
 
  private:

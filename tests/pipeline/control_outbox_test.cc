@@ -70,6 +70,19 @@ TEST_F(ControlOutboxTest, SaysHowMuchRoomThereIsAndCountsWhatItRefuses) {
   for (size_t i = 0; i < outer_.sent.size(); ++i) ASSERT_EQ(outer_.sent[i].bytes[0], static_cast<uint8_t>(i));
 }
 
+TEST_F(ControlOutboxTest, EndsThoughMoreIsPushedAllTheTime) {
+  constexpr size_t kBefore = 300, kMeanwhile = 3000;
+  size_t pushed = 0;
+  outer_.network = [&](Departure&) {
+    if (pushed < kBefore + kMeanwhile) pushed += outbox_.push(to_peer(1)) ? 1 : 0;
+  };
+  for (; pushed < kBefore; ++pushed) ASSERT_TRUE(outbox_.push(to_peer(1)));
+  outbox_.send(&outer_);
+  EXPECT_EQ(outer_.sent.size(), kBefore) << "traffic has its turn";
+  outbox_.send(&outer_);
+  EXPECT_EQ(outer_.sent.size(), 2 * kBefore);
+}
+
 TEST_F(ControlOutboxTest, DropsAndCountsWhileThereIsNoOuterSide) {
   ASSERT_TRUE(outbox_.push(to_peer(1)));
   outbox_.send(nullptr);
