@@ -41,7 +41,7 @@ def replays(lab, left, right):
     stream = Stream(b, a)
     stream.flows(100)
     stream.stop()
-    towards_us = [each for each in capture.drain() if each.target_port == a.port and each.source == b.outer["v4"]]
+    towards_us = [each for each in capture.drain() if each.target_port in a.ports() and each.source == b.outer["v4"]]
     check(len(towards_us) > 100, "the traffic was seen")
     expect_ping(b, a.inner["v4"], 1)
     before = a.peer(b)

@@ -43,8 +43,16 @@ class Node:
     def set(self, *arguments):
         wireguard("set", self.interface, *arguments)
 
+    def ports(self):
+        """What its transport data may leave from: of ours, as many as CULVERT_SOURCE_PORTS says for all daemons."""
+        return range(self.port, self.port + (int(os.environ.get("CULVERT_SOURCE_PORTS", "1")) if self.which.ours else 1))
+
+    def endpoints(self, family):
+        """Where its peers may hear it."""
+        return [f"[{self.outer['v6']}]:{port}" if family == "v6" else f"{self.outer['v4']}:{port}" for port in self.ports()]
+
     def endpoint(self, family):
-        return f"[{self.outer['v6']}]:{self.port}" if family == "v6" else f"{self.outer['v4']}:{self.port}"
+        return self.endpoints(family)[0]
 
     def add_peer(self, other, family=None, preshared_key=None, keepalive=None, allowed=()):
         """Makes the other node a peer; with a family, this side knows the other's endpoint."""
