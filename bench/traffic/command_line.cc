@@ -28,6 +28,8 @@ struct Words {
   HandshakeOptions handshakes;
   std::string server_key;
   std::string sources;
+  WaitsOptions waits;
+  bool outer_v6 = false;
 };
 
 using Refusal = std::runtime_error;
@@ -123,6 +125,22 @@ void add_commands(CLI::App& app, Words& words) {
   add_target(crr, words, "--to");
   add_seconds(crr, words)->required();
 
+  CLI::App* waits = app.add_subcommand("waits", "times sparse probes wherever they pass on their way through a tunnel");
+  add_target(waits, words, "--to");
+  add_seconds(waits, words)->required();
+  waits->add_option("--rate", words.waits.rate, "probes per second (500)")
+      ->check(CLI::Range(1.0, 2000.0))
+      ->type_name("PPS");
+  waits->add_option("--far-namespace", words.waits.far_namespace, "the far end's")->required()->type_name("PATH");
+  const auto add_device = [&](const char* name, std::string& device, const char* what) {
+    waits->add_option(name, device, what)->required()->type_name("IFNAME");
+  };
+  add_device("--near-inner", words.waits.near_inner, "the tunnel's device here");
+  add_device("--near-outer", words.waits.near_outer, "the device that its datagrams leave by");
+  add_device("--far-outer", words.waits.far_outer, "the device that they arrive at");
+  add_device("--far-inner", words.waits.far_inner, "the tunnel's device there");
+  waits->add_flag("--outer-v6", words.outer_v6, "the datagrams are IPv6");
+
   CLI::App* handshakes = app.add_subcommand("handshakes", "plays many WireGuard initiators; reads `go ADDR PORT`");
   handshakes->add_option("--config", words.handshakes.config_path, "writes the peers there, for `wg addconf`")
       ->required()
@@ -143,11 +161,18 @@ void add_commands(CLI::App& app, Words& words) {
 }
 
 Command command_of(const std::string& name, const Words& words) {
-  if (name.empty()) throw Refusal("which command? One of: sink, udp, search, echo, rr, crr, handshakes");
+  if (name.empty()) throw Refusal("which command? One of: sink, udp, search, echo, rr, crr, waits, handshakes");
   if (name == "sink") return SinkCommand{endpoint_of(words), words.control_path};
   if (name == "udp") return UdpCommand{sender_of(words), {.rate = words.rate, .seconds = words.seconds}};
   if (name == "echo") return EchoCommand{endpoint_of(words)};
   if (name == "handshakes") return HandshakeCommand{handshakes_of(words)};
+  if (name == "waits") {
+    WaitsOptions options = words.waits;
+    options.to = endpoint_of(words);
+    options.seconds = words.seconds;
+    options.outer_family = words.outer_v6 ? io::Family::v6 : io::Family::v4;
+    return WaitsCommand{options};
+  }
   if (name == "search") {
     LossFreeRateOptions options = words.search;
     options.sender = sender_of(words);

@@ -10,6 +10,7 @@
 #include "bench/traffic/sender.h"
 #include "bench/traffic/stream_run.h"
 #include "bench/traffic/transactions.h"
+#include "bench/traffic/waits.h"
 #include "io/endpoint.h"
 
 namespace culvert::traffic {
@@ -37,7 +38,11 @@ struct TransactionCommand {
 struct HandshakeCommand {
   HandshakeOptions options;
 };
-using Command = std::variant<SinkCommand, UdpCommand, SearchCommand, EchoCommand, TransactionCommand, HandshakeCommand>;
+struct WaitsCommand {
+  WaitsOptions options;
+};
+using Command = std::variant<SinkCommand, UdpCommand, SearchCommand, EchoCommand, TransactionCommand, HandshakeCommand,
+                             WaitsCommand>;
 
 // What the command line asks for: to run `command`, or to print `output` and exit.
 struct CommandLineOutcome {

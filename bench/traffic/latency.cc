@@ -21,6 +21,7 @@ LatencySummary LatencySamples::summarize() {
   return {.count = samples_.size(),
           .mean_us = sum / static_cast<double>(samples_.size()) / 1e3,
           .p50_us = percentile_us(samples_, 500),
+          .p90_us = percentile_us(samples_, 900),
           .p99_us = percentile_us(samples_, 990),
           .p999_us = percentile_us(samples_, 999),
           .max_us = static_cast<double>(samples_.back()) / 1e3};

@@ -11,6 +11,7 @@ struct LatencySummary {
   uint64_t count = 0;
   double mean_us = 0;
   double p50_us = 0;
+  double p90_us = 0;
   double p99_us = 0;
   double p999_us = 0;
   double max_us = 0;

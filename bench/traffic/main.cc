@@ -77,6 +77,20 @@ Report run(const TransactionCommand& command) {
       .dump();
 }
 
+Report run(const WaitsCommand& command) {
+  const auto log = measure_waits(command.options);
+  if (!log) return log.error();
+  ordered_json stretches = ordered_json::object();
+  for (const Stretch& stretch : kStretches) {
+    const LatencySummary times = log->summarize(stretch);
+    stretches[std::string(stretch.name)] = {{"count", times.count},   {"mean_us", times.mean_us},
+                                            {"p50_us", times.p50_us}, {"p90_us", times.p90_us},
+                                            {"p99_us", times.p99_us}, {"max_us", times.max_us}};
+  }
+  return ordered_json{{"sent", log->count()}, {"received", log->count_at(Place::received)}, {"stretches", stretches}}
+      .dump();
+}
+
 int run_command(const Command& command) {
   const Report report = std::visit([](const auto& chosen) { return run(chosen); }, command);
   if (!report) {

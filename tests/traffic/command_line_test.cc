@@ -39,6 +39,9 @@ TEST(CommandLine, TakesEveryCommand) {
       {"rr --to 10.0.0.1 --port 7000 --seconds 2", 4},
       {"rr --to 10.0.0.1 --port 7000 --seconds 2 --size 1000", 4},
       {"crr --to 10.0.0.1 --port 7000 --seconds 2", 4},
+      {"waits --to 10.0.0.1 --port 7000 --seconds 2 --far-namespace /run/netns/n2 --near-inner wg0 --near-outer wire "
+       "--far-outer wire --far-inner wg1 --rate 100 --outer-v6",
+       6},
       {"handshakes --config peers --peers 100 --key-of-server AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= "
        "--seconds 3 --sources 10.71.0.0/16",
        5},
@@ -102,7 +105,7 @@ TEST(CommandLine, SaysWhatIsWrongAndHowToMendIt) {
   const std::string search = "search --to 10.0.0.1 --port 7000 --control /run/x --size 64 ";
   const std::string handshakes = "handshakes --config f --peers 9 --key-of-server ";
   const std::vector<Case> cases = {
-      {"no command", "", {"lab_traffic:", "crr, handshakes", "lab_traffic --help"}},
+      {"no command", "", {"lab_traffic:", "waits, handshakes", "lab_traffic --help"}},
       {"an unknown command", "flood", {"flood"}},
       {"no port", "echo --bind 10.0.0.1", {"lab_traffic echo:", "--port is required", "lab_traffic echo --help"}},
       {"a port that is none", "echo --bind 10.0.0.1 --port 0", {"65535"}},

@@ -3,11 +3,11 @@
 import dataclasses
 import itertools
 
-from laboratory import footprint, handshakes, latency, tcp, udp
+from laboratory import footprint, handshakes, latency, tcp, udp, waits
 from laboratory.measure import Measure
 from laboratory.topology import Setting
 
-MEASURES = {each.name: each for module in (tcp, udp, latency, footprint, handshakes) for each in module.MEASURES}
+MEASURES = {each.name: each for module in (tcp, udp, latency, waits, footprint, handshakes) for each in module.MEASURES}
 SET_UP = 0.6  # seconds that the smallest topology takes to come and go
 
 
@@ -77,7 +77,7 @@ FULL = (
     Choice(("tcp",), flows=(1,), peers=(1, 100, 10000), seconds=1),
     Choice(("tcp",), flows=(4,), seconds=1),
     Choice(("tcp",), flows=(1,), directions=("reverse", "both"), seconds=1),
-    Choice(("udp", "udp-gso", "loss-free", "rr", "rr-loaded", "crr", "crr-loaded", "handshakes"), seconds=1),
+    Choice(("udp", "udp-gso", "loss-free", "rr", "rr-loaded", "waits", "waits-loaded", "crr", "crr-loaded", "handshakes"), seconds=1),
     Choice(("tcp", "udp-gso", "loss-free"), wire_mtus=(9000,), sizes=("max",), seconds=1),
 )
 

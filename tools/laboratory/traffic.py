@@ -10,7 +10,7 @@ import time
 
 from rig.shell import Failure, end, wait_until
 
-BULK_PORT, SINK_PORT, ECHO_PORT = 5301, 5401, 5501
+BULK_PORT, SINK_PORT, ECHO_PORT, PROBE_PORT = 5301, 5401, 5501, 5601
 _numbers = itertools.count(1)
 
 

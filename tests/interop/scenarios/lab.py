@@ -46,7 +46,7 @@ def traces():
 @scenario("the lab measures a tunnel and none", pairs=NO_PAIR)
 def measures(lab):
     env, path = environment(lab), os.path.join(lab.directory, "figures.json")
-    wanted = ["tcp", "memory", "wake-ups"] + (["udp", "udp-gso", "rr", "handshakes"] if "LAB_TRAFFIC" in env else [])
+    wanted = ["tcp", "memory", "wake-ups"] + (["udp", "udp-gso", "rr", "waits", "handshakes"] if "LAB_TRAFFIC" in env else [])
     before = traces()
     done = attempt(LAB, *TINY, "--measures", ",".join(wanted), "--sizes", "1372", "--direction", "both", "--json", path, env=env,
                    timeout=240)
@@ -58,6 +58,9 @@ def measures(lab):
     check({each["plane"] for each in written["figures"] if each["measure"] == "tcp"} == {"culvert", "none"}, "both planes did")
     check(all(each["value"] > 0 for each in written["figures"] if each["unit"] in ("Gb/s", "kpps", "MiB")), "none is zero")
     check(all(written["machine"][key] for key in ("cpu", "kernel", "governor", "iperf3", "commit")), "the machine is described")
+    stretches = {each["name"] for each in written["figures"] if each["measure"] == "waits"}
+    check("LAB_TRAFFIC" not in env or {f"waits, idle: {each}, p50" for each in ("sender", "wire", "receiver")} <= stretches,
+          f"probes are seen on both sides of both daemons: {stretches}")
     for word in (f"TCP, 1 flow, both ways, {DEFAULT}, Gb/s", "resident memory, loaded", "culvert 0.",
                  "command   tools/lab run", "governor"):
         check(word in done.stdout, f"the table says `{word}`: {done.stdout}")
