@@ -57,7 +57,7 @@ def ask(control, word):
 class Streams:
     """Numbered datagrams in many flows, both ways, some of them in superpackets."""
 
-    def __init__(self, a, b, seconds):
+    def __init__(self, a, b, seconds, rate=RATE):
         self.sinks, self.senders = [], []
         for sender, receiver in ((a, b), (b, a)):
             address, control = receiver.inner["v4"], f"/run/order{os.getpid()}-{receiver.number}"
@@ -66,8 +66,12 @@ class Streams:
             self.sinks.append((sink, control))
             gso = ["--gso"] if sender is a else []
             self.senders.append((sender, ["udp", "--to", address, "--port", SINK_PORT, "--size", 200, *gso,
-                                          "--flows", FLOWS, "--rate", RATE, "--seconds", seconds]))
+                                          "--flows", FLOWS, "--rate", rate, "--seconds", seconds]))
         self.senders = [traffic(sender, *words) for sender, words in self.senders]
+
+    def stop(self):
+        for each in (*self.senders, *(sink for sink, _ in self.sinks)):
+            end(each)
 
     def running(self):
         return all(each.poll() is None for each in self.senders)
