@@ -4,9 +4,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -18,6 +15,7 @@
 
 #include "io/fd.h"
 #include "io/uring/ring_transfer.h"
+#include "tests/forbidden_call.h"
 
 namespace culvert::io {
 namespace {
@@ -130,19 +128,6 @@ TEST_F(RingTest, AnswersForADescriptorThatIsClosed) {
   EXPECT_THAT(run(Operation::send, here_, 3), testing::Each(2));
 }
 
-// Makes io_uring_setup(2) fail with `error` for the calling thread from now on.
-void forbid_rings(int error) {
-  sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog program{std::size(filter), filter};
-  ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-  ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
-}
-
 TEST(RingOpenTest, SaysWhyThereIsNone) {
   struct Case {
     int error;
@@ -152,7 +137,7 @@ TEST(RingOpenTest, SaysWhyThereIsNone) {
                         Case{ENOMEM, "RLIMIT_MEMLOCK"}, Case{EMFILE, "set up io_uring: "}}) {
     // A filter is for good, but only this thread's.
     std::thread([&c] {
-      forbid_rings(c.error);
+      culvert::test::forbid_call(__NR_io_uring_setup, c.error);
       const auto ring = Ring::open();
       ASSERT_FALSE(ring);
       EXPECT_EQ(ring.error().number, c.error);
