@@ -233,7 +233,7 @@ class Device final : public Configurable {
   int join_group(DevicePeer& peer, const std::string& name);
   void look_at_member(DevicePeer& peer);
   void show_member(DevicePeer& peer);
-  void wake_dead_members(const DevicePeer& peer);
+  void wake_others(const DevicePeer& peer);
   void send_by_others(const DevicePeer& peer);
   bool may_ask();
   void tell_groups_of_workers();

@@ -29,6 +29,7 @@ Liveness::Wish Liveness::wish(protocol::Instant now) {
   if (!has_endpoint_) return Wish::nothing;
   if (!answers_) return last_.group_has_traffic ? Wish::probe : Wish::nothing;
   if (asked_) return now >= *asked_ + kAskAgain && !std::exchange(asked_again_, true) ? Wish::ask : Wish::nothing;
+  if (!last_.can_send && last_.group_has_traffic) return Wish::probe;
   const bool silent = last_.unanswered_since && now >= *last_.unanswered_since + kSilence;
   return silent && has_sent_ ? Wish::ask : Wish::nothing;
 }

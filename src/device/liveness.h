@@ -12,11 +12,13 @@
 //   dead                                           kGiveUp without an answer; or at once without an endpoint
 //   asked, though there is a keypair               kSilence of data sent and nothing heard, while more is sent: traffic
 //                                                  one way is answered by itself once in 10 s, which is too late
+//   asked, without a keypair                       its group has traffic again: the far end may send by any member, if
+//                                                  that one has called it
 //   asked, while dead                              every kProbeInterval, as long as the group has traffic
 //   alive again                                    an answer
 //
 // So a flow that goes on stays on a dead member for kSilence + kGiveUp at most, Rekey-Timeout, and on one that never
-// answered for kGiveUp. Whoever is idle is neither asked nor found dead.
+// answered for kGiveUp. In a group that is idle nobody is asked, nor found dead.
 #pragma once
 
 #include <chrono>

@@ -52,17 +52,21 @@ void Device::look_at_member(DevicePeer& peer) {
   signs.group_has_traffic = groups_.has_traffic(peer.path, now_);
   const Liveness::Wish wish = liveness.look(signs, now_);
   show_member(peer);
-  if (liveness.alive() && liveness.has_sent() && groups_.note_traffic(peer.path, now_)) wake_dead_members(peer);
+  if (liveness.alive() && liveness.has_sent() && groups_.note_traffic(peer.path, now_)) wake_others(peer);
   if (wish == Liveness::Wish::ask && !may_ask()) return;
   if (wish == Liveness::Wish::ask) peer.peer.timers().lift_throttle();
   if (wish != Liveness::Wish::nothing) (void)peer.peer.marks().want_handshake(now_);
 }
 
-// They were left alone while their group was idle.
-void Device::wake_dead_members(const DevicePeer& peer) {
-  for (pipeline::PeerPath* const path : groups_.members_with(peer.path))
-    if (DevicePeer* const other = find_peer(path); other != nullptr && !other->membership->liveness.alive())
-      wake(*other);
+// Members that are dead or were not called yet: they were left alone while their group was idle.
+void Device::wake_others(const DevicePeer& peer) {
+  for (pipeline::PeerPath* const path : groups_.members_with(peer.path)) {
+    DevicePeer* const other = find_peer(path);
+    if (other == nullptr) continue;
+    const protocol::Keypair* const keypair = other->peer.current_keypair();
+    const bool can_send = keypair != nullptr && keypair->usable_for_sending(now_);
+    if (!can_send || !other->membership->liveness.alive()) wake(*other);
+  }
 }
 
 // Lets workers see it as it is now.

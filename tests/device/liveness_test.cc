@@ -126,6 +126,18 @@ TEST(Liveness, AsksNobodyWhoseTrafficIsOver) {
   EXPECT_TRUE(member.initiated.empty());
 }
 
+TEST(Liveness, CallsAMemberWithoutKeypairOnceItsGroupHasTraffic) {
+  Member member;
+  member.signs.can_send = false;
+  member.look();
+  EXPECT_TRUE(member.initiated.empty());
+  member.signs.group_has_traffic = true;
+  member.look();
+  EXPECT_EQ(member.initiated.size(), 1u);
+  member.look();
+  EXPECT_EQ(member.initiated.size(), 1u) << "it has time to answer";
+}
+
 TEST(Liveness, DoesNotLookAtAnIdleMember) {
   Member member;
   member.look();

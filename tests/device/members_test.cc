@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <map>
@@ -235,6 +236,20 @@ TEST_F(MembersTest, SendWhatWaitsForOneThatNeverAnswersByAnother) {
   test::clock_ns += std::chrono::nanoseconds(Liveness::kGiveUp).count();
   ASSERT_TRUE(eventually([&] { return deliver_all(); }));
   EXPECT_EQ(hub_.drops("handshake_failed"), 0u);
+}
+
+// The far end may answer by a member that none of our flows goes by, and cannot before it was called.
+TEST_F(MembersTest, AreAllCalledOnceTheGroupHasTraffic) {
+  join_all();
+  hub_.inner.push({packet_of(0, ++number_), {}});
+  ASSERT_TRUE(eventually([&] {
+    turn_all();
+    return std::all_of(fars_.begin(), fars_.end(),
+                       [](const auto& far) { return far->handshakes("response_sent") == 1; });
+  }));
+  settle();
+  EXPECT_EQ(ways(0).size(), 1u);
+  EXPECT_EQ(hub_.handshakes("initiation_sent"), 3u);
 }
 
 TEST_F(MembersTest, WaitLikeOnePeerWhileNobodyAnswersAndGoToTheFirstWhoDoes) {
