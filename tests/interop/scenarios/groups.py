@@ -91,7 +91,14 @@ def far_ends(lab, hub, first):
         end = lab.node(number, first.which, first.namespace)
         end.outer, end.port = first.outer, PORT + number
         ends.append(end.start())
-    first.namespace.ip("addr", "add", f"{FAR}/32", "dev", "lo")
+    connect_group(hub, ends)
+    return ends
+
+
+def connect_group(hub, ends):
+    """Makes the ends, in one namespace, a group of the hub's, and spreads what they send over all of them."""
+    namespace = ends[0].namespace
+    namespace.ip("addr", "add", f"{FAR}/32", "dev", "lo")
     for end in ends:
         end.set("peer", hub.public_key, "allowed-ips", f"{HUB}/32")
         hub.set("peer", end.public_key, "endpoint", end.endpoint("v4"))
@@ -99,11 +106,10 @@ def far_ends(lab, hub, first):
     reply = uapi(hub.interface, "set=1\n" + "".join(lines) + "\n")
     check(reply == "errno=0\n\n", f"the group is taken: {reply}")
     hub.namespace.ip("route", "add", f"{FAR}/32", "dev", hub.interface)
-    with first.namespace.entered() as namespace:
+    with namespace.entered():
         namespace.sysctl("net/ipv4/fib_multipath_hash_policy", 1)
     hops = [word for end in ends for word in ("nexthop", "dev", end.interface)]
-    first.namespace.ip("route", "replace", f"{HUB}/32", "src", FAR, *hops)
-    return ends
+    namespace.ip("route", "replace", f"{HUB}/32", "src", FAR, *hops)
 
 
 def carried(hub, ends, what):
