@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <limits>
 #include <string>
@@ -29,6 +30,19 @@ int milliseconds(std::optional<std::chrono::nanoseconds> timeout) {
   return static_cast<int>(std::clamp<int64_t>(rounded, 0, std::numeric_limits<int>::max()));
 }
 
+// epoll_wait(2), but to the nanosecond for less than a millisecond, where the kernel has that (Linux 5.11).
+int wait_for_events(int poller, epoll_event* events, int room, std::optional<std::chrono::nanoseconds> timeout) {
+  static std::atomic<bool> is_exact{true};  // relaxed: whoever reads an old value finds out as well
+  if (timeout && timeout->count() > 0 && *timeout < std::chrono::milliseconds(1) &&
+      is_exact.load(std::memory_order_relaxed)) {
+    const timespec span{.tv_sec = 0, .tv_nsec = timeout->count()};
+    const int count = epoll_pwait2(poller, events, room, &span, nullptr);
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
+    is_exact.store(false, std::memory_order_relaxed);
+  }
+  return epoll_wait(poller, events, room, milliseconds(timeout));
+}
+
 }  // namespace
 
 Result<Poller> Poller::open() {
@@ -52,7 +66,7 @@ Status Poller::remove(int fd) {
 std::span<PollEvent> Poller::wait(std::span<PollEvent> events, std::optional<std::chrono::nanoseconds> timeout) {
   epoll_event ready[kMaxEvents];
   const int room = static_cast<int>(std::min(events.size(), kMaxEvents));
-  const int count = std::max(0, epoll_wait(fd_.get(), ready, room, milliseconds(timeout)));
+  const int count = std::max(0, wait_for_events(fd_.get(), ready, room, timeout));
   for (int i = 0; i < count; ++i) {
     const uint32_t bits = ready[i].events;
     events[i] = {.tag = ready[i].data.u64,

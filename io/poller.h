@@ -38,8 +38,9 @@ class Poller {
   // Forgets `fd`; call it before closing the descriptor. Error: ENOENT.
   Status remove(int fd);
 
-  // Waits until something is ready, at most `timeout` (rounded up to a millisecond; none: without end; 0:
-  // just looks). Returns the events that were filled in; empty on a timeout and when a signal came.
+  // Waits until something is ready, at most `timeout` (none: without end; 0: just looks; a millisecond or more is
+  // rounded up to whole ones, and so is less before Linux 5.11). Returns the events that were filled in; empty on a
+  // timeout and when a signal came.
   std::span<PollEvent> wait(std::span<PollEvent> events,
                             std::optional<std::chrono::nanoseconds> timeout = std::nullopt);
 

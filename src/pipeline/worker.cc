@@ -50,6 +50,14 @@ void go_before_programs() {
 constexpr size_t kMostPacketsWaiting = size_t{1} << 16;
 constexpr size_t kMostDatagramsWaiting = size_t{1} << 19;
 
+// A side that has to be polled: after so many turns without traffic the worker rests between two looks, longer and
+// longer. The longest rest is what the first packet may wait, and takes about a hundredth of a core.
+constexpr unsigned kTurnsBeforeRest = 256;
+constexpr std::chrono::microseconds kFirstRest{25};
+constexpr unsigned kRestDoublings = 4;
+// While it has traffic, descriptors are looked at every so many turns: the other side's, or only the control thread's.
+constexpr unsigned kTurnsUnlooked = 4, kTurnsUnlookedByControl = 32;
+
 // Keeps the calling thread on these CPUs. Yields errno.
 int stay_on(const std::vector<int>& cpus) {
   if (cpus.empty()) return 0;
@@ -100,6 +108,7 @@ Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerS
     : published_(published),
       control_(control),
       clock_(options.clock),
+      busy_poll_(options.busy_poll),
       poller_(std::move(poller)),
       wakeup_(std::move(wakeup)),
       inner_(inner),
@@ -219,8 +228,7 @@ void Worker::loop() {
   if (held_) watch_inner(false);
   while (!stop_) {
     presence.offline();
-    const std::span<io::PollEvent> ready =
-        polls() ? poller_.wait(events, std::chrono::nanoseconds(0)) : poller_.wait(events);
+    const std::span<io::PollEvent> ready = wait_for_events(events);
     presence.online();
     stats_.wakeups.add(1);
     bool called = false, inner_ready = false, outer_ready = false;
@@ -234,9 +242,22 @@ void Worker::loop() {
       control_outbox_.send(outer_);
     }
     if (held_) continue;
-    if (outer_ready || polls_outer_) run_inbound();
-    if (inner_ready || polls_inner_) run_outbound();
+    size_t handled = 0;
+    if (outer_ready || polls_outer_) handled += run_inbound();
+    if (inner_ready || polls_inner_) handled += run_outbound();
+    idle_turns_ = handled != 0 ? 0 : std::min(idle_turns_ + 1, kTurnsBeforeRest + kRestDoublings);
   }
+}
+
+std::span<io::PollEvent> Worker::wait_for_events(std::span<io::PollEvent> events) {
+  if (!polls()) return poller_.wait(events);
+  if (idle_turns_ >= kTurnsBeforeRest && !busy_poll_) {
+    turns_unlooked_ = 0;
+    return poller_.wait(events, kFirstRest * (1U << (idle_turns_ - kTurnsBeforeRest)));
+  }
+  if (++turns_unlooked_ < (polls_inner_ && polls_outer_ ? kTurnsUnlookedByControl : kTurnsUnlooked)) return {};
+  turns_unlooked_ = 0;
+  return poller_.wait(events, std::chrono::nanoseconds(0));
 }
 
 void Worker::run_tasks() {
@@ -249,17 +270,20 @@ void Worker::run_tasks() {
   for (const Task& task : tasks) task();
 }
 
-void Worker::run_inbound() {
-  if (outer_ != nullptr) pipelines_->inbound.run(inner_, *outer_, clock_());
+// Yields how many datagrams there were.
+size_t Worker::run_inbound() {
+  return outer_ != nullptr ? pipelines_->inbound.run(inner_, *outer_, clock_()) : 0;
 }
 
-void Worker::run_outbound() {
+// Yields how many packets there were.
+size_t Worker::run_outbound() {
   size_t read = 0;
   const io::ReadOutcome outcome = pipelines_->outbound.run(inner_, outer_, clock_(), read);
-  if (outcome != io::ReadOutcome::gone) return;
+  if (outcome != io::ReadOutcome::gone) return read;
   inner_gone_.store(true, std::memory_order_release);  // pairs with the acquire in inner_gone()
   watch_inner(false);
   control_.notify();
+  return read;
 }
 
 void Worker::watch_inner(bool watch) {

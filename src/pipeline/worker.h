@@ -1,8 +1,9 @@
 // One core's share of the data path: a thread that runs both pipelines to completion, batch by batch.
 //
 // Each turn of the loop:
-//   1. wait      until a side is readable or the control thread calls; only look
-//                if a side has to be polled                                        (this thread)
+//   1. wait      until a side is readable or the control thread calls; a side
+//                that has to be polled is waited for by short rests only, and
+//                while it has traffic not at all                                   (this thread)
 //   2. work      what the control thread asked for                                 (this thread)
 //   3. control   its handshake messages and keepalives                             (this thread)
 //   4. inbound   what is there from the outer side, if it is readable or polled    (this thread)
@@ -38,6 +39,7 @@ struct WorkerOptions {
   size_t number = 0;                        // in the slot table
   std::vector<int> cpus = {};               // that it may run on; empty: all that the process may
   bool held = false;                        // see hold()
+  bool busy_poll = false;                   // never rests while a side has to be polled
 };
 
 // Thread safety: the public methods are the control thread's; mailbox() and stats() say their own rules. The
@@ -118,8 +120,9 @@ class Worker {
 
   void loop();
   void run_tasks();
-  void run_inbound();
-  void run_outbound();
+  std::span<io::PollEvent> wait_for_events(std::span<io::PollEvent> events);
+  size_t run_inbound();
+  size_t run_outbound();
   void watch_inner(bool watch);
   void watch_outer(bool watch);
   void pass_on_what_waits();
@@ -129,6 +132,7 @@ class Worker {
   const Published& published_;
   const io::Wakeup& control_;
   const BootClockReader clock_;
+  const bool busy_poll_;
 
   io::Poller poller_;
   io::Wakeup wakeup_;
@@ -148,6 +152,8 @@ class Worker {
   bool stop_ = false;
   bool held_;
   bool polls_inner_, polls_outer_ = false;  // sides without descriptors
+  unsigned idle_turns_ = 0;                 // since a turn last had traffic
+  unsigned turns_unlooked_ = 0;             // since descriptors were last looked at
 
   // Replaced by the worker, which reads it without the mutex by a pointer of its own; others ask it for its counters.
   mutable protocol::Mutex outer_mutex_;

@@ -253,6 +253,21 @@ TEST_F(WorkerTest, PollsAnInnerSideWithoutDescriptors) {
   worker_.reset();
 }
 
+TEST_F(WorkerTest, RestsWhileAPolledSideHasNothingButForABusyOne) {
+  ThreadedInner polled(false);
+  for (const bool busy : {false, true}) {
+    auto worker = Worker::start(here_.published, *control_, polled, {.clock = frozen_clock, .busy_poll = busy});
+    ASSERT_TRUE(worker);
+    const auto turns_in_a_while = [&] {
+      const uint64_t before = (*worker)->stats().wakeups.get();
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the span that is measured, not a wait
+      return (*worker)->stats().wakeups.get() - before;
+    };
+    // A rest is 400 microseconds at last.
+    EXPECT_TRUE(eventually([&] { return busy ? turns_in_a_while() > 100 : turns_in_a_while() <= 50; }));
+  }
+}
+
 TEST_F(WorkerTest, TakesATurnForEachCallAndNoMore) {
   for (int i = 0; i < 100; ++i) worker_->drop_staged({}, DropReason::no_peer).wait();
   EXPECT_LE(worker_->stats().wakeups.get(), 100u);
