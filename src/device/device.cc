@@ -44,7 +44,9 @@ Device::~Device() {
 }
 
 io::Status Device::start_workers(io::InnerDevice& inner, const WorkerPlan& plan) {
-  if (io::Status started = workers_.start(inner, plan); !started) return started;
+  io::Status started =
+      options_.outer != nullptr ? workers_.start(inner, plan, *options_.outer) : workers_.start(inner, plan);
+  if (!started) return started;
   excused_handshakes_.assign(workers_.size(), 0);
   tell_groups_of_workers();
   return io::Success{};
@@ -88,7 +90,7 @@ io::Status Device::set_link_up(bool up) {
   if (!up_) return io::Success{};
   up_ = false;
   // Without sockets no worker stages anything any more.
-  adopt_sockets(nullptr);
+  close_sockets();
   std::vector<pipeline::PeerPath*> paths;
   for (auto& [id, peer] : peers_) {
     stop_peer(*peer);
@@ -145,6 +147,7 @@ io::UdpOptions Device::udp_options(uint16_t port) const {
 
 // Opens sockets on `port` (0: any) and the source ports beside those in use, and replaces those only if that succeeds.
 io::Status Device::open_sockets(uint16_t port) {
+  if (options_.outer != nullptr) return open_ports(port);
   auto sockets = io::UdpSocketGroup::open(udp_options(port), std::max<size_t>(1, workers_.size()),
                                           workers_.socket_steering(), io::kernel_syscalls(), sockets_.get());
   if (!sockets) return explained(sockets.error(), port);
@@ -153,9 +156,38 @@ io::Status Device::open_sockets(uint16_t port) {
   return io::Success{};
 }
 
+// The same on a port of a network card.
+io::Status Device::open_ports(uint16_t port) {
+  auto ports = options_.outer->listen(port, source_ports_);
+  if (!ports) return explained(ports.error(), port);
+  device_ports_ = std::move(*ports);
+  listen_port_ = device_ports_.front();
+  published_.listen_port.store(listen_port_, std::memory_order_relaxed);
+  workers_.adopt(*options_.outer);
+  forget_sources();
+  return io::Success{};
+}
+
+void Device::close_sockets() {
+  adopt_sockets(nullptr);
+  device_ports_.clear();
+  if (options_.outer != nullptr) options_.outer->stop_listening();
+}
+
+// Those that we listen on and send from; none while the link is down.
+std::span<const uint16_t> Device::local_ports() const {
+  return sockets_ != nullptr ? sockets_->ports() : std::span<const uint16_t>(device_ports_);
+}
+
 // While the link is down there are no sockets, and none to come are promised. But whoever sets a port that is taken
 // hears of it at once, as from wireguard-go; wg-quick then takes back what it did.
 io::Status Device::try_ports(uint16_t port) const {
+  if (options_.outer != nullptr) {
+    const auto ports = options_.outer->listen(port, source_ports_);
+    options_.outer->stop_listening();
+    if (!ports) return explained(ports.error(), port);
+    return io::Success{};
+  }
   io::UdpOptions udp = udp_options(port);
   udp.fwmark = 0;
   const auto sockets = io::UdpSockets::open(udp);

@@ -27,6 +27,7 @@
 
 #include "io/engine.h"
 #include "io/listen_wide.h"
+#include "io/outer_device.h"
 #include "io/result.h"
 #include "io/route_probe.h"
 #include "io/udp_socket_group.h"
@@ -55,6 +56,7 @@ struct DeviceOptions {
   io::Engine udp_engine = io::Engine::automatic;                       // wanted of the outer sockets
   io::Engine tun_engine = io::Engine::epoll;                           // in use on the TUN device
   std::optional<io::WideRange> listen{};                               // beside the listen port
+  io::OuterDevice* outer = nullptr;                                    // instead of sockets; outlives the device
   pipeline::BootClockReader worker_clock = pipeline::read_boot_clock;  // begin_turn() says ours
 };
 
@@ -194,11 +196,14 @@ class Device final : public Configurable {
   io::Status bring_up();
   void retry_bind_later(const io::Error& error);
   io::Status open_sockets(uint16_t port);
+  io::Status open_ports(uint16_t port);
   io::UdpOptions udp_options(uint16_t port) const;
   int bind_anew(uint16_t port);
   io::Status try_ports(uint16_t port) const;
   void spread(DevicePeer& peer);
   void adopt_sockets(std::unique_ptr<io::UdpSocketGroup> sockets);
+  void close_sockets();
+  std::span<const uint16_t> local_ports() const;
   void listen_wide();
   void start_peer(DevicePeer& peer);
   void stop_peer(DevicePeer& peer);
@@ -335,6 +340,7 @@ class Device final : public Configurable {
   WorkerPool workers_;
   std::unique_ptr<io::UdpSocketGroup> sockets_;      // members are used by workers until adopt_sockets(nullptr)
   std::unique_ptr<io::WideListener> wide_listener_;  // of sockets_
+  std::vector<uint16_t> device_ports_;               // of DeviceOptions::outer, while it listens
 };
 
 }  // namespace culvert::device

@@ -155,7 +155,7 @@ bool Device::send_to_peer(DevicePeer& peer, std::span<const uint8_t> message, ui
 
 // Hands a datagram to a worker, which sends it.
 bool Device::send(std::span<const uint8_t> message, pipeline::ControlDatagram datagram) {
-  if (sockets_ == nullptr || workers_.empty()) return false;
+  if (local_ports().empty() || workers_.empty()) return false;
   datagram.length = static_cast<uint16_t>(message.size());
   std::copy(message.begin(), message.end(), datagram.bytes.begin());
   if (workers_.front().send_control(datagram)) return true;

@@ -98,7 +98,7 @@ void Device::attend_roaming(DevicePeer& peer) {
 void Device::follow(DevicePeer& peer, const pipeline::HandshakeDatagram& datagram) {
   peer.left_source.reset();
   peer.path.follow_handshake(datagram.from);
-  peer.path.asked_at(datagram.local_port, sockets_ != nullptr ? sockets_->ports() : std::span<const uint16_t>());
+  peer.path.asked_at(datagram.local_port, local_ports());
   learn_route(peer, datagram.from);
 }
 

@@ -73,14 +73,26 @@ io::Status WorkerPool::start(io::InnerDevice& inner, const WorkerPlan& plan) {
   return io::Success{};
 }
 
+// The inner side may be a port as well, which spreads packets by itself; a TUN device wants the table of slots.
+io::Status WorkerPool::start(io::InnerDevice& inner, const WorkerPlan& plan, const io::OuterDevice& outer) {
+  inner_ = &inner;
+  plan_ = plan;
+  fixed_because_ = "the ports were opened for " + std::to_string(outer.queue_count());
+  if (outer.queue_count() > inner.queue_count()) {
+    io::Status prepared = inner.can_grow() ? prepare_map() : io::Error{EOPNOTSUPP, "there is one queue inside"};
+    if (!prepared) return io::Error{prepared.error().number, prepared.error().context + " (use --workers 1)"};
+  }
+  if (io::Status added = add_workers(outer.queue_count(), nullptr); !added) return added;
+  if (map_ != nullptr)
+    if (io::Status moved = move_slots_to(size()); !moved) return moved;
+  log_verbose("Workers: {}; {}", size(), fixed_because_);
+  return io::Success{};
+}
+
 // Yields why the number of workers is fixed, or nothing. Without map_ it is one.
 std::string WorkerPool::prepare_steering() {
   if (!inner_->can_grow()) return "the inner side has one queue";
-  auto map = io::SteeringMap::create(table_);
-  if (!map) return map.error().text();
-  // Before there is a second queue, so that no packet is spread in another way.
-  if (io::Status steered = inner_->steer(**map); !steered) return steered.error().text();
-  map_ = std::move(*map);
+  if (io::Status prepared = prepare_map(); !prepared) return prepared.error().text();
   auto ebpf = std::make_unique<io::EbpfSocketSteering>(*map_);
   if (io::Status possible = try_ebpf(*ebpf); !possible) {
     socket_steering_ = std::make_unique<io::ClassicSocketSteering>();
@@ -88,6 +100,15 @@ std::string WorkerPool::prepare_steering() {
   }
   socket_steering_ = std::move(ebpf);
   return {};
+}
+
+// Before there is a second queue, so that no packet is spread in another way.
+io::Status WorkerPool::prepare_map() {
+  auto map = io::SteeringMap::create(table_);
+  if (!map) return map.error();
+  if (io::Status steered = inner_->steer(**map); !steered) return steered;
+  map_ = std::move(*map);
+  return io::Success{};
 }
 
 io::Status WorkerPool::resize(size_t count, io::UdpSocketGroup* sockets,
@@ -131,7 +152,8 @@ io::Status WorkerPool::add_worker(io::UdpSocketGroup* sockets) {
   options.clock = clock_;
   options.number = number;
   if (!plan_.cpus.empty()) options.cpus = plan_.cpus[number % plan_.cpus.size()];
-  options.held = number > 0;
+  options.held = number > 0 && map_ != nullptr;
+  options.busy_poll = plan_.busy_poll;
   auto worker = pipeline::Worker::start(published_, control_, inner_->queue(number), std::move(options));
   if (!worker) {
     if (sockets != nullptr && number > 0) sockets->remove_last_member();
@@ -181,6 +203,10 @@ io::Status WorkerPool::move_slots_to(size_t workers) {
 void WorkerPool::adopt(io::UdpSocketGroup* sockets) {
   for (size_t i = 0; i < size(); ++i)
     workers_[i]->adopt_outer(sockets != nullptr ? io::UdpSide::make(sockets->member(i), udp_engine_) : nullptr);
+}
+
+void WorkerPool::adopt(io::OuterDevice& outer) {
+  for (size_t i = 0; i < size(); ++i) workers_[i]->adopt_outer(outer.make_side(i));
 }
 
 void WorkerPool::flush_staged(pipeline::PeerPath& path) {

@@ -4,6 +4,7 @@
 //   eBPF for both sides             any number, also while traffic flows
 //   eBPF for the inner side alone   the number that the device starts with; classic BPF steers datagrams
 //   no eBPF, or only one queue      one worker
+//   a port instead of sockets       the number that it was opened with
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,7 @@
 
 #include "io/engine.h"
 #include "io/inner_device.h"
+#include "io/outer_device.h"
 #include "io/result.h"
 #include "io/socket_steering.h"
 #include "io/steering_map.h"
@@ -32,12 +34,14 @@ struct WorkerPlan {
   size_t count = 1;                    // 1 to io::kMaxWorkers
   std::vector<std::vector<int>> cpus;  // the CPUs of worker i are those of entry i % size; empty: no worker is kept
   bool insisted = false;               // somebody asked for that many: fewer are an error in the log
+  bool busy_poll = false;              // sides that have to be polled are polled without a rest
 };
 
 // Thread safety: the control thread alone.
 //
-// Invariants: 1. worker i has queue i and member i of the sockets; 2. a flow's packets are all with one worker, on
-// either side, also while the number of workers changes; 3. control messages are worker 0's.
+// Invariants: 1. worker i has queue i and member i of the sockets, or queue i of the port in their place; 2. a flow's
+// packets are all with one worker, on either side, also while the number of workers changes; 3. control messages are
+// worker 0's.
 class WorkerPool {
  public:
   // All outlive the pool.
@@ -47,6 +51,8 @@ class WorkerPool {
   // Once, before there are sockets. `inner` outlives the pool. Errors: those of Worker::start() for the first one; if
   // there can be fewer than planned it goes on with these.
   io::Status start(io::InnerDevice& inner, const WorkerPlan& plan);
+  // The same where `outer` takes the place of sockets: a worker for each of its queues, or an error.
+  io::Status start(io::InnerDevice& inner, const WorkerPlan& plan, const io::OuterDevice& outer);
 
   // Changes the number of workers while traffic flows; no flow is reordered. Those that gain slots stand still until
   // those that lose them have passed on what they had, and the caller waits: some tens of milliseconds. Where more
@@ -59,6 +65,8 @@ class WorkerPool {
 
   // Has every worker use its member of the sockets, null: none. Afterwards nobody uses those before.
   void adopt(io::UdpSocketGroup* sockets);
+  // The same with sides of a port.
+  void adopt(io::OuterDevice& outer);
 
   // What the sockets of this pool need; null: there is and will be one worker.
   io::SocketSteering* socket_steering() { return socket_steering_.get(); }
@@ -95,7 +103,7 @@ class WorkerPool {
 
  private:
   std::string prepare_steering();
-  std::unique_ptr<io::SocketSteering> choose_socket_steering();
+  io::Status prepare_map();
   io::Status add_workers(size_t count, io::UdpSocketGroup* sockets);
   io::Status add_worker(io::UdpSocketGroup* sockets);
   void remove_workers(size_t count, io::UdpSocketGroup* sockets);
