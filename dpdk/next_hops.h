@@ -48,6 +48,9 @@ class PublishedNextHops {
 
   void publish(NextHops next);
 
+  // The snapshot in force. Any thread.
+  std::shared_ptr<const NextHops> current() const { return std::atomic_load(&current_); }
+
   // Keeps a snapshot, and looks for a newer one where asked to: one load of an atomic where there is none.
   class Reader {
    public:
@@ -68,7 +71,7 @@ class PublishedNextHops {
 
  private:
   std::atomic<uint64_t> version_{0};
-  // Only when the version changes: std::atomic_load and std::atomic_store of it.
+  // By std::atomic_load and std::atomic_store.
   std::shared_ptr<const NextHops> current_;
 };
 

@@ -80,12 +80,37 @@ std::string port_names() {
   return names.empty() ? "none" : names;
 }
 
+io::Result<PortFacts> find_port(const std::string& name) {
+  PortFacts facts;
+  const uint16_t count = rte_eth_dev_count_avail();
+  if (count == 0)
+    return io::Error{ENODEV,
+                     "DPDK has no port at all (a vdev needs its --vdev; for a card check its PCI address and that no "
+                     "other program has it; mlx5 needs rdma-core and its kernel driver, other cards vfio-pci)"};
+  if (name.empty() && count > 1)
+    return io::Error{ENODEV, "choose one of several DPDK ports, which are: " + port_names()};
+  if (name.empty())
+    facts.id = static_cast<uint16_t>(rte_eth_find_next(0));
+  else if (rte_eth_dev_get_port_by_name(name.c_str(), &facts.id) != 0)
+    return io::Error{ENODEV, "find DPDK port " + name + " (there are: " + port_names() + ")"};
+  rte_eth_dev_info device{};
+  if (const int status = rte_eth_dev_info_get(facts.id, &device); status != 0)
+    return io::Error{-status, "read the properties of DPDK port " + name};
+  std::array<char, RTE_ETH_NAME_MAX_LEN> found{};
+  (void)rte_eth_dev_get_name_by_port(facts.id, found.data());
+  facts.name = found.data();
+  facts.driver = device.driver_name != nullptr ? device.driver_name : "";
+  facts.kernel_interface = device.if_index;
+  facts.most_queues = std::min(device.max_rx_queues, device.max_tx_queues);
+  facts.socket = rte_eth_dev_socket_id(facts.id);
+  return facts;
+}
+
 io::Result<std::unique_ptr<Port>> Port::open(const std::string& name, const PortOptions& options,
                                              std::span<rte_mempool* const> pools) {
-  uint16_t id = 0;
-  if (rte_eth_dev_get_port_by_name(name.c_str(), &id) != 0)
-    return io::Error{ENODEV, "find DPDK port " + name + " (there are: " + port_names() + ")"};
-  return open(id, options, pools);
+  const auto facts = find_port(name);
+  if (!facts) return facts.error();
+  return open(facts->id, options, pools);
 }
 
 io::Result<std::unique_ptr<Port>> Port::open(uint16_t id, const PortOptions& options,
@@ -137,11 +162,12 @@ io::Status Port::configure() {
   wanted.rxmode.offloads = wanted_receive(options_) & device.rx_offload_capa;
   wanted.txmode.offloads = wanted_transmit(options_) & device.tx_offload_capa;
   if (options_.coalescing) wanted.rxmode.max_lro_pkt_size = device.max_lro_pkt_size;
-  if (options_.queues > 1 && !options_.isolated) {  // there, rules have hashes of their own
-    // Outer ports tell the flows of a peer apart (source ports), so what is hashed are addresses and ports.
+  // Outer ports tell the flows of a peer apart (source ports), so what is hashed are addresses and ports. The rules of
+  // an isolated port have hashes of their own; and some devices have none, as whoever is behind them chooses (memif).
+  const uint64_t hashes = (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP) & device.flow_type_rss_offloads;
+  if (options_.queues > 1 && !options_.isolated && hashes != 0) {
     wanted.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    wanted.rx_adv_conf.rss_conf.rss_hf =
-        (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP) & device.flow_type_rss_offloads;
+    wanted.rx_adv_conf.rss_conf.rss_hf = hashes;
   }
   if (const int status = rte_eth_dev_configure(id_, options_.queues, options_.queues, &wanted); status != 0)
     return error(status, "configure the queues");
@@ -183,6 +209,11 @@ io::Status Port::steer(const FlowRule& rule) {
   if (rte_flow_create(id_, &rule.attributes(), rule.pattern(), rule.actions(), &why) != nullptr) return io::Success{};
   return error(rte_errno, "steer " + rule.text() + " (" + (why.message != nullptr ? why.message : "no reason given") +
                               ") to the queues");
+}
+
+void Port::stop_steering() {
+  rte_flow_error why{};
+  (void)rte_flow_flush(id_, &why);
 }
 
 bool Port::is_up() const {

@@ -61,7 +61,7 @@ class Port {
   // what its driver says. The context names the port and what was tried.
   static io::Result<std::unique_ptr<Port>> open(uint16_t id, const PortOptions& options,
                                                 std::span<rte_mempool* const> pools);
-  // The same by PCI address or name of the vdev. ENODEV names the ports that there are.
+  // The same by PCI address or name of the vdev; find_port() has the errors.
   static io::Result<std::unique_ptr<Port>> open(const std::string& name, const PortOptions& options,
                                                 std::span<rte_mempool* const> pools);
 
@@ -83,6 +83,9 @@ class Port {
   // Has the device steer what a rule matches to our queues, until the port is closed. An isolated port gets nothing
   // else. Errors: what the driver says, with the text of the rule.
   io::Status steer(const FlowRule& rule);
+  // Takes all rules back.
+  void stop_steering();
+  bool is_isolated() const { return options_.isolated; }
 
   bool is_up() const;
   // Whether the device was taken away. Final.
@@ -103,6 +106,19 @@ class Port {
   unsigned kernel_interface_ = 0;
   std::atomic<bool>& gone_;  // of its id
 };
+
+// What is known of a port before it is opened.
+struct PortFacts {
+  uint16_t id = 0;
+  std::string name, driver;       // of the driver: "net_af_packet", "mlx5_pci"
+  unsigned kernel_interface = 0;  // see Port
+  uint16_t most_queues = 0;
+  int socket = 0;  // NUMA node, or SOCKET_ID_ANY
+};
+
+// Looks for a port by PCI address or name of the vdev; "": the only one. Errors: ENODEV, which names those that there
+// are; without any it says what to check.
+io::Result<PortFacts> find_port(const std::string& name);
 
 // The names of all ports that there are, with blanks between them; "none".
 std::string port_names();

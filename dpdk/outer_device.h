@@ -1,0 +1,41 @@
+// An outer side on each queue of a port, and the UDP ports that they listen on.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "dpdk/next_hops.h"
+#include "dpdk/outer_port.h"
+#include "dpdk/port.h"
+#include "io/outer_device.h"
+#include "io/udp_sockets.h"
+
+namespace culvert::dpdk {
+
+// Where the kernel has the port as well, sockets that take nothing are bound to the UDP ports: so nobody else gets them
+// while we listen, and the kernel, which may see copies of our datagrams, does not answer that the port is unreachable.
+//
+// Thread safety: as OuterDevice says. The port and the published addresses outlive it.
+class OuterDevice final : public io::OuterDevice {
+ public:
+  // `checksum_v4`: see OuterPortOptions.
+  OuterDevice(Port& port, const PublishedNextHops& next_hops, bool checksum_v4 = false)
+      : port_(port), next_hops_(next_hops), checksum_v4_(checksum_v4) {}
+
+  size_t queue_count() const override { return port_.queues(); }
+  io::Result<std::vector<uint16_t>> listen(uint16_t port, const io::SourcePorts& wanted) override;
+  void stop_listening() override;
+  std::unique_ptr<io::OuterSide> make_side(size_t queue) override;
+  bool gone() const override { return port_.gone(); }
+
+ private:
+  io::Status steer(const std::vector<uint16_t>& ports);
+
+  Port& port_;
+  const PublishedNextHops& next_hops_;
+  const bool checksum_v4_;
+  std::vector<uint16_t> ports_;
+  std::unique_ptr<io::UdpSockets> reserved_;  // null: the kernel does not have the port, or we do not listen
+};
+
+}  // namespace culvert::dpdk
