@@ -18,7 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # here may include anything.
 CONTRACTS = ("io/counters.h", "io/endpoint.h", "io/inner_side.h", "io/lease.h", "io/local_addresses.h", "io/outer_side.h",
              "io/poller.h", "io/result.h", "io/spsc_ring.h", "io/steering_table.h", "io/superpacket.h", "io/wakeup.h")
-DEVICE = ("src/device/configurable.h", "src/device/encoding.h", "src/device/worker_request.h", "src/log.h", "io/*.h", "crypto/secret.h")
+DEVICE = ("src/device/configurable.h", "src/device/encoding.h", "src/device/port_request.h", "src/device/worker_request.h", "src/log.h", "io/*.h", "crypto/secret.h")
 ARROWS = {
     "crypto": (),
     "io": (),

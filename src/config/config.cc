@@ -40,6 +40,9 @@ class Parser {
   void open_section(std::string_view name);
   void close_section();
   void parse_workers(std::string_view value);
+  bool parse_dpdk_key(std::string_view key, std::string_view value);
+  void parse_port(std::string_view key, std::string_view value, std::optional<device::PortRequest>& out);
+  void check_dpdk();
   void parse_host_setting(std::string_view key, std::string_view value);
   void parse_interface_key(std::string_view key, std::string_view value);
   void parse_peer_key(std::string_view key, std::string_view value);
@@ -72,6 +75,9 @@ class Parser {
   size_t line_number_ = 0;
   size_t section_line_ = 0;
   bool has_public_key_ = false;
+  device::DpdkRequest dpdk_;
+  bool has_dpdk_ = false;
+  size_t dpdk_line_ = 0;  // of the last of its keys; 0: there is none
   std::map<std::string, size_t> group_sizes_;
 };
 
@@ -85,6 +91,7 @@ ConfigOutcome Parser::parse(std::string_view text) {
     parse_line(trim(line.substr(0, line.find('#'))));
   }
   close_section();
+  check_dpdk();
   return std::move(outcome_);
 }
 
@@ -153,8 +160,48 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
     parse_workers(value);
   else if (same_word(key, "Resolve"))
     parse_resolve(value);
-  else
+  else if (!parse_dpdk_key(key, value))
     parse_host_setting(key, value);
+}
+
+// False: it is none of these.
+bool Parser::parse_dpdk_key(std::string_view key, std::string_view value) {
+  device::DpdkRequest& dpdk = dpdk_;
+  const size_t line = dpdk_line_;
+  dpdk_line_ = line_number_;
+  if (same_word(key, "Dpdk")) {
+    dpdk.arguments = value;
+    has_dpdk_ = true;
+  } else if (same_word(key, "OuterPort")) {
+    parse_port(key, value, dpdk.outer);
+  } else if (same_word(key, "InnerPort")) {
+    if (resolve_ == nullptr) fail("InnerPort is for --config; `culvert up` sets up a host, which needs a TUN device");
+    parse_port(key, value, dpdk.inner);
+  } else if (same_word(key, "BusyPoll")) {
+    dpdk.busy_poll = same_word(value, "true");
+    if (!dpdk.busy_poll && !same_word(value, "false"))
+      fail("BusyPoll {} is neither true nor false", device::quote(value));
+  } else {
+    dpdk_line_ = line;
+    return false;
+  }
+  return true;
+}
+
+void Parser::parse_port(std::string_view key, std::string_view value, std::optional<device::PortRequest>& out) {
+  if (auto request = device::parse_port_request(value))
+    out = std::move(*request);
+  else
+    fail("{}: {}", key, request.error().context);
+}
+
+void Parser::check_dpdk() {
+  if (dpdk_line_ == 0) return;
+  outcome_.config.dpdk = std::move(dpdk_);
+  if (!has_dpdk_)
+    fail_at(dpdk_line_, "there is no Dpdk; add 'Dpdk = ' with the arguments of DPDK's EAL, which may be empty");
+  if (outcome_.config.dpdk->inner && !outcome_.config.host.addresses.empty())
+    fail_at(dpdk_line_, "Address is for a TUN device, and InnerPort takes its place; use address= of InnerPort");
 }
 
 void Parser::parse_workers(std::string_view value) {
@@ -167,11 +214,13 @@ void Parser::parse_workers(std::string_view value) {
 void Parser::parse_host_setting(std::string_view key, std::string_view value) {
   const HostKey kind = host_key_kind(key);
   if (kind == HostKey::none) {
-    fail("[Interface] has no setting {}; use PrivateKey, ListenPort, SourcePorts, FwMark, Workers, Address, MTU{}",
-         device::quote_name(key),
-         resolve_ != nullptr ? ""
-                             : ", DNS, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig, Forward, Masquerade, "
-                               "Resolve");
+    fail(
+        "[Interface] has no setting {}; use PrivateKey, ListenPort, SourcePorts, FwMark, Workers, Dpdk, OuterPort, "
+        "InnerPort, BusyPoll, Address, MTU{}",
+        device::quote_name(key),
+        resolve_ != nullptr ? ""
+                            : ", DNS, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig, Forward, Masquerade, "
+                              "Resolve");
   } else if (resolve_ != nullptr && kind == HostKey::everyday) {
     fail("{} is not for --config; take the file by `culvert up FILE`, which knows all settings of wg-quick(8)", key);
   } else if (const std::string error = parse_host_key(key, value, outcome_.config.host); !error.empty()) {

@@ -15,6 +15,7 @@
 #include "io/source_ports.h"
 #include "src/device/configurable.h"
 #include "src/device/encoding.h"
+#include "src/device/port_request.h"
 #include "src/device/worker_request.h"
 #include "src/host/settings.h"
 
@@ -51,6 +52,7 @@ struct Config {
   std::optional<io::SourcePorts> source_ports;  // none: as the command line or the environment say
   uint32_t fwmark = 0;
   std::optional<device::WorkerRequest> workers;  // Workers, for who starts the device
+  std::optional<device::DpdkRequest> dpdk;       // Dpdk, OuterPort, InnerPort and BusyPoll, likewise
   host::Settings host;
   std::optional<std::chrono::seconds> resolve_every;  // Resolve; none: when a handshake has failed for a while
   std::vector<ConfigPeer> peers;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <tuple>
 
 #include "src/daemon/verbs.h"
 
@@ -34,11 +35,61 @@ std::string unexpected_word_error(const std::vector<std::string>& words, const C
       std::find_if(words.begin(), words.end(), [](const std::string& word) { return word.starts_with('-'); });
   if (option != words.end())
     return "there is no option '" + *option +
-           "'; the options are --foreground, --config FILE, --source-ports PORTS, --workers WORKERS, --version "
-           "and --help";
+           "'; the options are --foreground, --config FILE, --source-ports PORTS, --workers WORKERS, "
+           "--dpdk ARGUMENTS, --outer-port PORT, --inner-port PORT, --busy-poll, --version and --help";
   return "'" + words.front() + "' is one argument too many; one culvert serves one interface, here '" +
          line.interface_name + "'";
 }
+
+// The options of DPDK.
+class DpdkOptions {
+ public:
+  explicit DpdkOptions(CLI::App& app) {
+    arguments_ =
+        app.add_option("--dpdk", request_.arguments, "use ports of network cards, by DPDK with these arguments")
+            ->type_name("ARGUMENTS")
+            ->expected(1)
+            ->allow_extra_args(false);
+    outer_ = app.add_option("--outer-port", outer_text_, "the port that datagrams come and go by, and its addresses")
+                 ->type_name("PORT")
+                 ->expected(1);
+    inner_ = app.add_option("--inner-port", inner_text_, "the port of plain packets, instead of a TUN device")
+                 ->type_name("PORT")
+                 ->expected(1);
+    busy_poll_ = app.add_flag("--busy-poll", request_.busy_poll, "look at ports all the time, also when nothing comes");
+  }
+
+  // What is wrong when an option has not got its one value; "": it is none of these.
+  std::string mismatch_error(std::string_view what) const {
+    for (const CLI::Option* const option : {arguments_, outer_, inner_})
+      if (what.find(option->get_name()) != std::string_view::npos)
+        return option->get_name() + " needs one value, in quotes where it has blanks";
+    return "";
+  }
+
+  // "", or what is wrong.
+  std::string read(std::optional<device::DpdkRequest>& out) {
+    if (arguments_->count() == 0) {
+      for (const CLI::Option* const option : {outer_, inner_, busy_poll_})
+        if (option->count() != 0) return option->get_name() + " needs --dpdk ARGUMENTS";
+      return "";
+    }
+    for (const auto& [option, text, port] :
+         {std::tuple(outer_, &outer_text_, &request_.outer), std::tuple(inner_, &inner_text_, &request_.inner)}) {
+      if (option->count() == 0) continue;
+      auto request = device::parse_port_request(*text);
+      if (!request) return option->get_name() + ": " + request.error().context;
+      *port = std::move(*request);
+    }
+    out = std::move(request_);
+    return "";
+  }
+
+ private:
+  CLI::Option *arguments_, *outer_, *inner_, *busy_poll_;
+  device::DpdkRequest request_;
+  std::string outer_text_, inner_text_;
+};
 
 }  // namespace
 
@@ -63,6 +114,7 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
       app.add_option("--workers", workers, "how many threads carry traffic: auto, 1 to 128, or on which CPUs (0-3,8)")
           ->type_name("WORKERS")
           ->expected(1);
+  DpdkOptions dpdk(app);
   // Not required: CLI11 would complain of its absence before it looks at a word that it does not know.
   CLI::Option* const name = app.add_option("IFNAME", line.interface_name, "the interface to create")->type_name("");
   std::string error;
@@ -81,6 +133,8 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
   } catch (const CLI::ArgumentMismatch& mismatch) {
     if (std::string_view(mismatch.what()).find("--source-ports") != std::string_view::npos)
       error = "--source-ports takes one number or range, such as 8 or 40000-40007";
+    else if (const std::string about_dpdk = dpdk.mismatch_error(mismatch.what()); !about_dpdk.empty())
+      error = about_dpdk;
     else if (std::string_view(mismatch.what()).find("--workers") != std::string_view::npos)
       error = wanted_workers->count() > 1 ? "--workers is given twice" : "--workers needs a number, a list or auto";
     else
@@ -108,6 +162,7 @@ CommandLineOutcome parse_command_line(const std::vector<std::string>& arguments)
     else
       error = "--workers " + request.error().context;
   }
+  if (error.empty()) error = dpdk.read(line.dpdk);
   if (!error.empty()) return usage_error(app, error);
   outcome.run = true;
   return outcome;

@@ -1,4 +1,5 @@
-// The command line: culvert [-f|--foreground] [--config FILE] [--source-ports N|LO-HI] [--workers WORKERS] IFNAME.
+// The command line: culvert [-f|--foreground] [--config FILE] [--source-ports N|LO-HI] [--workers WORKERS]
+// [--dpdk ARGUMENTS [--outer-port PORT] [--inner-port PORT] [--busy-poll]] IFNAME.
 #pragma once
 
 #include <optional>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "io/source_ports.h"
+#include "src/device/port_request.h"
 #include "src/device/worker_request.h"
 
 namespace culvert::daemon {
@@ -20,6 +22,7 @@ struct CommandLine {
   std::string config_path;                       // "" without --config
   std::optional<io::SourcePorts> source_ports;   // none: as the environment says
   std::optional<device::WorkerRequest> workers;  // none: as the environment or the file says
+  std::optional<device::DpdkRequest> dpdk;       // none: as the file says
   std::string interface_name;
 };
 

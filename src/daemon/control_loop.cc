@@ -34,12 +34,16 @@ io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(device::Device& devic
   if (!timer) return timer.error();
   auto signals = wanted == Signals::end ? open_signals() : io::Result<io::Fd>(io::Fd());
   if (!signals) return signals.error();
-  auto link = host::LinkMonitor::open(tun_fd);
-  if (!link) return link.error();
+  std::unique_ptr<host::LinkMonitor> link;
+  if (tun_fd >= 0) {
+    auto opened = host::LinkMonitor::open(tun_fd);
+    if (!opened) return opened.error();
+    link = std::move(*opened);
+  }
   auto routes = host::RouteMonitor::open();
   if (!routes) return routes.error();
   std::unique_ptr<ControlLoop> loop(new ControlLoop(device, wakeup, std::move(*poller), std::move(*timer),
-                                                    std::move(*signals), std::move(*link), std::move(*routes)));
+                                                    std::move(*signals), std::move(link), std::move(*routes)));
   auto uapi = uapi::Server::open(std::move(uapi_listener), *loop, uapi_path);
   if (!uapi) return uapi.error();
   loop->uapi_ = std::move(*uapi);
@@ -50,13 +54,12 @@ io::Result<std::unique_ptr<ControlLoop>> ControlLoop::open(device::Device& devic
 ControlLoop::~ControlLoop() = default;
 
 io::Status ControlLoop::watch_all() {
-  const std::array<std::pair<int, Tag>, 5> sources = {{{wakeup_.fd(), kTagWorkers},
-                                                       {timer_.fd(), kTagTimer},
-                                                       {link_->fd(), kTagLink},
-                                                       {routes_.fd(), kTagRoutes},
-                                                       {uapi_->fd(), kTagUapi}}};
+  const std::array<std::pair<int, Tag>, 4> sources = {
+      {{wakeup_.fd(), kTagWorkers}, {timer_.fd(), kTagTimer}, {routes_.fd(), kTagRoutes}, {uapi_->fd(), kTagUapi}}};
   for (const auto& [fd, tag] : sources)
     if (io::Status added = poller_.add(fd, tag); !added) return added;
+  if (link_ != nullptr)
+    if (io::Status added = poller_.add(link_->fd(), kTagLink); !added) return added;
   if (signals_) return poller_.add(signals_.get(), kTagSignals);
   return io::Success{};
 }
@@ -84,7 +87,7 @@ void ControlLoop::handle(const io::PollEvent& event) {
       wakeup_.drain();
       if (device_.attend()) wakeup_.notify();
       if (device_.inner_gone()) {
-        log_verbose("The TUN device is gone");
+        log_verbose("The inner side is gone");
         stop_ = true;
       }
       break;
@@ -124,6 +127,7 @@ io::Status ControlLoop::follow_link() {
 
 // Brings the device to the state that the link has. What is refused is in the log, and tried again by the device.
 io::Status ControlLoop::read_link_events() {
+  if (link_ == nullptr) return device_.set_link_up(true);
   for (const host::LinkEvent event : link_->read_events())
     if (event == host::LinkEvent::gone) stop_ = true;
   if (stop_) return io::Success{};

@@ -27,9 +27,9 @@ class ControlLoop final : public uapi::Handler {
   // Whether the loop ends on a signal of end_signals(), or somebody else reads them.
   enum class Signals : uint8_t { end, none };
 
-  // `uapi_path` is as in Server::open(). What is passed by reference outlives the loop. `device` has its workers
-  // already. block_end_signals() was called before threads started: the loop reads them. Errors: EMFILE, ENFILE,
-  // ENOMEM.
+  // `tun_fd` is negative where the inner side is a port: then the link is always up. `uapi_path` is as in
+  // Server::open(). What is passed by reference outlives the loop. `device` has its workers already.
+  // block_end_signals() was called before threads started: the loop reads them. Errors: EMFILE, ENFILE, ENOMEM.
   static io::Result<std::unique_ptr<ControlLoop>> open(device::Device& device, const io::Wakeup& wakeup, int tun_fd,
                                                        io::Fd uapi_listener, const std::string& uapi_path,
                                                        Signals signals);
@@ -88,8 +88,8 @@ class ControlLoop final : public uapi::Handler {
   const io::Wakeup& wakeup_;
   io::Poller poller_;
   io::TimerFd timer_;
-  io::Fd signals_;  // none if somebody else reads them
-  std::unique_ptr<host::LinkMonitor> link_;
+  io::Fd signals_;                           // none if somebody else reads them
+  std::unique_ptr<host::LinkMonitor> link_;  // null without a TUN device
   host::RouteMonitor routes_;
   std::unique_ptr<uapi::Server> uapi_;
   std::unique_ptr<MetricsServer> metrics_;  // null unless asked for

@@ -48,50 +48,74 @@ io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, co
   return tun;
 }
 
-Interface::Interface(std::unique_ptr<tun::TunDevice> tun, io::Wakeup wakeup)
-    : tun_(std::move(tun)), name_(tun_->name()), wakeup_(std::move(wakeup)) {}
-
-io::Result<std::unique_ptr<Interface>> Interface::open(std::unique_ptr<tun::TunDevice> tun,
+io::Result<std::unique_ptr<Interface>> Interface::open(const std::string& name, std::unique_ptr<tun::TunDevice> tun,
                                                        const Environment& environment, Process process,
-                                                       const std::optional<device::WorkerRequest>& workers) {
-  const std::optional<device::WorkerRequest>& request = environment.workers ? environment.workers : workers;
-  const auto plan = plan_workers(request.value_or(device::WorkerRequest{}), read_host_cpus());
+                                                       const InterfaceRequest& request) {
+  device::WorkerRequest workers = environment.workers.value_or(request.workers.value_or(device::WorkerRequest()));
+  // A worker of a port takes a core where it has much to do, so there is one unless somebody asks for more.
+  if (request.dpdk && !environment.workers && !request.workers) workers.count = 1;
+  auto plan = plan_workers(workers, read_host_cpus());
   if (!plan) return plan.error();
   if (environment.udp_engine == io::Engine::io_uring)
     if (const auto ring = io::Ring::open(); !ring)
       return because("CULVERT_UDP_ENGINE=io_uring is not possible here, use auto or epoll", ring.error());
+  if (request.dpdk && environment.listen)
+    return io::Error{0, "CULVERT_LISTEN is for sockets, and --dpdk has none: leave one of them out"};
   auto wakeup = io::Wakeup::open();
   if (!wakeup) return wakeup.error();
-  std::unique_ptr<Interface> interface(new Interface(std::move(tun), std::move(*wakeup)));
-  if (const io::Status started = interface->start(environment, process, *plan); !started) return started.error();
+  std::unique_ptr<DpdkPorts> ports;
+  if (request.dpdk) {
+    plan->busy_poll = request.dpdk->busy_poll;
+    auto opened = DpdkPorts::open(*request.dpdk, plan->count);
+    if (!opened) return because("Failed to open ports of DPDK", opened.error());
+    ports = std::move(*opened);
+  }
+  std::unique_ptr<Interface> interface(
+      new Interface(tun != nullptr ? tun->name() : name, std::move(tun), std::move(ports), std::move(*wakeup)));
+  if (const io::Status started = interface->start(environment, process, *plan, request.mtu.value_or(kDefaultMtu));
+      !started)
+    return started.error();
   return interface;
 }
 
-io::Status Interface::start(const Environment& environment, Process process, const device::WorkerPlan& plan) {
+io::InnerDevice& Interface::inner() const {
+  return tun_ != nullptr ? static_cast<io::InnerDevice&>(*tun_) : *ports_->inner();
+}
+
+io::Status Interface::start(const Environment& environment, Process process, const device::WorkerPlan& plan,
+                            uint32_t mtu) {
   auto listener =
       environment.uapi_fd ? io::Result<io::Fd>(io::Fd(*environment.uapi_fd)) : uapi::open_uapi_socket(name_);
   if (!listener) return because("Failed to open the UAPI socket", listener.error());
-  device_ = std::make_unique<device::Device>(device::DeviceOptions{.name = name_,
-                                                                   .gso = environment.gso,
-                                                                   .gro = environment.gro,
-                                                                   .source_ports = environment.source_ports,
-                                                                   .udp_engine = environment.udp_engine,
-                                                                   .tun_engine = tun_->queue(0).engine(),
-                                                                   .listen = environment.listen},
-                                             wakeup_);
-  device_->set_mtu(kDefaultMtu);
-  if (const io::Status started = device_->start_workers(*tun_, plan); !started)
+  device_ = std::make_unique<device::Device>(
+      device::DeviceOptions{.name = name_,
+                            .gso = environment.gso,
+                            .gro = environment.gro,
+                            .source_ports = environment.source_ports,
+                            .udp_engine = environment.udp_engine,
+                            .tun_engine = tun_ != nullptr ? tun_->queue(0).engine() : io::Engine::automatic,
+                            .listen = environment.listen,
+                            .outer = ports_ != nullptr ? &ports_->outer() : nullptr},
+      wakeup_);
+  device_->set_mtu(mtu);
+  if (const io::Status started = device_->start_workers(inner(), plan); !started)
     return because("Failed to start the workers", started.error());
-  auto loop = ControlLoop::open(*device_, wakeup_, tun_->queue(0).fd(), std::move(*listener),
+  auto loop = ControlLoop::open(*device_, wakeup_, tun_ != nullptr ? tun_->queue(0).fd() : -1, std::move(*listener),
                                 environment.uapi_fd ? "" : uapi::uapi_socket_file(name_),
                                 process == Process::drop_in ? ControlLoop::Signals::end : ControlLoop::Signals::none);
   if (!loop) return because("Failed to start the control loop", loop.error());
   loop_ = std::move(*loop);
+  log_what_is_in_use();
+  return io::Success{};
+}
+
+void Interface::log_what_is_in_use() const {
+  if (ports_ != nullptr) log_verbose("DPDK: {}", ports_->text());
+  if (tun_ == nullptr) return log_verbose("AEAD engine {}", crypto::engine_name());
   const io::InnerOffloads offloads = tun_->queue(0).offloads();
   log_verbose("AEAD engine {}; TUN by {}; TUN offloads: checksum {}, TCP {}, UDP {}", crypto::engine_name(),
               io::engine_name(tun_->queue(0).engine()), offloads.checksum, offloads.tcp4 && offloads.tcp6,
               offloads.udp4 && offloads.udp6);
-  return io::Success{};
 }
 
 }  // namespace culvert::daemon

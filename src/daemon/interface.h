@@ -1,22 +1,36 @@
-// One WireGuard interface of this process: its TUN device, its device with workers, its UAPI socket and control loop.
+// One WireGuard interface of this process: its TUN device or ports, its device with workers, its UAPI socket and its
+// control loop.
 #pragma once
 
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/result.h"
 #include "io/wakeup.h"
 #include "src/daemon/control_loop.h"
+#include "src/daemon/dpdk_ports.h"
 #include "src/daemon/environment.h"
 #include "src/device/device.h"
+#include "src/device/port_request.h"
 #include "tun/tun_device.h"
 
 namespace culvert::daemon {
 
 // Creates the TUN device, or adopts WG_TUN_FD, with wireguard-go's MTU and without a link-local address.
 io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, const Environment& environment);
+
+// What a command line or a file asks for. Of workers the environment goes before it.
+struct InterfaceRequest {
+  std::optional<device::WorkerRequest> workers;
+  std::optional<device::DpdkRequest> dpdk;  // none: sockets
+  std::optional<uint32_t> mtu;              // of an inner port: it has no interface that somebody could set it on
+
+  // Whether the inner side is a TUN device.
+  bool has_tun() const { return !dpdk || !dpdk->inner; }
+};
 
 // Thread safety: the control thread alone. Everything ends with it, in reverse order.
 class Interface {
@@ -27,11 +41,11 @@ class Interface {
     gateway,  // one of several; somebody else reads the signals
   };
 
-  // Brings up all but the link. block_end_signals() was called before. `workers`: what a file asks for; the environment
-  // goes before it. An error says what failed, for the user.
-  static io::Result<std::unique_ptr<Interface>> open(std::unique_ptr<tun::TunDevice> tun,
+  // Brings up all but the link. block_end_signals() was called before. `tun` is null where the request has none. An
+  // error says what failed, for the user.
+  static io::Result<std::unique_ptr<Interface>> open(const std::string& name, std::unique_ptr<tun::TunDevice> tun,
                                                      const Environment& environment, Process process,
-                                                     const std::optional<device::WorkerRequest>& workers);
+                                                     const InterfaceRequest& request);
   Interface(const Interface&) = delete;
   Interface& operator=(const Interface&) = delete;
 
@@ -40,12 +54,16 @@ class Interface {
   const device::Device& device() const { return *device_; }
 
  private:
-  Interface(std::unique_ptr<tun::TunDevice> tun, io::Wakeup wakeup);
+  Interface(std::string name, std::unique_ptr<tun::TunDevice> tun, std::unique_ptr<DpdkPorts> ports, io::Wakeup wakeup)
+      : name_(std::move(name)), tun_(std::move(tun)), ports_(std::move(ports)), wakeup_(std::move(wakeup)) {}
 
-  io::Status start(const Environment& environment, Process process, const device::WorkerPlan& plan);
+  io::Status start(const Environment& environment, Process process, const device::WorkerPlan& plan, uint32_t mtu);
+  void log_what_is_in_use() const;
+  io::InnerDevice& inner() const;
 
-  const std::unique_ptr<tun::TunDevice> tun_;
   const std::string name_;
+  const std::unique_ptr<tun::TunDevice> tun_;  // null: the inner side is a port
+  const std::unique_ptr<DpdkPorts> ports_;     // null: no DPDK
   const io::Wakeup wakeup_;
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<ControlLoop> loop_;

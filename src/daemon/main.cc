@@ -46,22 +46,25 @@ void tell_service_manager(std::string_view state) {
 int serve(const CommandLine& command_line, const Environment& environment, std::optional<config::Config> config,
           Readiness readiness) {
   block_end_signals();
-  auto tun = open_tun(command_line.interface_name, environment);
+  InterfaceRequest request;
+  if (config) request = {config->workers, config->dpdk, config->host.mtu};
+  if (command_line.dpdk) request.dpdk = command_line.dpdk;
+  auto tun = request.has_tun() ? open_tun(command_line.interface_name, environment)
+                               : io::Result<std::unique_ptr<tun::TunDevice>>(nullptr);
   if (!tun) return fail(readiness, tun.error().text());
-  const std::string name = (*tun)->name();
+  const std::string name = *tun != nullptr ? (*tun)->name() : command_line.interface_name;
   if (readiness.in_background() && !environment.keep_output)
     open_system_log(environment.log_level, name);
   else
     open_log(environment.log_level, name);
-  auto interface = Interface::open(std::move(*tun), environment, Interface::Process::drop_in,
-                                   config ? config->workers : std::nullopt);
+  auto interface = Interface::open(name, std::move(*tun), environment, Interface::Process::drop_in, request);
   if (!interface) return fail(readiness, interface.error().text());
   ControlLoop& loop = (*interface)->loop();
 
   if (config) {
     const io::Status applied = loop.turn([&](device::Device& target) { return config::apply_config(*config, target); });
     if (!applied) return fail(readiness, "Failed to apply the configuration: " + applied.error().text());
-    if (const io::Status set = set_up_link(name, *config); !set)
+    if (const io::Status set = request.has_tun() ? set_up_link(name, *config) : io::Success{}; !set)
       return fail(readiness, "Failed to set up the interface: " + set.error().text());
     if (const io::Status served = loop.follow_link(); !served)
       return fail(readiness, "Failed to bring the interface up: " + served.error().text());

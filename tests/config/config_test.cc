@@ -67,6 +67,19 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_TRUE(config.peers[1].allowed_ips[1].remove);
 }
 
+TEST(Config, TakesPortsOfDpdk) {
+  EXPECT_FALSE(parse("[Interface]").config.dpdk.has_value());
+  const ConfigOutcome all = parse(
+      "[Interface]\nDpdk = --no-huge --vdev=net_memif0,id=0\nOuterPort = net_memif0 address=192.0.2.1/24\n"
+      "InnerPort = net_memif1\nBusyPoll = true");
+  ASSERT_TRUE(all) << all.errors.front();
+  EXPECT_EQ(all.config.dpdk->arguments, "--no-huge --vdev=net_memif0,id=0");
+  EXPECT_EQ(all.config.dpdk->outer->addresses.size(), 1u);
+  EXPECT_EQ(all.config.dpdk->inner->name, "net_memif1");
+  EXPECT_TRUE(all.config.dpdk->busy_poll);
+  EXPECT_EQ(parse("[Interface]\nDpdk =").config.dpdk, device::DpdkRequest()) << "a card by its only port";
+}
+
 TEST(Config, TakesANumberOfWorkersOrTheirCpus) {
   EXPECT_FALSE(parse("[Interface]").config.workers.has_value());
   EXPECT_EQ(parse("[Interface]\nWorkers = 3").config.workers->count, 3u);
@@ -97,6 +110,11 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
       {"a mark with a tail", "FwMark = 5x", false, "off, 0 to"},
       {"0x alone", "FwMark = 0x", false, "off, 0 to"},
       {"a negative mark", "FwMark = -1", false, "off, 0 to"},
+      {"a wrong port", "Dpdk =\nOuterPort = p vlan=0", false, "OuterPort: 'vlan=0' is wrong: use vlan=1"},
+      {"a port without DPDK", "OuterPort = p", false, "there is no Dpdk; add 'Dpdk = '"},
+      {"an inner port and an address", "Dpdk =\nInnerPort = p\nAddress = 10.0.0.1/24", false,
+       "Address is for a TUN device"},
+      {"no word of busy polling", "Dpdk =\nBusyPoll = 1", false, "BusyPoll '1' is neither true nor false"},
       {"no number of workers", "Workers = 0", false, "Workers '0' is no number of workers: use auto"},
       {"an address that is none", "Address = 10.0.0.1/33", false, "10.0.0.1/24"},
       {"an MTU too small", "MTU = 67", false, "68 to 65535"},

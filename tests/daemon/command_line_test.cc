@@ -72,6 +72,11 @@ TEST(CommandLine, RefusesEveryWrongOne) {
       {"two numbers of workers", {"--workers", "2", "--workers", "3", "wg0"}, "--workers is given twice"},
       {"a wrong number of workers", {"--workers", "0", "wg0"}, "--workers '0' is no number of workers"},
       {"a wrong list of CPUs", {"--workers", "0-3,2", "wg0"}, "use auto, 1 to 128, or a list"},
+      {"--dpdk without arguments", {"wg0", "--dpdk"}, "--dpdk needs one value, in quotes where it has blanks"},
+      {"--dpdk twice", {"--dpdk", "a", "--dpdk", "b", "wg0"}, "--dpdk needs one value"},
+      {"a port without DPDK", {"--outer-port", "net_memif0", "wg0"}, "--outer-port needs --dpdk ARGUMENTS"},
+      {"busy polling without DPDK", {"--busy-poll", "wg0"}, "--busy-poll needs --dpdk ARGUMENTS"},
+      {"a wrong port", {"--dpdk", "", "--inner-port", "p mtu=1", "wg0"}, "--inner-port: 'mtu=1' is wrong"},
       {"an empty name", {""}, "is empty"},
       {"a name that is too long", {"abcdefghijklmnop"}, "16 characters; Linux allows 15"},
       {"a name with a slash", {"../wg0"}, "holds a '/'"},
@@ -94,6 +99,20 @@ TEST(CommandLine, TakesWorkers) {
   EXPECT_FALSE(parse_command_line({"wg0"}).command_line.workers.has_value());
   EXPECT_EQ(parse_command_line({"--workers", "4", "wg0"}).command_line.workers->count, 4u);
   EXPECT_EQ(parse_command_line({"wg0", "--workers=0-1"}).command_line.workers->cpus, (std::vector<int>{0, 1}));
+}
+
+TEST(CommandLine, TakesPortsOfDpdk) {
+  EXPECT_FALSE(parse_command_line({"wg0"}).command_line.dpdk.has_value());
+  const CommandLineOutcome all = parse_command_line({"--dpdk", "--no-huge -m 64", "--outer-port", "net_memif0 mtu=9000",
+                                                     "--inner-port=net_memif1", "--busy-poll", "wg0"});
+  ASSERT_TRUE(all.run) << all.output;
+  EXPECT_EQ(all.command_line.dpdk->arguments, "--no-huge -m 64");
+  EXPECT_EQ(all.command_line.dpdk->outer->mtu, 9000u);
+  EXPECT_EQ(all.command_line.dpdk->inner->name, "net_memif1");
+  EXPECT_TRUE(all.command_line.dpdk->busy_poll);
+  const CommandLineOutcome least = parse_command_line({"--dpdk", "", "wg0"});
+  ASSERT_TRUE(least.run) << least.output;
+  EXPECT_EQ(least.command_line.dpdk, device::DpdkRequest());
 }
 
 TEST(CommandLine, PrintsHelpAndVersion) {

@@ -73,13 +73,13 @@ def wireguard(*arguments, **how):
 class Daemon:
     """One running implementation with its interface, in the foreground with its log in a file."""
 
-    def __init__(self, which, namespace, interface, log_path, env=None, detached=False):
+    def __init__(self, which, namespace, interface, log_path, env=None, detached=False, arguments=()):
         self.which = which
         self.interface = interface
         self.socket = f"{SOCKETS}/{interface}.sock"
         self.log_path = log_path
         with open(log_path, "ab") as log:
-            self.process = namespace.start(which.program, "-f", interface, log=log,
+            self.process = namespace.start(which.program, "-f", *arguments, interface, log=log,
                                            env={**os.environ, **(env or {})},
                                            start_new_session=detached)
         self.pid = self.process.pid

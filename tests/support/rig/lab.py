@@ -25,10 +25,10 @@ class Node:
         self.private_key, self.public_key = generate_key()
         self.daemon = None
 
-    def start(self, mtu=1420, env=None):
+    def start(self, mtu=1420, env=None, arguments=()):
         """Starts the daemon and brings its interface up with key, port and inner addresses."""
         self.daemon = Daemon(self.which, self.namespace, self.interface, self.lab.log(self.interface),
-                             {"LOG_LEVEL": self.lab.log_level, **(env or {})}, self.lab.detached)
+                             {"LOG_LEVEL": self.lab.log_level, **(env or {})}, self.lab.detached, arguments)
         self.lab.daemons.append(self.daemon)
         return self.bring_up(mtu)
 

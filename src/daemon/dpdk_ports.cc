@@ -1,0 +1,221 @@
+#include "src/daemon/dpdk_ports.h"
+
+#include <fmt/format.h>
+#include <net/if.h>
+#include <rte_memory.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <utility>
+#include <vector>
+
+#include "dpdk/eal.h"
+#include "dpdk/inner_device.h"
+#include "dpdk/mlx5.h"
+#include "dpdk/next_hops.h"
+#include "dpdk/outer_device.h"
+#include "dpdk/port.h"
+#include "io/fd.h"
+
+namespace culvert::daemon {
+namespace {
+
+constexpr uint32_t kUsualMtu = 1500;
+// What a worker has in its hands beside the queues: batches of both directions, and the cache of its pool.
+constexpr uint32_t kMbufsInHands = 2048;
+constexpr const char* kMellanox = "0x15b3";
+constexpr const char* kMlx5Driver = "mlx5_pci";
+
+bool is_pci_address(const std::string& name) {
+  return std::count(name.begin(), name.end(), ':') == 2 && name.find('.') != std::string::npos;
+}
+
+std::string vendor_of(const std::string& pci_address) {
+  std::ifstream file("/sys/bus/pci/devices/" + pci_address + "/vendor");
+  std::string vendor;
+  file >> vendor;
+  return vendor;
+}
+
+bool chooses_devices(const std::string& argument) {
+  for (const char* const option : {"-a", "--allow", "-b", "--block", "--no-pci"})
+    if (argument.starts_with(option)) return true;
+  return false;
+}
+
+// What the user says, and the devices that the ports name. No other is touched: DPDK by itself would take every card
+// that it knows, also those that the kernel is using.
+io::Result<std::vector<std::string>> eal_arguments(const device::DpdkRequest& request) {
+  auto words = dpdk::split_arguments(request.arguments);
+  if (!words) return words;
+  if (std::any_of(words->begin(), words->end(), chooses_devices)) return words;
+  bool allows = false;
+  for (const auto* const port : {&request.outer, &request.inner}) {
+    if (!*port || !is_pci_address((*port)->name)) continue;
+    std::string device = (*port)->name;
+    if (vendor_of(device) == kMellanox) {
+      auto with_arguments = dpdk::mlx5_device(device, (*port)->mtu.value_or(kUsualMtu), {});
+      if (!with_arguments) return with_arguments.error();
+      device = std::move(*with_arguments);
+    }
+    words->insert(words->end(), {"-a", device});
+    allows = true;
+  }
+  if (!allows) words->push_back("--no-pci");
+  return words;
+}
+
+// DPDK cannot be started twice in a process, and not after its end.
+io::Result<std::shared_ptr<dpdk::Eal>> start_eal(const device::DpdkRequest& request) {
+  static std::weak_ptr<dpdk::Eal> running;
+  static std::vector<std::string> started_with;
+  auto arguments = eal_arguments(request);
+  if (!arguments) return arguments.error();
+  if (std::shared_ptr<dpdk::Eal> eal = running.lock()) {
+    if (*arguments == started_with) return eal;
+    return io::Error{0, "DPDK runs in this process with other arguments; give all files the same, with all devices"};
+  }
+  auto started = dpdk::Eal::start(*arguments);
+  if (!started) return started.error();
+  started_with = std::move(*arguments);
+  std::shared_ptr<dpdk::Eal> eal = std::move(*started);
+  running = eal;
+  return eal;
+}
+
+// The MTU of an interface of the kernel; nothing: it has none of that index.
+std::optional<uint32_t> kernel_mtu(unsigned index) {
+  ifreq request{};
+  const io::Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (::if_indextoname(index, request.ifr_name) == nullptr || ::ioctl(socket.get(), SIOCGIFMTU, &request) != 0)
+    return std::nullopt;
+  return static_cast<uint32_t>(request.ifr_mtu);
+}
+
+dpdk::NextHops next_hops_of(const device::PortRequest& request, const dpdk::MacAddress& mac) {
+  dpdk::NextHops hops;
+  hops.link = {mac, request.vlan};
+  for (const device::Prefix& prefix : request.addresses)
+    hops.addresses.push_back(
+        {{prefix.address, prefix.version == protocol::IpVersion::v4 ? io::Family::v4 : io::Family::v6}, prefix.cidr});
+  hops.gateways = request.gateways;
+  for (const device::PortNeighbour& neighbour : request.neighbours)
+    hops.neighbours.push_back({neighbour.address, neighbour.mac});
+  return hops;
+}
+
+// A port as it is wanted and as it is.
+struct Planned {
+  device::PortRequest request;
+  dpdk::PortFacts facts;
+  uint32_t mtu = kUsualMtu;
+};
+
+io::Result<Planned> plan_port(const std::optional<device::PortRequest>& request, size_t workers) {
+  Planned planned;
+  planned.request = request.value_or(device::PortRequest());
+  auto facts = dpdk::find_port(planned.request.name);
+  if (!facts) return facts.error();
+  planned.facts = std::move(*facts);
+  planned.mtu = planned.request.mtu.value_or(kernel_mtu(planned.facts.kernel_interface).value_or(kUsualMtu));
+  if (planned.facts.most_queues < workers)
+    return io::Error{0, fmt::format("DPDK port {} has {} queues, and each of {} workers needs one (use --workers {})",
+                                    planned.facts.name, planned.facts.most_queues, workers, planned.facts.most_queues)};
+  return planned;
+}
+
+struct OpenPort {
+  std::unique_ptr<dpdk::Port> port;
+  std::unique_ptr<dpdk::PublishedNextHops> next_hops;
+};
+
+class Ports final : public DpdkPorts {
+ public:
+  explicit Ports(std::shared_ptr<dpdk::Eal> eal) : eal_(std::move(eal)) {}
+
+  io::Status open_all(const device::DpdkRequest& request, size_t workers);
+
+  io::OuterDevice& outer() override { return *outer_device_; }
+  io::InnerDevice* inner() override { return inner_device_.get(); }
+  std::string text() const override { return text_; }
+
+ private:
+  io::Status make_pools(const Planned& outer, const Planned* inner, size_t workers);
+  io::Status open_port(const Planned& planned, bool is_inner, size_t workers, OpenPort& out);
+
+  const std::shared_ptr<dpdk::Eal> eal_;
+  std::vector<dpdk::Pool> pools_;  // of each worker
+  OpenPort outer_, inner_;
+  std::unique_ptr<dpdk::OuterDevice> outer_device_;
+  std::unique_ptr<dpdk::InnerDevice> inner_device_;
+  std::string text_;
+};
+
+io::Status Ports::open_all(const device::DpdkRequest& request, size_t workers) {
+  auto outer = plan_port(request.outer, workers);
+  if (!outer) return outer.error();
+  std::optional<Planned> inner;
+  if (request.inner) {
+    auto planned = plan_port(request.inner, workers);
+    if (!planned) return planned.error();
+    if (planned->facts.id == outer->facts.id)
+      return io::Error{0, "DPDK port " + planned->facts.name + " cannot be the inner and the outer one"};
+    inner = std::move(*planned);
+  }
+  if (io::Status made = make_pools(*outer, inner ? &*inner : nullptr, workers); !made) return made;
+  if (io::Status opened = open_port(*outer, false, workers, outer_); !opened) return opened;
+  outer_device_ = std::make_unique<dpdk::OuterDevice>(*outer_.port, *outer_.next_hops);
+  if (!inner) return io::Success{};
+  if (io::Status opened = open_port(*inner, true, workers, inner_); !opened) return opened;
+  inner_device_ = std::make_unique<dpdk::InnerDevice>(*inner_.port, *inner_.next_hops);
+  return io::Success{};
+}
+
+// One for each worker, on the node of the outer port: both ports of the worker are filled from it.
+io::Status Ports::make_pools(const Planned& outer, const Planned* inner, size_t workers) {
+  static unsigned made = 0;  // names are the process's
+  const uint32_t mbufs =
+      kMbufsInHands + 2U * outer.request.descriptors + (inner != nullptr ? 2U * inner->request.descriptors : 0U);
+  const uint32_t mtu = std::max(outer.mtu, inner != nullptr ? inner->mtu : 0);
+  for (size_t i = 0; i < workers; ++i) {
+    auto pool = dpdk::make_pool(fmt::format("culvert{}", made++), mbufs, mtu, outer.facts.socket);
+    if (!pool) return pool.error();
+    pools_.push_back(std::move(*pool));
+  }
+  return io::Success{};
+}
+
+io::Status Ports::open_port(const Planned& planned, bool is_inner, size_t workers, OpenPort& out) {
+  dpdk::PortOptions options;
+  options.queues = static_cast<uint16_t>(workers);
+  options.descriptors = planned.request.descriptors;
+  options.mtu = planned.mtu;
+  options.segmentation = is_inner;
+  options.isolated = !is_inner && planned.facts.driver == kMlx5Driver;
+  std::vector<rte_mempool*> pools;
+  for (const dpdk::Pool& pool : pools_) pools.push_back(pool.get());
+  auto port = dpdk::Port::open(planned.facts.id, options, pools);
+  if (!port) return port.error();
+  out.port = std::move(*port);
+  out.next_hops = std::make_unique<dpdk::PublishedNextHops>(next_hops_of(planned.request, out.port->mac()));
+  const dpdk::MacAddress& mac = out.port->mac();
+  text_ += fmt::format("{}{} port {} ({}, MTU {}, {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x})",
+                       text_.empty() ? "" : ", ", is_inner ? "inner" : "outer", out.port->name(), planned.facts.driver,
+                       planned.mtu, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+  return io::Success{};
+}
+
+}  // namespace
+
+io::Result<std::unique_ptr<DpdkPorts>> DpdkPorts::open(const device::DpdkRequest& request, size_t workers) {
+  auto eal = start_eal(request);
+  if (!eal) return eal.error();
+  auto ports = std::make_unique<Ports>(std::move(*eal));
+  if (io::Status opened = ports->open_all(request, workers); !opened) return opened.error();
+  return std::unique_ptr<DpdkPorts>(std::move(ports));
+}
+
+}  // namespace culvert::daemon
