@@ -4,8 +4,9 @@
 
 namespace culvert::dpdk {
 
-InnerDevice::InnerDevice(const Port& port, const PublishedNextHops& next_hops) {
-  for (uint16_t i = 0; i < port.queues(); ++i) queues_.push_back(std::make_unique<InnerPort>(port, i, next_hops));
+InnerDevice::InnerDevice(const Port& port, const PublishedNextHops& next_hops, WantedHops* wanted) {
+  for (uint16_t i = 0; i < port.queues(); ++i)
+    queues_.push_back(std::make_unique<InnerPort>(port, i, next_hops, wanted));
 }
 
 io::Status InnerDevice::add_queue() {

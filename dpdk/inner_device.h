@@ -14,7 +14,8 @@ namespace culvert::dpdk {
 // Thread safety: as InnerDevice says. The port and the published addresses outlive it.
 class InnerDevice final : public io::InnerDevice {
  public:
-  InnerDevice(const Port& port, const PublishedNextHops& next_hops);
+  // `wanted`: see InnerPort.
+  InnerDevice(const Port& port, const PublishedNextHops& next_hops, WantedHops* wanted = nullptr);
 
   size_t queue_count() const override { return queues_.size(); }
   InnerPort& queue(size_t i) override { return *queues_[i]; }

@@ -61,10 +61,11 @@ bool read_offload(const rte_mbuf& mbuf, uint8_t* ip_bytes, const packet::IpHeade
 
 }  // namespace
 
-InnerPort::InnerPort(const Port& port, uint16_t queue, const PublishedNextHops& next_hops)
+InnerPort::InnerPort(const Port& port, uint16_t queue, const PublishedNextHops& next_hops, WantedHops* wanted)
     : port_(port),
       queue_(queue),
       pool_(port.pool(queue)),
+      wanted_(wanted),
       offloads_(offloads_of(port)),
       next_hops_(next_hops),
       whole_(std::make_unique_for_overwrite<Whole[]>(io::PlainBatch::kMaxPackets)) {}
@@ -162,7 +163,7 @@ size_t InnerPort::write(std::span<const io::GatheredPacket> packets) {
 // Makes a frame of the packet, to be sent next. False: it is dropped.
 bool InnerPort::add_frame(const io::GatheredPacket& packet, const NextHops& hops) {
   if (packet.parts.empty() || packet.parts[0].iov_len < packet::kIpv4HeaderBytes) return false;
-  if (packet.offload.gso == io::GsoType::none && packet.length > port_.mtu()) {
+  if (packet.offload.gso == io::GsoType::none && packet.length > std::min(port_.mtu(), hops.mtu)) {
     port_counters_.too_long.add(1);
     return false;
   }
@@ -209,6 +210,8 @@ const MacAddress* InnerPort::next_hop_of(const io::GatheredPacket& packet, const
   destination_.family = family;
   std::copy_n(destination, bytes, destination_.bytes.begin());
   next_hop_ = hops.find(destination_);
+  if (next_hop_ == nullptr && wanted_ != nullptr)
+    if (const std::optional<io::Address> hop = hops.hop_to(destination_)) wanted_->want(*hop);
   return next_hop_;
 }
 

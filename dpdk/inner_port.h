@@ -9,6 +9,7 @@
 #include "dpdk/mbufs.h"
 #include "dpdk/next_hops.h"
 #include "dpdk/port.h"
+#include "dpdk/wanted_hops.h"
 #include "io/inner_side.h"
 
 namespace culvert::dpdk {
@@ -16,7 +17,8 @@ namespace culvert::dpdk {
 // Thread safety: as InnerSide says. The port, its pool and the published addresses outlive it.
 class InnerPort final : public io::InnerSide {
  public:
-  InnerPort(const Port& port, uint16_t queue, const PublishedNextHops& next_hops);
+  // `wanted`: who asks for MAC addresses; null: nobody. It outlives the side.
+  InnerPort(const Port& port, uint16_t queue, const PublishedNextHops& next_hops, WantedHops* wanted = nullptr);
 
   io::ReadOutcome read(io::PlainBatch& batch) override;
   void release(io::PlainBatch& batch) override;
@@ -44,6 +46,7 @@ class InnerPort final : public io::InnerSide {
   const Port& port_;
   const uint16_t queue_;
   rte_mempool* const pool_;
+  WantedHops* const wanted_;
   const io::InnerOffloads offloads_;
 
   PublishedNextHops::Reader next_hops_;

@@ -10,12 +10,12 @@ bool is_less(const io::Address& a, const io::Address& b) {
   return a.family != b.family ? a.family < b.family : a.bytes < b.bytes;
 }
 
-bool is_on_link(const NextHops::OwnAddress& own, const io::Address& remote) {
-  if (own.address.family != remote.family) return false;
-  const size_t whole = own.prefix_bits / 8U, rest = own.prefix_bits % 8U;
-  if (!std::equal(remote.bytes.begin(), remote.bytes.begin() + static_cast<long>(whole), own.address.bytes.begin()))
+bool is_within(const io::Address& prefix, uint8_t prefix_bits, const io::Address& remote) {
+  if (prefix.family != remote.family) return false;
+  const size_t whole = prefix_bits / 8U, rest = prefix_bits % 8U;
+  if (!std::equal(remote.bytes.begin(), remote.bytes.begin() + static_cast<long>(whole), prefix.bytes.begin()))
     return false;
-  return rest == 0 || (own.address.bytes[whole] ^ remote.bytes[whole]) >> (8 - rest) == 0;
+  return rest == 0 || (prefix.bytes[whole] ^ remote.bytes[whole]) >> (8 - rest) == 0;
 }
 
 }  // namespace
@@ -38,7 +38,12 @@ const io::Address* NextHops::source_for(io::Family family) const {
 }
 
 std::optional<io::Address> NextHops::hop_to(const io::Address& remote) const {
-  if (std::any_of(addresses.begin(), addresses.end(), [&](const OwnAddress& own) { return is_on_link(own, remote); }))
+  for (const Route& route : routes)
+    if (is_within(route.prefix, route.prefix_bits, remote))
+      return route.gateway.family != io::Family::none ? route.gateway : remote;
+  if (!routes.empty()) return std::nullopt;
+  if (std::any_of(addresses.begin(), addresses.end(),
+                  [&](const OwnAddress& own) { return is_within(own.address, own.prefix_bits, remote); }))
     return remote;
   for (const io::Address& gateway : gateways)
     if (gateway.family == remote.family) return gateway;

@@ -23,9 +23,17 @@ struct NextHops {
     MacAddress mac{};
   };
 
+  struct Route {
+    io::Address prefix;
+    uint8_t prefix_bits = 0;
+    io::Address gateway;  // Family::none: whoever is in there is on the link
+  };
+
   Link link;
+  uint32_t mtu = UINT32_MAX;          // of the link now, where that is less than the port was opened with
   std::vector<OwnAddress> addresses;  // the first of a family is what is sent from where nobody says
   std::vector<io::Address> gateways;  // the first of a family is for what is not on the link
+  std::vector<Route> routes;          // the longest prefixes first; instead of gateways and networks, unless empty
   std::vector<Neighbour> neighbours;  // sorted by sort_neighbours()
 
   void sort_neighbours();

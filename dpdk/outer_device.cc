@@ -90,7 +90,7 @@ io::Status OuterDevice::steer(const std::vector<uint16_t>& ports) {
 
 std::unique_ptr<io::OuterSide> OuterDevice::make_side(size_t queue) {
   return std::make_unique<OuterPort>(port_, static_cast<uint16_t>(queue), next_hops_,
-                                     OuterPortOptions{.local_ports = ports_, .checksum_v4 = checksum_v4_});
+                                     OuterPortOptions{.local_ports = ports_, .wanted = wanted_});
 }
 
 }  // namespace culvert::dpdk

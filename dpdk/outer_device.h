@@ -18,9 +18,9 @@ namespace culvert::dpdk {
 // Thread safety: as OuterDevice says. The port and the published addresses outlive it.
 class OuterDevice final : public io::OuterDevice {
  public:
-  // `checksum_v4`: see OuterPortOptions.
-  OuterDevice(Port& port, const PublishedNextHops& next_hops, bool checksum_v4 = false)
-      : port_(port), next_hops_(next_hops), checksum_v4_(checksum_v4) {}
+  // `wanted`: see OuterPortOptions; it outlives the device.
+  OuterDevice(Port& port, const PublishedNextHops& next_hops, WantedHops* wanted = nullptr)
+      : port_(port), next_hops_(next_hops), wanted_(wanted) {}
 
   size_t queue_count() const override { return port_.queues(); }
   io::Result<std::vector<uint16_t>> listen(uint16_t port, const io::SourcePorts& wanted) override;
@@ -33,7 +33,7 @@ class OuterDevice final : public io::OuterDevice {
 
   Port& port_;
   const PublishedNextHops& next_hops_;
-  const bool checksum_v4_;
+  WantedHops* const wanted_;
   std::vector<uint16_t> ports_;
   std::unique_ptr<io::UdpSockets> reserved_;  // null: the kernel does not have the port, or we do not listen
 };

@@ -1,5 +1,6 @@
 #include "dpdk/outer_port.h"
 
+#include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_prefetch.h>
 
@@ -21,6 +22,9 @@ constexpr size_t kAllocation = 64;
 constexpr size_t kTextAt = RTE_PKTMBUF_HEADROOM;
 static_assert(kTextAt >= kMaxFrameHeaderBytes + io::Outgoing::kPlainOffset && kTextAt % RTE_CACHE_LINE_SIZE == 0);
 
+// The kernel has asked three times by then, and given up.
+constexpr uint64_t kMostSecondsWaiting = 3;
+
 bool is_link_local(const io::Address& address) {
   return address.family == io::Family::v6 && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
 }
@@ -37,15 +41,25 @@ OuterPort::OuterPort(const Port& port, uint16_t queue, const PublishedNextHops& 
                    : options.checksum_v4        ? UdpChecksum::software
                                                 : UdpChecksum::none),
       checksum_v6_(port.offloads().udp_checksum ? UdpChecksum::device : UdpChecksum::software),
+      wanted_(options.wanted),
       ports_(options.local_ports),
       next_hops_(next_hops) {
   for (const uint16_t local_port : ports_) is_ours_.set(local_port);
+}
+
+OuterPort::~OuterPort() {
+  for (const WaitingFrame& frame : std::span(waiting_).first(waiting_count_)) rte_pktmbuf_free(frame.mbuf);
 }
 
 void OuterPort::receive(io::Received& batch) {
   register_this_thread();
   batch.count = batch.envelope_count = 0;
   batch.more = false;
+  if (port_.gone()) {
+    if (wanted_ != nullptr) wanted_->tell_gone();
+    return;
+  }
+  if (waiting_count_ != 0) send_waiting(next_hops_.refresh());
   std::array<rte_mbuf*, kBurst> mbufs;
   const uint16_t count = rte_eth_rx_burst(port_.id(), queue_, mbufs.data(), kBurst);
   if (count == 0) return;
@@ -142,16 +156,61 @@ void OuterPort::prepare_destinations(io::Sending& batch, const NextHops& hops) {
       source = hops.source_for(endpoint.remote.family);
     }
     const MacAddress* const next_hop = hops.find(endpoint.remote);
-    reachable_[i] = source != nullptr && next_hop != nullptr;
-    if (source == nullptr || next_hop == nullptr) continue;
-    headers_[i].prepare(hops.link, *next_hop, endpoint, *source, to.envelope.local_port, to.envelope.traffic_class);
+    waits_[i] = next_hop == nullptr && ask_for_hop_to(endpoint.remote, hops);
+    reachable_[i] = false;
+    if (source == nullptr || port_.gone() || (next_hop == nullptr && !waits_[i])) continue;
+    reachable_[i] = true;
+    headers_[i].prepare(hops.link, next_hop != nullptr ? *next_hop : MacAddress(), endpoint, *source,
+                        to.envelope.local_port, to.envelope.traffic_class);
   }
+}
+
+// Whether somebody asks for the MAC address of the next hop to there.
+bool OuterPort::ask_for_hop_to(const io::Address& remote, const NextHops& hops) {
+  if (wanted_ == nullptr) return false;
+  const std::optional<io::Address> hop = hops.hop_to(remote);
+  if (hop) wanted_->want(*hop);
+  return hop.has_value();
+}
+
+// False: too many wait.
+bool OuterPort::let_wait(rte_mbuf* mbuf, const io::Address& remote) {
+  if (waiting_count_ == waiting_.size()) return false;
+  waiting_[waiting_count_++] = {mbuf, remote, rte_rdtsc() + kMostSecondsWaiting * rte_get_tsc_hz()};
+  return true;
+}
+
+// Sends those whose next hop is known by now, in order, and gives up those that have waited too long.
+void OuterPort::send_waiting(const NextHops& hops) {
+  const uint64_t now = rte_rdtsc();
+  std::array<rte_mbuf*, kMostWaiting> ready;
+  size_t ready_count = 0, kept = 0;
+  for (const WaitingFrame& frame : std::span(waiting_).first(waiting_count_)) {
+    if (const MacAddress* const next_hop = hops.find(frame.remote)) {
+      std::copy(next_hop->begin(), next_hop->end(), rte_pktmbuf_mtod(frame.mbuf, uint8_t*));
+      ready[ready_count++] = frame.mbuf;
+    } else if (frame.until > now) {
+      waiting_[kept++] = frame;
+    } else {
+      port_counters_.no_neighbour.add(1);
+      counters_.send_errors.add(1);
+      going_home_.add(frame.mbuf);
+    }
+  }
+  waiting_count_ = kept;
+  const uint16_t sent =
+      ready_count != 0 ? send_burst(port_.id(), queue_, std::span(ready).first(ready_count)) : uint16_t{0};
+  for (size_t i = sent; i < ready_count; ++i) going_home_.add(ready[i]);
+  going_home_.go();
+  counters_.datagrams_sent.add(sent);
+  counters_.send_errors.add(ready_count - sent);
 }
 
 void OuterPort::lend(io::Sending& batch) {
   register_this_thread();
-  prepare_destinations(batch, next_hops_.refresh());
-  const uint32_t mtu = port_.mtu();
+  const NextHops& hops = next_hops_.refresh();
+  prepare_destinations(batch, hops);
+  const uint32_t mtu = std::min(port_.mtu(), hops.mtu);
   size_t wanting = 0;
   for (uint32_t i = 0; i < batch.count; ++i) {
     io::Outgoing& out = batch.datagrams[i];
@@ -211,6 +270,7 @@ inline UdpChecksum OuterPort::checksum_for(const DatagramHeaders& headers) const
 // Returns how many frames there are.
 size_t OuterPort::write_frames(io::Sending& batch) {
   size_t frames = 0;
+  left_waiting_ = 0;
   for (uint32_t i = 0; i < batch.count; ++i) {
     rte_mbuf* const mbuf = mbufs_[i];
     if (mbuf == nullptr) continue;
@@ -222,6 +282,16 @@ size_t OuterPort::write_frames(io::Sending& batch) {
       mbuf->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM | (headers.v6() ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4);
       mbuf->l2_len = headers.link_bytes() & 0x7f;
       mbuf->l3_len = (headers.bytes() - headers.link_bytes() - packet::kUdpHeaderBytes) & 0x1ff;
+    }
+    if (waits_[out.destination]) {
+      if (let_wait(mbuf, batch.destinations[out.destination].envelope.endpoint.remote)) {
+        ++left_waiting_;
+      } else {
+        port_counters_.no_neighbour.add(1);
+        going_home_.add(mbuf);
+        mbufs_[i] = nullptr;
+      }
+      continue;
     }
     frame_of_[frames] = static_cast<uint16_t>(i);
     frames_[frames++] = mbuf;
@@ -239,9 +309,9 @@ void OuterPort::send(io::Sending& batch) {
   going_home_.go();
   counters_.datagrams_sent.add(sent);
   counters_.send_stalls.add(frames - sent);
-  counters_.send_errors.add(batch.count - sent);
+  batch.lost = static_cast<uint32_t>(batch.count - sent - left_waiting_);
+  counters_.send_errors.add(batch.lost);
   if (sent != 0) counters_.trains_sent.add(1);
-  batch.lost = batch.count - sent;
   if (batch.lost != 0) report_lost(batch);
 }
 

@@ -10,6 +10,7 @@
 #include "dpdk/mbufs.h"
 #include "dpdk/next_hops.h"
 #include "dpdk/port.h"
+#include "dpdk/wanted_hops.h"
 #include "io/outer_side.h"
 
 namespace culvert::dpdk {
@@ -19,12 +20,14 @@ struct OuterPortOptions {
   // Where the device does not do it: v6 needs a checksum by us, v4 none (RFC 768). `checksum_v4` makes us do that, too,
   // for middleboxes that want it.
   bool checksum_v4 = false;
+  WantedHops* wanted = nullptr;  // who asks for MAC addresses; null: nobody
 };
 
 // Thread safety: as OuterSide says. The port, its pool and the published addresses outlive it.
 class OuterPort final : public io::OuterSide {
  public:
   OuterPort(const Port& port, uint16_t queue, const PublishedNextHops& next_hops, const OuterPortOptions& options);
+  ~OuterPort() override;
 
   void receive(io::Received& batch) override;
   void release(io::Received& batch) override;
@@ -46,6 +49,18 @@ class OuterPort final : public io::OuterSide {
   void add_datagram(rte_mbuf* mbuf, io::Received& batch, const NextHops& hops);
   bool begin_envelope(const uint8_t* frame, const DatagramFrame& read, io::Received& batch, const NextHops& hops);
   void prepare_destinations(io::Sending& batch, const NextHops& hops);
+  // A frame whose next hop is not known yet.
+  struct WaitingFrame {
+    rte_mbuf* mbuf = nullptr;
+    io::Address remote;
+    uint64_t until = 0;  // cycles
+  };
+  // As many as a few handshakes and the first packets behind them are; the kernel keeps about as many.
+  static constexpr size_t kMostWaiting = 64;
+
+  bool ask_for_hop_to(const io::Address& remote, const NextHops& hops);
+  bool let_wait(rte_mbuf* mbuf, const io::Address& remote);
+  void send_waiting(const NextHops& hops);
   bool take_over(io::Outgoing& out, const DatagramHeaders& headers, rte_mbuf*& mbuf);
   void lend_fresh(io::Sending& batch, size_t wanted);
   UdpChecksum checksum_for(const DatagramHeaders& headers) const;
@@ -58,6 +73,7 @@ class OuterPort final : public io::OuterSide {
   rte_mempool* const pool_;
   const uint16_t room_;  // bytes of a fresh mbuf
   const UdpChecksum checksum_v4_, checksum_v6_;
+  WantedHops* const wanted_;
   const std::vector<uint16_t> ports_;
   std::bitset<65536> is_ours_;  // of each UDP port
 
@@ -66,10 +82,14 @@ class OuterPort final : public io::OuterSide {
   // Of the batch that is lent.
   std::array<DatagramHeaders, io::Sending::kMaxDestinations> headers_;
   std::array<bool, io::Sending::kMaxDestinations> reachable_;
+  std::array<bool, io::Sending::kMaxDestinations> waits_;  // for the MAC address of its next hop
+  size_t left_waiting_ = 0;                                // datagrams of the batch
   std::array<rte_mbuf*, io::Sending::kMaxDatagrams> mbufs_;
   std::array<uint16_t, io::Sending::kMaxDatagrams> wanting_;
   std::array<rte_mbuf*, io::Sending::kMaxDatagrams> frames_;
   std::array<uint16_t, io::Sending::kMaxDatagrams> frame_of_;  // the datagram in frames_[i]
+  std::array<WaitingFrame, kMostWaiting> waiting_;
+  size_t waiting_count_ = 0;
   GoingHome<io::Sending::kMaxDatagrams> going_home_;
   io::OuterCounters counters_;
   PortCounters port_counters_;

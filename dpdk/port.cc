@@ -18,6 +18,9 @@ namespace {
 // The largest that DPDK knows: what a worker has in its hands fits in the cache of its pool.
 constexpr uint32_t kPoolCache = RTE_MEMPOOL_CACHE_MAX_SIZE;
 
+// Drivers with buffers of their own take no pool whose mbufs are smaller than these (af_packet, af_xdp).
+constexpr size_t kLeastRoom = 2048;
+
 uint64_t wanted_transmit(const PortOptions& options) {
   uint64_t wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
   if (options.checksum)
@@ -58,7 +61,8 @@ constexpr std::array kGoneEvents = {RTE_ETH_EVENT_INTR_RMV, RTE_ETH_EVENT_DESTRO
 io::Result<Pool> make_pool(const std::string& name, uint32_t mbufs, uint32_t mtu, int socket) {
   // A cache may have two thirds of the pool at most.
   const uint32_t cache = std::min(kPoolCache, mbufs / 2);
-  const size_t frame = mtu + kMaxFrameHeaderBytes + io::Outgoing::kPlainOffset + io::kTailroom;
+  const size_t frame =
+      std::max<size_t>(mtu + kMaxFrameHeaderBytes + io::Outgoing::kPlainOffset + io::kTailroom, kLeastRoom);
   const size_t room = RTE_ALIGN_CEIL(RTE_PKTMBUF_HEADROOM + frame, size_t{RTE_CACHE_LINE_SIZE});
   if (room > UINT16_MAX) return io::Error{EINVAL, "an MTU of " + std::to_string(mtu) + " does not fit an mbuf"};
   Pool pool(rte_pktmbuf_pool_create(name.c_str(), mbufs, cache, 0, static_cast<uint16_t>(room), socket));

@@ -14,7 +14,7 @@
 namespace culvert::daemon {
 namespace {
 
-enum Tag : uint64_t { kTagWorkers, kTagTimer, kTagSignals, kTagLink, kTagRoutes, kTagUapi, kTagMetrics };
+enum Tag : uint64_t { kTagWorkers, kTagTimer, kTagSignals, kTagLink, kTagRoutes, kTagUapi, kTagMetrics, kTagWatched };
 
 io::Result<io::Fd> open_signals() {
   const sigset_t set = end_signals();
@@ -116,6 +116,9 @@ void ControlLoop::handle(const io::PollEvent& event) {
     case kTagMetrics:
       metrics_->handle_events(now_);
       break;
+    case kTagWatched:
+      attend_();
+      break;
     default:
       break;
   }
@@ -165,6 +168,11 @@ io::Status ControlLoop::serve_metrics(const MetricsAddress& at) {
   if (!server) return server.error();
   metrics_ = std::move(*server);
   return poller_.add(metrics_->fd(), kTagMetrics);
+}
+
+io::Status ControlLoop::watch(int fd, std::function<void()> attend) {
+  attend_ = std::move(attend);
+  return poller_.add(fd, kTagWatched);
 }
 
 crypto::SecretString ControlLoop::get() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -51,6 +52,9 @@ class ControlLoop final : public uapi::Handler {
   // Until a signal, the deletion of the TUN device or of the UAPI socket.
   void run();
 
+  // Calls `attend` in a turn whenever the descriptor is readable; before run(). Both outlive the loop.
+  io::Status watch(int fd, std::function<void()> attend);
+
   // For whoever runs several loops: does what is ready and due, and never waits. fd() is readable (level-triggered)
   // while there is something to do. ended(): a run() would be over.
   void run_once();
@@ -93,6 +97,7 @@ class ControlLoop final : public uapi::Handler {
   host::RouteMonitor routes_;
   std::unique_ptr<uapi::Server> uapi_;
   std::unique_ptr<MetricsServer> metrics_;  // null unless asked for
+  std::function<void()> attend_;            // of watch()
   protocol::Instant now_{};                 // of this turn
   std::optional<protocol::Instant> armed_;  // what timer_ waits for
   bool stop_ = false;

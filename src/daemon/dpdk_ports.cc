@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,10 @@
 #include "dpdk/outer_device.h"
 #include "dpdk/port.h"
 #include "io/fd.h"
+#include "io/poller.h"
+#include "io/wakeup.h"
+#include "src/host/link_view.h"
+#include "src/log.h"
 
 namespace culvert::daemon {
 namespace {
@@ -127,32 +132,114 @@ io::Result<Planned> plan_port(const std::optional<device::PortRequest>& request,
   return planned;
 }
 
-struct OpenPort {
-  std::unique_ptr<dpdk::Port> port;
-  std::unique_ptr<dpdk::PublishedNextHops> next_hops;
+// The kernel's view of a port that it has as well.
+dpdk::NextHops next_hops_of(const host::LinkView& view, uint16_t vlan) {
+  dpdk::NextHops hops;
+  hops.link = {view.mac, vlan};
+  hops.mtu = view.mtu;
+  for (const host::LinkView::OwnAddress& own : view.addresses) hops.addresses.push_back({own.address, own.prefix_bits});
+  for (const host::LinkView::Route& route : view.routes)
+    hops.routes.push_back({route.prefix, route.prefix_bits, route.gateway});
+  for (const host::LinkView::Neighbour& neighbour : view.neighbours)
+    hops.neighbours.push_back({neighbour.address, neighbour.mac});
+  return hops;
+}
+
+bool is_static(const device::PortRequest& request) {
+  return !request.addresses.empty() || !request.gateways.empty() || !request.neighbours.empty();
+}
+
+// A port in use, with where its frames go.
+class OpenPort {
+ public:
+  OpenPort(std::unique_ptr<dpdk::Port> port, const device::PortRequest& request, const io::Wakeup& wakeup)
+      : port_(std::move(port)),
+        vlan_(request.vlan),
+        kernel_index_(is_static(request) ? 0 : port_->kernel_interface()),
+        next_hops_(next_hops_of(request, port_->mac())),
+        wanted_(wakeup) {}
+
+  dpdk::Port& port() { return *port_; }
+  const dpdk::PublishedNextHops& next_hops() const { return next_hops_; }
+  dpdk::WantedHops& wanted() { return wanted_; }
+  bool follows_kernel() const { return kernel_index_ != 0; }
+
+  io::Status refresh() {
+    auto view = host::read_link_view(kernel_index_);
+    if (!view) return view.error();
+    next_hops_.publish(next_hops_of(*view, vlan_));
+    return io::Success{};
+  }
+
+  void attend(bool kernel_changed) {
+    if (port_->gone() && !std::exchange(told_gone_, true))
+      log_error("DPDK port {} was taken away: nothing comes or goes by it until culvert is started anew",
+                port_->name());
+    const std::vector<io::Address> hops = wanted_.take();
+    if (!follows_kernel()) return;
+    // What the kernel refuses stays unknown: datagrams there are dropped and counted, and wanted again.
+    for (const io::Address& hop : hops) (void)host::resolve_neighbour(kernel_index_, hop);
+    if (!kernel_changed) return;
+    if (const io::Status refreshed = refresh(); !refreshed) log_verbose("{}", refreshed.error().text());
+  }
+
+ private:
+  const std::unique_ptr<dpdk::Port> port_;
+  const uint16_t vlan_;
+  const unsigned kernel_index_;  // 0: the user's addresses are all that there is
+  dpdk::PublishedNextHops next_hops_;
+  dpdk::WantedHops wanted_;
+  bool told_gone_ = false;
 };
 
 class Ports final : public DpdkPorts {
  public:
-  explicit Ports(std::shared_ptr<dpdk::Eal> eal) : eal_(std::move(eal)) {}
+  static io::Result<std::unique_ptr<Ports>> make(std::shared_ptr<dpdk::Eal> eal);
 
   io::Status open_all(const device::DpdkRequest& request, size_t workers);
 
   io::OuterDevice& outer() override { return *outer_device_; }
   io::InnerDevice* inner() override { return inner_device_.get(); }
+  int fd() const override { return poller_.fd(); }
+  void attend() override;
   std::string text() const override { return text_; }
 
  private:
+  Ports(std::shared_ptr<dpdk::Eal> eal, io::Poller poller, io::Wakeup wakeup, host::LinkViewMonitor monitor)
+      : eal_(std::move(eal)), poller_(std::move(poller)), wakeup_(std::move(wakeup)), monitor_(std::move(monitor)) {}
+
   io::Status make_pools(const Planned& outer, const Planned* inner, size_t workers);
-  io::Status open_port(const Planned& planned, bool is_inner, size_t workers, OpenPort& out);
+  io::Status open_port(const Planned& planned, bool is_inner, size_t workers, std::unique_ptr<OpenPort>& out);
 
   const std::shared_ptr<dpdk::Eal> eal_;
   std::vector<dpdk::Pool> pools_;  // of each worker
-  OpenPort outer_, inner_;
+  io::Poller poller_;
+  io::Wakeup wakeup_;  // what workers want
+  host::LinkViewMonitor monitor_;
+  std::unique_ptr<OpenPort> outer_, inner_;  // no inner one: a TUN device
   std::unique_ptr<dpdk::OuterDevice> outer_device_;
   std::unique_ptr<dpdk::InnerDevice> inner_device_;
   std::string text_;
 };
+
+io::Result<std::unique_ptr<Ports>> Ports::make(std::shared_ptr<dpdk::Eal> eal) {
+  auto poller = io::Poller::open();
+  if (!poller) return poller.error();
+  auto wakeup = io::Wakeup::open();
+  if (!wakeup) return wakeup.error();
+  auto monitor = host::LinkViewMonitor::open();
+  if (!monitor) return monitor.error();
+  for (const int fd : {wakeup->fd(), monitor->fd()})
+    if (const io::Status added = poller->add(fd, 0); !added) return added.error();
+  return std::unique_ptr<Ports>(new Ports(std::move(eal), std::move(*poller), std::move(*wakeup), std::move(*monitor)));
+}
+
+void Ports::attend() {
+  wakeup_.drain();
+  const bool changed = monitor_.read_changes();
+  for (const auto& port : {std::cref(outer_), std::cref(inner_)})
+    if (port.get() != nullptr) port.get()->attend(changed);
+}
 
 io::Status Ports::open_all(const device::DpdkRequest& request, size_t workers) {
   auto outer = plan_port(request.outer, workers);
@@ -167,10 +254,10 @@ io::Status Ports::open_all(const device::DpdkRequest& request, size_t workers) {
   }
   if (io::Status made = make_pools(*outer, inner ? &*inner : nullptr, workers); !made) return made;
   if (io::Status opened = open_port(*outer, false, workers, outer_); !opened) return opened;
-  outer_device_ = std::make_unique<dpdk::OuterDevice>(*outer_.port, *outer_.next_hops);
+  outer_device_ = std::make_unique<dpdk::OuterDevice>(outer_->port(), outer_->next_hops(), &outer_->wanted());
   if (!inner) return io::Success{};
   if (io::Status opened = open_port(*inner, true, workers, inner_); !opened) return opened;
-  inner_device_ = std::make_unique<dpdk::InnerDevice>(*inner_.port, *inner_.next_hops);
+  inner_device_ = std::make_unique<dpdk::InnerDevice>(inner_->port(), inner_->next_hops(), &inner_->wanted());
   return io::Success{};
 }
 
@@ -188,7 +275,7 @@ io::Status Ports::make_pools(const Planned& outer, const Planned* inner, size_t 
   return io::Success{};
 }
 
-io::Status Ports::open_port(const Planned& planned, bool is_inner, size_t workers, OpenPort& out) {
+io::Status Ports::open_port(const Planned& planned, bool is_inner, size_t workers, std::unique_ptr<OpenPort>& out) {
   dpdk::PortOptions options;
   options.queues = static_cast<uint16_t>(workers);
   options.descriptors = planned.request.descriptors;
@@ -199,12 +286,13 @@ io::Status Ports::open_port(const Planned& planned, bool is_inner, size_t worker
   for (const dpdk::Pool& pool : pools_) pools.push_back(pool.get());
   auto port = dpdk::Port::open(planned.facts.id, options, pools);
   if (!port) return port.error();
-  out.port = std::move(*port);
-  out.next_hops = std::make_unique<dpdk::PublishedNextHops>(next_hops_of(planned.request, out.port->mac()));
-  const dpdk::MacAddress& mac = out.port->mac();
+  out = std::make_unique<OpenPort>(std::move(*port), planned.request, wakeup_);
+  if (out->follows_kernel())
+    if (io::Status read = out->refresh(); !read) return read;
+  const dpdk::MacAddress& mac = out->port().mac();
   text_ += fmt::format("{}{} port {} ({}, MTU {}, {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x})",
-                       text_.empty() ? "" : ", ", is_inner ? "inner" : "outer", out.port->name(), planned.facts.driver,
-                       planned.mtu, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+                       text_.empty() ? "" : ", ", is_inner ? "inner" : "outer", out->port().name(),
+                       planned.facts.driver, planned.mtu, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
   return io::Success{};
 }
 
@@ -213,9 +301,10 @@ io::Status Ports::open_port(const Planned& planned, bool is_inner, size_t worker
 io::Result<std::unique_ptr<DpdkPorts>> DpdkPorts::open(const device::DpdkRequest& request, size_t workers) {
   auto eal = start_eal(request);
   if (!eal) return eal.error();
-  auto ports = std::make_unique<Ports>(std::move(*eal));
-  if (io::Status opened = ports->open_all(request, workers); !opened) return opened.error();
-  return std::unique_ptr<DpdkPorts>(std::move(ports));
+  auto ports = Ports::make(std::move(*eal));
+  if (!ports) return ports.error();
+  if (const io::Status opened = (*ports)->open_all(request, workers); !opened) return opened.error();
+  return std::unique_ptr<DpdkPorts>(std::move(*ports));
 }
 
 }  // namespace culvert::daemon

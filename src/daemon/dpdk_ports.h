@@ -25,6 +25,10 @@ class DpdkPorts {
   virtual io::OuterDevice& outer() = 0;
   // Null: the inner side is a TUN device.
   virtual io::InnerDevice* inner() = 0;
+  // Ports that the kernel has as well, and for which the user gave no addresses, follow the kernel: fd() is readable
+  // (level-triggered) while attend() has something to do.
+  virtual int fd() const = 0;
+  virtual void attend() = 0;
   // For the log: "net_memif0 (net_memif, MTU 1500, 02:00:00:00:00:01)".
   virtual std::string text() const = 0;
 };

@@ -105,6 +105,8 @@ io::Status Interface::start(const Environment& environment, Process process, con
                                 process == Process::drop_in ? ControlLoop::Signals::end : ControlLoop::Signals::none);
   if (!loop) return because("Failed to start the control loop", loop.error());
   loop_ = std::move(*loop);
+  if (ports_ != nullptr)
+    if (io::Status watched = loop_->watch(ports_->fd(), [this] { ports_->attend(); }); !watched) return watched;
   log_what_is_in_use();
   return io::Success{};
 }

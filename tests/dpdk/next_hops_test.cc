@@ -44,6 +44,20 @@ TEST(NextHops, WithoutAGatewayReachTheLinkAlone) {
   EXPECT_NE(hops.find(address("192.0.2.18")), nullptr);
 }
 
+TEST(NextHops, FollowRoutesWhereThereAreSome) {
+  NextHops hops = example();
+  hops.routes = {{address("192.0.2.18"), 32, address("192.0.2.30")},
+                 {address("198.51.100.0"), 24, {}},
+                 {address("[2001:db8::]"), 64, {}},
+                 {address("0.0.0.0"), 0, address("192.0.2.18")}};
+  EXPECT_EQ(hops.hop_to(address("192.0.2.18")), address("192.0.2.30")) << "the longest prefix";
+  EXPECT_EQ(hops.hop_to(address("198.51.100.77")), address("198.51.100.77")) << "on the link";
+  EXPECT_EQ(hops.hop_to(address("203.0.113.1")), address("192.0.2.18")) << "the default";
+  EXPECT_EQ((*hops.find(address("203.0.113.1")))[5], 18);
+  EXPECT_EQ(hops.hop_to(address("[2001:db8::6]")), address("[2001:db8::6]"));
+  EXPECT_EQ(hops.hop_to(address("[2001:db9::6]")), std::nullopt) << "gateways are what routes say";
+}
+
 TEST(NextHops, SendFromTheFirstAddressOfAFamily) {
   const NextHops hops = example();
   EXPECT_EQ(*hops.source_for(io::Family::v4), address("192.0.2.17"));

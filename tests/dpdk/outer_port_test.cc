@@ -290,5 +290,71 @@ TEST(OuterPort, ForgetsASourceThatIsNotOurs) {
   EXPECT_EQ(world.outer.local_ports().size(), 2u);
 }
 
+// A port whose neighbours somebody finds out.
+struct AskingWorld {
+  Pool pool = test::test_pool();
+  RingPort ring{pool.get()};
+  NextHops known = test::host_at(ring.port->mac());
+  PublishedNextHops hops{[this] {
+    NextHops none = known;
+    none.neighbours.clear();
+    return none;
+  }()};
+  io::Result<io::Wakeup> wakeup = io::Wakeup::open();
+  WantedHops wanted{*wakeup};
+  unsigned all = rte_mempool_avail_count(pool.get());
+  std::unique_ptr<OuterPort> outer = std::make_unique<OuterPort>(
+      *ring.port, uint16_t{0}, hops, OuterPortOptions{.local_ports = {kPort}, .wanted = &wanted});
+  io::Sending sending;
+  io::Received received;
+
+  // Sends so many datagrams of one byte, which is their number. Returns how many were lost.
+  uint32_t send(size_t count) {
+    sending.clear();
+    sending.count = static_cast<uint32_t>(count);
+    sending.destination_count = 1;
+    sending.destinations[0].envelope = {endpoint("203.0.113.5:51820"), kPort, 0};
+    for (io::Outgoing& out : std::span(sending.datagrams).first(count)) out = {.length = 1};
+    outer->lend(sending);
+    for (size_t i = 0; i < count; ++i)
+      if (sending.datagrams[i].bytes != nullptr) sending.datagrams[i].bytes[0] = static_cast<uint8_t>(i);
+    outer->send(sending);
+    return sending.lost;
+  }
+};
+
+TEST(OuterPort, KeepsTheFirstDatagramsUntilTheNextHopIsKnown) {
+  AskingWorld world;
+  EXPECT_EQ(world.send(3), 0u);
+  EXPECT_TRUE(test::take_frames(world.ring).empty());
+  EXPECT_TRUE(world.wakeup->drain());
+  EXPECT_EQ(world.wanted.take(), std::vector<io::Address>{address("198.51.100.1")}) << "the gateway is asked for, once";
+  world.outer->receive(world.received);
+  EXPECT_TRUE(test::take_frames(world.ring).empty());
+  world.hops.publish(world.known);
+  world.outer->receive(world.received);
+  const std::vector<Bytes> frames = test::take_frames(world.ring);
+  ASSERT_EQ(frames.size(), 3u);
+  for (size_t i = 0; i < frames.size(); ++i) {
+    EXPECT_TRUE(std::equal(test::kNextMac.begin(), test::kNextMac.end(), frames[i].begin()));
+    EXPECT_EQ(frames[i].back(), i) << "in order";
+  }
+  EXPECT_EQ(world.outer->counters().datagrams_sent.get(), 3u);
+  EXPECT_EQ(world.send(1), 0u);
+  EXPECT_EQ(test::take_frames(world.ring).size(), 1u) << "the way is known";
+}
+
+TEST(OuterPort, KeepsNoMoreThanAFewAndLeavesNone) {
+  AskingWorld world;
+  EXPECT_EQ(world.send(100), 36u);
+  EXPECT_EQ(world.outer->port_counters().no_neighbour.get(), 36u);
+  EXPECT_EQ(std::count_if(world.sending.datagrams.begin(), world.sending.datagrams.begin() + 100,
+                          [](const io::Outgoing& out) { return out.lost; }),
+            36);
+  EXPECT_EQ(rte_mempool_avail_count(world.pool.get()), world.all - 64);
+  world.outer.reset();
+  EXPECT_EQ(rte_mempool_avail_count(world.pool.get()), world.all);
+}
+
 }  // namespace
 }  // namespace culvert::dpdk
