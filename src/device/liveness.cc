@@ -14,7 +14,9 @@ void Liveness::initiated(uint64_t received_bytes, protocol::Instant now) {
 Liveness::Wish Liveness::look(const Signs& signs, protocol::Instant now) {
   const bool heard = signs.received_bytes != last_.received_bytes;
   const bool has_new_keypair = signs.can_send && !last_.can_send;
-  has_sent_ = signs.sent_bytes != last_.sent_bytes;
+  const bool looked_lately = looked_ && now - *looked_ <= kLately;
+  has_sent_ = looked_lately && signs.sent_bytes != last_.sent_bytes;
+  looked_ = now;
   has_endpoint_ = signs.has_endpoint;
   last_ = signs;
   if (signs.can_send && (heard || has_new_keypair)) {

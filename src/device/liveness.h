@@ -36,6 +36,7 @@ class Liveness {
   static constexpr protocol::Duration kSilence = std::chrono::seconds(3);
   static constexpr protocol::Duration kAskAgain = std::chrono::seconds(1);
   static constexpr protocol::Duration kGiveUp = std::chrono::seconds(2);
+  static constexpr protocol::Duration kLately = protocol::kKeepaliveTimeout;
   static_assert(kSilence + kGiveUp <= protocol::kRekeyTimeout);
   // Not before the throttle of initiations is open again.
   static constexpr protocol::Duration kProbeInterval =
@@ -65,7 +66,8 @@ class Liveness {
   // Takes in the signs. What it wishes for is wished for once.
   [[nodiscard]] Wish look(const Signs& signs, protocol::Instant now);
 
-  // Whether the last look found that something was sent since the look before it.
+  // Whether the last look found that something was sent since the look before it, and that one was not long ago: what
+  // nobody looked at in time is no traffic of now.
   bool has_sent() const { return has_sent_; }
 
   // When to look next, going by the last look; nothing: when the member's timers have something. `has_traffic`: or had
@@ -83,6 +85,7 @@ class Liveness {
   std::optional<protocol::Instant> asked_;  // first of what was not answered yet
   bool asked_again_ = false;
   bool has_sent_ = false;
+  std::optional<protocol::Instant> looked_;
   Signs last_;  // signs
 };
 

@@ -138,6 +138,18 @@ TEST(Liveness, CallsAMemberWithoutKeypairOnceItsGroupHasTraffic) {
   EXPECT_EQ(member.initiated.size(), 1u) << "it has time to answer";
 }
 
+TEST(Liveness, TakesWhatWasSentLongAgoForNoTraffic) {
+  Member member;
+  member.signs.sent_bytes += 148;
+  member.now += protocol::kKeyWipeTime;
+  member.look();
+  EXPECT_FALSE(member.liveness.has_sent());
+  member.signs.sent_bytes += 148;
+  member.now += seconds(1);
+  member.look();
+  EXPECT_TRUE(member.liveness.has_sent());
+}
+
 TEST(Liveness, DoesNotLookAtAnIdleMember) {
   Member member;
   member.look();

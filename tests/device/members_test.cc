@@ -247,8 +247,11 @@ TEST_F(MembersTest, AreAllCalledOnceTheGroupHasTraffic) {
     return std::all_of(fars_.begin(), fars_.end(),
                        [](const auto& far) { return far->handshakes("response_sent") == 1; });
   }));
-  settle();
-  EXPECT_EQ(ways(0).size(), 1u);
+  ASSERT_TRUE(eventually([&] {
+    turn_all();
+    collect();
+    return ways(0).size() == 1;
+  }));
   EXPECT_EQ(hub_.handshakes("initiation_sent"), 3u);
 }
 
