@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -30,13 +31,14 @@ class FakeDevice final : public device::Configurable, public uapi::Handler {
   std::vector<std::string> errors;
 
   // What the test sets.
+  std::function<std::string()> metrics_pieces = [] { return std::string(); };
   device::Key own_public_key = key_number(0xee);
   int group_refusal = 0;  // what set_group() returns
   std::string port_refusal_text;
   int refusal = 0;  // what set_listen_port(), set_source_ports(), set_fwmark(), set_workers() and select_peer() return
 
   crypto::SecretString get() override { return uapi::print_get(state); }
-  std::string metrics() override { return "a 1\n"; }
+  std::function<std::string()> metrics() override { return metrics_pieces; }
   device::Configurable& target() override { return *this; }
   void on_error(const std::string& text) override { errors.push_back(text); }
 

@@ -159,12 +159,8 @@ void ControlLoop::end_turn() {
 }
 
 io::Status ControlLoop::serve_metrics(const MetricsAddress& at) {
-  const auto page = [this, each_peer = at.each_peer] {
-    device::Metrics metrics = device_.metrics();
-    if (each_peer) metrics.each_peer = device_.peer_metrics();
-    return metrics_text(metrics);
-  };
-  auto server = MetricsServer::open(at, {.metrics = page, .health = [this] { return health_text(device_.metrics()); }});
+  auto server = MetricsServer::open(at, {.metrics = [this, each = at.each_peer] { return page(each); },
+                                         .health = [this] { return health_text(device_.metrics()); }});
   if (!server) return server.error();
   metrics_ = std::move(*server);
   return poller_.add(metrics_->fd(), kTagMetrics);
@@ -180,10 +176,12 @@ crypto::SecretString ControlLoop::get() {
 }
 
 // For those who may open the UAPI socket, which tells them more.
-std::string ControlLoop::metrics() {
-  device::Metrics metrics = device_.metrics();
-  metrics.each_peer = device_.peer_metrics();
-  return metrics_text(metrics);
+std::function<std::string()> ControlLoop::metrics() {
+  return page(true);
+}
+
+Pieces ControlLoop::page(bool each_peer) const {
+  return pieces_of(MetricsPage([this] { return std::vector<const device::Measured*>{&device_}; }, each_peer));
 }
 
 void ControlLoop::on_error(const std::string& text) {

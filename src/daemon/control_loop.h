@@ -13,6 +13,7 @@
 #include "io/result.h"
 #include "io/timer_fd.h"
 #include "io/wakeup.h"
+#include "src/daemon/metrics_page.h"
 #include "src/daemon/metrics_server.h"
 #include "src/device/device.h"
 #include "src/host/link_monitor.h"
@@ -66,7 +67,7 @@ class ControlLoop final : public uapi::Handler {
 
   // Handler.
   crypto::SecretString get() override;
-  std::string metrics() override;
+  std::function<std::string()> metrics() override;
   device::Configurable& target() override { return device_; }
   void on_error(const std::string& text) override;
 
@@ -81,6 +82,7 @@ class ControlLoop final : public uapi::Handler {
         link_(std::move(link)),
         routes_(std::move(routes)) {}
 
+  Pieces page(bool each_peer) const;
   io::Status watch_all();
   void run_turn(std::span<const io::PollEvent> ready);
   void handle(const io::PollEvent& event);

@@ -12,6 +12,7 @@
 
 #include "src/daemon/command_line.h"
 #include "src/daemon/metrics.h"
+#include "src/daemon/metrics_page.h"
 #include "src/daemon/process.h"
 #include "src/log.h"
 #include "src/pipeline/clock.h"
@@ -74,19 +75,18 @@ io::Status Gateway::add(TunnelFile file, config::Config config, std::vector<std:
 }
 
 io::Status Gateway::serve_metrics(const MetricsAddress& at) {
-  const auto of_each = [this, each_peer = at.each_peer](std::string (*text)(const device::Metrics& metrics)) {
-    std::vector<std::string> texts;
-    for (const auto& [name, tunnel] : tunnels_) {
-      const device::Device& device = tunnel->interface().device();
-      device::Metrics metrics = device.metrics();
-      if (each_peer) metrics.each_peer = device.peer_metrics();
-      texts.push_back(text(metrics));
-    }
-    return texts;
+  const auto devices = [this] {
+    std::vector<const device::Measured*> all;
+    for (const auto& [name, tunnel] : tunnels_) all.push_back(&tunnel->interface().device());
+    return all;
   };
   auto server = MetricsServer::open(
-      at, {.metrics = [=, this] { return join_metrics(of_each(metrics_text)); },
-           .health = [=, this] { return tunnels_.empty() ? std::string("ok\n") : of_each(health_text).front(); }});
+      at, {.metrics = [devices, each = at.each_peer] { return pieces_of(MetricsPage(devices, each)); },
+           .health =
+               [devices] {
+                 const auto all = devices();
+                 return all.empty() ? std::string("ok\n") : health_text(all.front()->metrics());
+               }});
   if (!server) return server.error();
   metrics_ = std::move(*server);
   return poller_.add(metrics_->fd(), kTagMetrics);

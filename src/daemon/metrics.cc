@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -36,8 +37,10 @@ class Exposition {
  public:
   explicit Exposition(const std::string& device) : device_(escape_label(device)) {}
 
+  // The family of the samples that follow, of which the head has been written before.
+  void resume(std::string_view name) { name_ = name; }
   void family(std::string_view name, std::string_view type, std::string_view help) {
-    name_ = name;
+    resume(name);
     append("# HELP culvert_{} {}\n# TYPE culvert_{} {}\n", name, help, name, type);
   }
   // `labels`: name="value", as it is.
@@ -116,48 +119,37 @@ void write_sides(Exposition& out, const device::Metrics& metrics) {
             label("name", io::engine_name(metrics.outer_state.engine)), 1);
 }
 
-// A family with a sample of each peer that `value` yields one for.
-template <typename Value>
-void write_peer_family(Exposition& out, const std::vector<std::pair<std::string, const device::PeerMetrics*>>& peers,
-                       const char* name, const char* type, const char* help, Value&& value) {
-  out.family(name, type, help);
-  for (const auto& [key, peer] : peers)
-    if (const std::optional<uint64_t> number = value(*peer)) out.sample(key, *number);
-}
+using Number = std::optional<uint64_t>;
 
-void write_peers(Exposition& out, const device::Metrics& metrics) {
-  using Peer = device::PeerMetrics;
-  using Number = std::optional<uint64_t>;
-  if (metrics.each_peer.empty()) return;
-  std::vector<std::pair<std::string, const Peer*>> peers;
-  for (const Peer& peer : metrics.each_peer)
-    peers.emplace_back(label("public_key", device::to_base64(peer.public_key)), &peer);
-  out.family("peer_info", "gauge", "Where a peer is.");
-  for (const auto& [key, peer] : peers)
-    out.sample(key + "," + label("endpoint", peer->endpoint ? io::to_string(*peer->endpoint) : ""), 1);
-  write_peer_family(
-      out, peers, "peer_received_bytes_total", "counter", "Bytes of datagrams from a peer.",
-      [](const Peer& peer) -> Number { return peer.received_bytes; });
-  write_peer_family(
-      out, peers, "peer_sent_bytes_total", "counter", "Bytes of datagrams to a peer.",
-      [](const Peer& peer) -> Number { return peer.sent_bytes; });
-  write_peer_family(
-      out, peers, "peer_expected_messages_total", "counter",
-      "Transport messages that a peer has numbered, as far as is known.",
-      [](const Peer& peer) -> Number { return peer.expected_messages; });
-  write_peer_family(
-      out, peers, "peer_received_messages_total", "counter",
-      "Those of them that arrived; the others are lost or on their way.",
-      [](const Peer& peer) -> Number { return peer.received_messages; });
-  write_peer_family(out, peers, "peer_last_handshake_timestamp_seconds", "gauge",
-                    "Unix time of the last handshake with a peer; 0: never.",
-                    [](const Peer& peer) -> Number { return static_cast<uint64_t>(peer.last_handshake_seconds); });
-  write_peer_family(out, peers, "peer_keypair_age_seconds", "gauge",
-                    "Age of the keypair that is sent with; none without one.", [](const Peer& peer) -> Number {
-                      if (!peer.keypair_age) return std::nullopt;
-                      return static_cast<uint64_t>(peer.keypair_age->count());
-                    });
-}
+struct PeerFamily {
+  const char *name, *type, *help;
+  Number (*value)(const device::PeerMetrics& peer);
+  bool with_endpoint = false;
+};
+
+constexpr std::array kPeerFamilyTable = {
+    PeerFamily{"peer_info", "gauge", "Where a peer is.",
+               [](const device::PeerMetrics& /*peer*/) -> Number { return 1; }, true},
+    PeerFamily{"peer_received_bytes_total", "counter", "Bytes of datagrams from a peer.",
+               [](const device::PeerMetrics& peer) -> Number { return peer.received_bytes; }},
+    PeerFamily{"peer_sent_bytes_total", "counter", "Bytes of datagrams to a peer.",
+               [](const device::PeerMetrics& peer) -> Number { return peer.sent_bytes; }},
+    PeerFamily{"peer_expected_messages_total", "counter",
+               "Transport messages that a peer has numbered, as far as is known.",
+               [](const device::PeerMetrics& peer) -> Number { return peer.expected_messages; }},
+    PeerFamily{"peer_received_messages_total", "counter",
+               "Those of them that arrived; the others are lost or on their way.",
+               [](const device::PeerMetrics& peer) -> Number { return peer.received_messages; }},
+    PeerFamily{
+        "peer_last_handshake_timestamp_seconds", "gauge", "Unix time of the last handshake with a peer; 0: never.",
+        [](const device::PeerMetrics& peer) -> Number { return static_cast<uint64_t>(peer.last_handshake_seconds); }},
+    PeerFamily{"peer_keypair_age_seconds", "gauge", "Age of the keypair that is sent with; none without one.",
+               [](const device::PeerMetrics& peer) -> Number {
+                 if (!peer.keypair_age) return std::nullopt;
+                 return static_cast<uint64_t>(peer.keypair_age->count());
+               }},
+};
+static_assert(kPeerFamilyTable.size() == kPeerFamilies);
 
 void write_groups(Exposition& out, const device::Metrics& metrics) {
   if (metrics.groups.empty()) return;
@@ -193,8 +185,26 @@ std::string metrics_text(const device::Metrics& metrics) {
   write_ports(out, metrics);
   out.families(device::kControlCounters,
                [&](size_t i) { out.sample(device::kControlCounters[i].label, metrics.control[i]); });
-  write_peers(out, metrics);
   write_groups(out, metrics);
+  return out.take();
+}
+
+std::string peer_family_text(size_t family, const std::string& device, std::span<const device::PeerMetrics> peers,
+                             bool with_head) {
+  const PeerFamily& wanted = kPeerFamilyTable.at(family);
+  Exposition out(device);
+  if (with_head)
+    out.family(wanted.name, wanted.type, wanted.help);
+  else
+    out.resume(wanted.name);
+  for (const device::PeerMetrics& peer : peers) {
+    const Number value = wanted.value(peer);
+    if (!value) continue;
+    std::string labels = label("public_key", device::to_base64(peer.public_key));
+    if (wanted.with_endpoint)
+      labels.append(",").append(label("endpoint", peer.endpoint ? io::to_string(*peer.endpoint) : ""));
+    out.sample(labels, *value);
+  }
   return out.take();
 }
 

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <list>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -72,19 +73,24 @@ io::Result<io::Fd> listen_at(const MetricsAddress& where) {
   return listener;
 }
 
-// One response, for any number of connections.
+// A response to one request.
 class Response {
  public:
-  Response() = default;
   Response(std::string_view text, const char* content_type)
       : response_(MHD_create_response_from_buffer(text.size(), const_cast<char*>(text.data()), MHD_RESPMEM_MUST_COPY)) {
     add_header(MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
   }
-  Response(Response&& other) noexcept : response_(std::exchange(other.response_, nullptr)) {}
-  Response& operator=(Response&& other) noexcept {
-    std::swap(response_, other.response_);
-    return *this;
+  // Made while it is sent, as a client takes it.
+  Response(Pieces pieces, const char* content_type) {
+    auto reader = std::make_unique<PageReader>(PageReader{std::move(pieces), "", 0});
+    response_ = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, MetricsServer::kMemoryPerConnection, &read_page,
+                                                  reader.get(), &free_page);
+    if (response_ == nullptr) return;
+    (void)reader.release();  // free_page()'s
+    add_header(MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
   }
+  Response(const Response&) = delete;
+  Response& operator=(const Response&) = delete;
   ~Response() {
     if (response_ != nullptr) MHD_destroy_response(response_);
   }
@@ -92,14 +98,32 @@ class Response {
   void add_header(const char* name, const char* value) {
     if (response_ != nullptr) MHD_add_response_header(response_, name, value);
   }
-  explicit operator bool() const { return response_ != nullptr; }
-
   // MHD_NO, for want of memory too, has the connection closed.
   MHD_Result queue(MHD_Connection* connection, unsigned status) const {
     return response_ == nullptr ? MHD_NO : MHD_queue_response(connection, status, response_);
   }
 
  private:
+  struct PageReader {
+    Pieces next;
+    std::string piece;
+    size_t sent = 0;  // of the piece
+  };
+
+  // Callbacks of libmicrohttpd.
+  static ssize_t read_page(void* context, uint64_t /*position*/, char* room, size_t room_bytes) {
+    PageReader& reader = *static_cast<PageReader*>(context);
+    if (reader.sent == reader.piece.size()) {
+      reader.piece = reader.next();
+      reader.sent = 0;
+      if (reader.piece.empty()) return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    const size_t copied = reader.piece.copy(room, room_bytes, reader.sent);
+    reader.sent += copied;
+    return static_cast<ssize_t>(copied);
+  }
+  static void free_page(void* context) { delete static_cast<PageReader*>(context); }
+
   MHD_Response* response_ = nullptr;
 };
 
@@ -189,7 +213,6 @@ class MetricsServer::Impl {
   protocol::Instant now_{};
   std::optional<protocol::Instant> paused_until_;
   bool accepting_failed_ = false;  // and it was logged
-  Response metrics_;               // of this turn
 };
 
 io::Status MetricsServer::Impl::start() {
@@ -216,7 +239,6 @@ void MetricsServer::Impl::handle_events(protocol::Instant now) {
   close_overdue();
   if (!paused_until_) accept_clients();
   MHD_run(http_);
-  metrics_ = Response();
   arm_timer();
 }
 
@@ -269,8 +291,10 @@ void MetricsServer::Impl::arm_timer() {
                                 [this](const Client& client) { return now_ - client.since < kMaxRequestTime; });
   if (due != clients_.end()) earlier(due->since + kMaxRequestTime);
   MHD_UNSIGNED_LONG_LONG milliseconds = 0;
+  // 0: there is more to send, at once.
   if (MHD_get_timeout(http_, &milliseconds) == MHD_YES)
-    earlier(now_ + std::chrono::milliseconds(static_cast<int64_t>(milliseconds)));
+    earlier(milliseconds == 0 ? protocol::Instant()
+                              : now_ + std::chrono::milliseconds(static_cast<int64_t>(milliseconds)));
   if (deadline)
     timer_.arm(deadline->time_since_epoch());
   else
@@ -290,10 +314,7 @@ MHD_Result MetricsServer::Impl::answer(MHD_Connection* connection, std::string_v
     return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET and HEAD only\n");
   if (has_body(connection)) return refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE, "no body, please\n");
   if (header_only) return MHD_YES;  // what is not refused is answered at its end
-  if (path == "/metrics") {
-    if (!metrics_) metrics_ = Response(pages_.metrics(), kMetricsType);
-    return metrics_.queue(connection, MHD_HTTP_OK);
-  }
+  if (path == "/metrics") return Response(pages_.metrics(), kMetricsType).queue(connection, MHD_HTTP_OK);
   if (path == "/healthz") return Response(pages_.health(), kPlainType).queue(connection, MHD_HTTP_OK);
   return Response("/metrics and /healthz are here\n", kPlainType).queue(connection, MHD_HTTP_NOT_FOUND);
 }

@@ -27,10 +27,13 @@ struct MetricsAddress {
   std::string text() const;
 };
 
-// What is served. Both are called within handle_events(), the first at most once in each.
+// A text in pieces: each call makes the next, and "" is the end.
+using Pieces = std::function<std::string()>;
+
+// What is served. All of it is called within handle_events().
 struct Pages {
-  std::function<std::string()> metrics;  // the Prometheus text exposition format
-  std::function<std::string()> health;   // plain text
+  std::function<Pieces()> metrics;      // the Prometheus text exposition format
+  std::function<std::string()> health;  // plain text
 };
 
 // An HTTP server for anybody who can reach its port: libmicrohttpd, without a thread of its own. One descriptor to poll
@@ -38,15 +41,15 @@ struct Pages {
 //
 // GET and HEAD alone; a request with a body is refused at its header. Bounds: kMaxConnections (a new one evicts the one
 // whose last request is longest ago), kMaxConnectionsPerAddress (more are closed at once), kMemoryPerConnection and
-// kMaxRequestTime. One handle_events() accepts kAcceptsAtOnce connections, does one step of each and renders each page
-// once.
+// kMaxRequestTime. One handle_events() accepts kAcceptsAtOnce connections and does one step of each, for which it makes
+// at most two pieces of a page.
 //
 // Thread safety: none; owned by the control thread.
 class MetricsServer {
  public:
   static constexpr size_t kMaxConnections = 16;
   static constexpr unsigned kMaxConnectionsPerAddress = 8;
-  static constexpr size_t kMemoryPerConnection = 8192;  // request and header of the response
+  static constexpr size_t kMemoryPerConnection = 32768;  // request, header of the response, and what goes out next
   static constexpr int kAcceptsAtOnce = 16;
   // From one request to the end of the next, or to the end of a response. No usual scrape interval: a connection that
   // is kept does not end just as the next scrape begins.

@@ -10,10 +10,10 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
-#include <filesystem>
-#include <map>
 #include <optional>
 #include <span>
+#include <unordered_map>
+#include <utility>
 
 #include "src/daemon/command_line.h"
 #include "src/device/encoding.h"
@@ -23,8 +23,11 @@ namespace culvert::daemon {
 namespace {
 
 constexpr int kPauseMilliseconds = 1000;
+constexpr size_t kWorkersOnScreen = 8;
+constexpr size_t kPeersPrinted = 20;  // where there is no screen to fill
+constexpr size_t kPlainWidth = 80;
 
-using PeerRates = std::map<std::string, double, std::less<>>;  // by public key, a second
+using PeerValues = std::unordered_map<std::string_view, double>;  // by public key
 
 // Both looks at one interface.
 class Between {
@@ -35,10 +38,8 @@ class Between {
   // The sum of the samples whose label has this value; of all without a label.
   static double value(const MetricFamilies& families, std::string_view family, std::string_view label = "",
                       std::string_view wanted = "") {
-    const auto found = families.find(family);
     double sum = 0;
-    if (found == families.end()) return 0;
-    for (const MetricSample& sample : found->second)
+    for (const MetricSample& sample : families.of(family))
       if (label.empty() || sample.label(label) == wanted) sum += static_cast<double>(sample.value);
     return sum;
   }
@@ -48,23 +49,23 @@ class Between {
   double rate(std::string_view family, std::string_view label = "", std::string_view wanted = "") const {
     return std::max(0.0, (now(family, label, wanted) - value(before_, family, label, wanted)) / seconds_);
   }
-  // Of every peer in one pass: ten thousand of them are looked at each second.
-  PeerRates peer_rates(std::string_view family) const {
-    PeerRates rates;
-    for (const MetricSample& sample : samples(family))
-      rates[sample.label("public_key")] = static_cast<double>(sample.value) / seconds_;
-    const auto earlier = before_.find(family);
-    if (earlier != before_.end())
-      for (const MetricSample& sample : earlier->second)
-        if (const auto found = rates.find(sample.label("public_key")); found != rates.end())
-          found->second -= static_cast<double>(sample.value) / seconds_;
+  // Of every peer in one pass, as there may be ten thousand of them.
+  PeerValues peer_rates(std::string_view family) const {
+    PeerValues rates;
+    for (const MetricSample& sample : after_.of(family))
+      rates[sample.written("public_key")] = static_cast<double>(sample.value) / seconds_;
+    for (const MetricSample& sample : before_.of(family))
+      if (const auto found = rates.find(sample.written("public_key")); found != rates.end())
+        found->second -= static_cast<double>(sample.value) / seconds_;
     return rates;
   }
-  const std::vector<MetricSample>& samples(std::string_view family) const {
-    static const std::vector<MetricSample> kNone;
-    const auto found = after_.find(family);
-    return found == after_.end() ? kNone : found->second;
+  PeerValues peer_values(std::string_view family) const {
+    PeerValues values;
+    for (const MetricSample& sample : after_.of(family))
+      values[sample.written("public_key")] = static_cast<double>(sample.value);
+    return values;
   }
+  const std::vector<MetricSample>& samples(std::string_view family) const { return after_.of(family); }
   std::string text(std::string_view family, std::string_view label) const {
     const auto& all = samples(family);
     return all.empty() ? "?" : all.front().label(label);
@@ -103,29 +104,34 @@ void add_head(const Between& all, std::vector<std::string>& lines) {
                   short_number(all.rate("tun_read_packets_total")), bits(all.rate("tun_read_bytes_total"))));
 }
 
-void add_workers(const Between& all, std::vector<std::string>& lines) {
+void add_workers(const Between& all, size_t most, std::vector<std::string>& lines) {
+  const std::vector<MetricSample>& samples = all.samples("wakeups_total");
   lines.push_back("");
   lines.push_back("WORKER   SEALED/s   OPENED/s  WAKEUPS/s  A WAKEUP");
-  for (const MetricSample& sample : all.samples("wakeups_total")) {
-    const std::string& worker = sample.label("worker");
+  for (const MetricSample& sample : std::span(samples).first(std::min(most, samples.size()))) {
+    const std::string worker = sample.label("worker");
     const double sealed = all.rate("messages_sealed_total", "worker", worker);
     const double opened = all.rate("messages_opened_total", "worker", worker);
     const double wakeups = all.rate("wakeups_total", "worker", worker);
     lines.push_back(fmt::format("{:>6} {:>10} {:>10} {:>10} {:>9.1f}", worker, short_number(sealed),
                                 short_number(opened), short_number(wakeups), ratio(sealed + opened, wakeups)));
   }
+  if (samples.size() > most) lines.push_back(fmt::format("and {} more", samples.size() - most));
 }
 
-void add_drops(const Between& all, std::vector<std::string>& lines) {
-  std::string drops;
-  for (const MetricSample& sample : all.samples("drops_total")) {
-    const double rate = all.rate("drops_total", "reason", sample.label("reason"));
-    if (sample.value != 0)
-      drops += fmt::format("  {} {} ({}/s)", sample.label("reason"), short_number(static_cast<double>(sample.value)),
-                           short_number(rate));
-  }
+void add_drops(const Between& all, size_t width, std::vector<std::string>& lines) {
   lines.push_back("");
-  lines.push_back("drops:" + (drops.empty() ? "  none" : drops));
+  lines.push_back("drops:");
+  const size_t first = lines.size();
+  for (const MetricSample& sample : all.samples("drops_total")) {
+    if (sample.value == 0) continue;
+    const std::string reason = sample.label("reason");
+    const std::string drop = fmt::format("  {} {} ({}/s)", reason, short_number(static_cast<double>(sample.value)),
+                                         short_number(all.rate("drops_total", "reason", reason)));
+    if (lines.back().size() + drop.size() > width) lines.emplace_back("      ");
+    lines.back() += drop;
+  }
+  if (lines.size() == first && lines.back().ends_with(':')) lines.back() += "  none";
 }
 
 std::string ago(double timestamp, uint64_t now) {
@@ -137,36 +143,37 @@ std::string ago(double timestamp, uint64_t now) {
 
 void add_peers(const Between& all, uint64_t now, size_t max_peers, std::vector<std::string>& lines) {
   struct Row {
-    std::string key, endpoint;
-    double received, sent, lost, handshake;
+    const MetricSample* peer;
+    std::string_view key;
+    double received, sent;
   };
-  const PeerRates received = all.peer_rates("peer_received_bytes_total"),
-                  sent = all.peer_rates("peer_sent_bytes_total");
-  const PeerRates expected = all.peer_rates("peer_expected_messages_total");
-  const PeerRates arrived = all.peer_rates("peer_received_messages_total");
-  std::map<std::string, double, std::less<>> handshakes;
-  for (const MetricSample& sample : all.samples("peer_last_handshake_timestamp_seconds"))
-    handshakes[sample.label("public_key")] = static_cast<double>(sample.value);
-  const auto of = [](const auto& rates, const std::string& key) {
-    const auto found = rates.find(key);
-    return found == rates.end() ? 0.0 : std::max(0.0, found->second);
+  const PeerValues received = all.peer_rates("peer_received_bytes_total"),
+                   sent = all.peer_rates("peer_sent_bytes_total");
+  const PeerValues expected = all.peer_rates("peer_expected_messages_total");
+  const PeerValues arrived = all.peer_rates("peer_received_messages_total");
+  const PeerValues handshakes = all.peer_values("peer_last_handshake_timestamp_seconds");
+  const auto of = [](const PeerValues& values, std::string_view key) {
+    const auto found = values.find(key);
+    return found == values.end() ? 0.0 : std::max(0.0, found->second);
   };
   std::vector<Row> sorted;
   for (const MetricSample& sample : all.samples("peer_info")) {
-    const std::string& key = sample.label("public_key");
-    const double wanted = of(expected, key);
-    sorted.push_back({key, sample.label("endpoint"), of(received, key), of(sent, key),
-                      wanted > 0 ? 1 - of(arrived, key) / wanted : 0, of(handshakes, key)});
+    const std::string_view key = sample.written("public_key");
+    sorted.push_back({&sample, key, of(received, key), of(sent, key)});
   }
   std::stable_sort(sorted.begin(), sorted.end(), [](const Row& one, const Row& other) {
     return one.received + one.sent > other.received + other.sent;
   });
   lines.push_back("");
   lines.push_back("PEER          RECEIVED       SENT   LOST  HANDSHAKE  ENDPOINT");
-  for (const Row& row : std::span(sorted).first(std::min(max_peers, sorted.size())))
-    lines.push_back(fmt::format("{:<11} {:>10} {:>10} {:>5.1f}%  {:>9}  {}", row.key.substr(0, 8) + "...",
-                                bits(row.received), bits(row.sent), std::max(0.0, row.lost) * 100,
-                                ago(row.handshake, now), row.endpoint.empty() ? "unknown" : row.endpoint));
+  for (const Row& row : std::span(sorted).first(std::min(max_peers, sorted.size()))) {
+    const double wanted = of(expected, row.key);
+    const double lost = wanted > 0 ? std::max(0.0, 1 - of(arrived, row.key) / wanted) : 0;
+    const std::string endpoint = row.peer->label("endpoint");
+    lines.push_back(fmt::format("{:<11} {:>10} {:>10} {:>5.1f}%  {:>9}  {}", std::string(row.key.substr(0, 8)) + "...",
+                                bits(row.received), bits(row.sent), lost * 100, ago(of(handshakes, row.key), now),
+                                endpoint.empty() ? "unknown" : endpoint));
+  }
   if (sorted.size() > max_peers) lines.push_back(fmt::format("and {} more", sorted.size() - max_peers));
 }
 
@@ -184,14 +191,16 @@ std::string short_number(double number) {
 }
 
 std::vector<std::string> render_top(const MetricFamilies& before, const MetricFamilies& after, double seconds,
-                                    uint64_t now, size_t width, size_t max_peers) {
+                                    uint64_t now, size_t width, size_t height) {
   const Between all(before, after, seconds);
   std::vector<std::string> lines;
   add_head(all, lines);
-  add_workers(all, lines);
-  add_drops(all, lines);
-  add_peers(all, now, max_peers, lines);
-  for (std::string& line : lines) line.resize(std::min(line.size(), width));
+  add_workers(all, height == 0 ? SIZE_MAX : kWorkersOnScreen, lines);
+  add_drops(all, width == 0 ? kPlainWidth : width, lines);
+  const size_t taken = lines.size() + 3;  // with the heads of the peers and how many are left out
+  add_peers(all, now, height == 0 ? kPeersPrinted : height > taken ? height - taken : 1, lines);
+  if (width != 0)
+    for (std::string& line : lines) line.resize(std::min(line.size(), width));
   return lines;
 }
 
@@ -205,29 +214,20 @@ struct Watched {
   std::optional<io::Error> error;
 };
 
-std::vector<std::string> interfaces_with_sockets() {
-  std::vector<std::string> names;
-  std::error_code none;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(std::filesystem::path(uapi::uapi_socket_file("x")).parent_path(), none))
-    if (entry.path().extension() == ".sock") names.push_back(entry.path().stem());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 void look(Watched& watched) {
   auto text = fetch_metrics(uapi::uapi_socket_file(watched.name));
   watched.error.reset();
   if (!text) {
     watched.error = text.error();
+    watched.before = MetricFamilies();  // whoever comes back has other counters
+    watched.after = MetricFamilies();
     return;
   }
   watched.before = std::move(watched.after);
-  watched.after = parse_metrics(*text);
-  if (watched.before.empty()) watched.before = watched.after;
+  watched.after = MetricFamilies(std::move(*text));
 }
 
-std::vector<std::string> frame(const std::vector<Watched>& all, double seconds, size_t width, size_t max_peers) {
+std::vector<std::string> frame(const std::vector<Watched>& all, double seconds, size_t width, size_t height) {
   std::vector<std::string> lines;
   for (const Watched& watched : all) {
     if (!lines.empty()) lines.emplace_back();
@@ -235,8 +235,9 @@ std::vector<std::string> frame(const std::vector<Watched>& all, double seconds, 
       lines.push_back(watched.name + ": " + watched.error->text());
       continue;
     }
-    const auto own =
-        render_top(watched.before, watched.after, seconds, static_cast<uint64_t>(std::time(nullptr)), width, max_peers);
+    const MetricFamilies& before = watched.before.empty() ? watched.after : watched.before;
+    const size_t room = height == 0 ? 0 : std::max<size_t>(1, height / all.size());
+    const auto own = render_top(before, watched.after, seconds, static_cast<uint64_t>(std::time(nullptr)), width, room);
     lines.insert(lines.end(), own.begin(), own.end());
   }
   return lines;
@@ -261,8 +262,9 @@ class Screen {
   Screen(const Screen&) = delete;
   Screen& operator=(const Screen&) = delete;
 
-  size_t width() const { return screen_ == nullptr ? 80 : static_cast<size_t>(std::max(1, getmaxx(stdscr))); }
-  size_t height() const { return screen_ == nullptr ? SIZE_MAX : static_cast<size_t>(std::max(1, getmaxy(stdscr))); }
+  // 0: no limit.
+  size_t width() const { return screen_ == nullptr ? 0 : static_cast<size_t>(std::max(1, getmaxx(stdscr))); }
+  size_t height() const { return screen_ == nullptr ? 0 : static_cast<size_t>(std::max(1, getmaxy(stdscr))); }
 
   // False when nobody reads it any more.
   bool show(const std::vector<std::string>& lines) {
@@ -344,12 +346,7 @@ int run_top(const std::vector<std::string>& words) {
     const auto now = Clock::now();
     const double seconds = std::chrono::duration<double>(now - looked).count();
     looked = now;
-    const size_t taken = 12 * all.size();
-    const size_t max_peers =
-        screen.height() == SIZE_MAX
-            ? 20
-            : std::max<size_t>(1, screen.height() / all.size() - std::min<size_t>(taken, screen.height() / all.size()));
-    if (!screen.show(frame(all, seconds, screen.width(), max_peers))) break;
+    if (!screen.show(frame(all, seconds, screen.width(), screen.height()))) break;
   }
   return kExitSuccess;
 }

@@ -72,7 +72,7 @@ struct PeerContact {
 // Invariants: 1. what workers can reach lives until reclaim() has waited for them; 2. sockets exist only
 // while the link is up; 3. each peer's deadline in deadlines_ is its timers' next_deadline(),
 // or when it was woken.
-class Device final : public Configurable {
+class Device final : public Configurable, public Measured {
  public:
   // `control` is what the workers notify; it outlives the device.
   Device(DeviceOptions options, const io::Wakeup& control);
@@ -113,9 +113,11 @@ class Device final : public Configurable {
   uint64_t operations() const { return operations_; }
   // How the peer can be reached; none without such a peer.
   std::optional<PeerContact> contact(const Key& public_key) const;
-  // Without Metrics::each_peer, which grows with the number of peers.
-  Metrics metrics() const;
-  std::vector<PeerMetrics> peer_metrics() const;
+
+  // Measured.
+  const std::string& name() const override { return options_.name; }
+  Metrics metrics() const override;
+  PeerSlice peer_metrics(uint64_t from, size_t most) const override;
 
   // Configurable; see src/device/configurable.h.
   int set_private_key(const SecretKey& private_key) override;

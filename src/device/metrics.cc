@@ -1,5 +1,6 @@
 #include "src/device/metrics.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 
@@ -40,11 +41,16 @@ Metrics Device::metrics() const {
   return metrics;
 }
 
-std::vector<PeerMetrics> Device::peer_metrics() const {
-  std::vector<PeerMetrics> all;
-  all.reserve(peers_.size());
-  for (const auto& [id, peer] : peers_) {
-    PeerMetrics& metrics = all.emplace_back();
+PeerSlice Device::peer_metrics(uint64_t from, size_t most) const {
+  PeerSlice slice;
+  slice.peers.reserve(std::min(most, peers_.size()));
+  for (auto at = peers_.lower_bound(from); at != peers_.end(); ++at) {
+    if (slice.peers.size() == most) {
+      slice.next = at->first;
+      break;
+    }
+    const auto& peer = at->second;
+    PeerMetrics& metrics = slice.peers.emplace_back();
     metrics.public_key = peer->peer.public_key().bytes;
     if (const io::Endpoint endpoint = peer->path.endpoint.load(); endpoint.valid()) metrics.endpoint = endpoint;
     metrics.received_bytes = workers_.traffic_of(peer->path, &pipeline::PeerTraffic::received_bytes);
@@ -65,7 +71,7 @@ std::vector<PeerMetrics> Device::peer_metrics() const {
     if (const protocol::Keypair* const current = peer->peer.current_keypair())
       metrics.keypair_age = duration_cast<seconds>(now_ - current->created());
   }
-  return all;
+  return slice;
 }
 
 std::vector<GroupMetrics> Device::group_metrics() const {

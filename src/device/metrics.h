@@ -83,7 +83,6 @@ struct Metrics {
   std::string name;         // of the interface
   std::string aead_engine;  // crypto::engine_name()
   size_t peers = 0;
-  std::vector<PeerMetrics> each_peer;  // empty unless asked for
   bool link_up = false;
   size_t workers_now = 0;
   std::vector<WorkerMetrics> workers;  // all that there ever were
@@ -101,5 +100,21 @@ struct Metrics {
 
 // More would be too much for whoever collects them.
 inline constexpr size_t kMaxMemberMetrics = 1024;
+
+// A part of all peers.
+struct PeerSlice {
+  std::vector<PeerMetrics> peers;
+  std::optional<uint64_t> next;  // where the next slice begins; none: this was the last
+};
+
+// A device, as those see it who collect metrics.
+class Measured {
+ public:
+  virtual ~Measured() = default;
+  virtual const std::string& name() const = 0;  // of the interface
+  virtual Metrics metrics() const = 0;
+  // Of at most `most` peers from `from` on, which is 0 or a `next`; the oldest first.
+  virtual PeerSlice peer_metrics(uint64_t from, size_t most) const = 0;
+};
 
 }  // namespace culvert::device

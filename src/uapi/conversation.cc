@@ -44,6 +44,13 @@ void Conversation::take_timeout() {
 }
 
 crypto::SecretString Conversation::take_reply() {
+  if (reply_.empty() && more_ != nullptr) {
+    reply_ += more_();
+    if (reply_.empty()) {
+      more_ = nullptr;
+      reply(UapiError::none, "");
+    }
+  }
   return std::exchange(reply_, crypto::SecretString());
 }
 
@@ -65,8 +72,10 @@ void Conversation::take_line(std::string_view line) {
     case Expects::end_of_metrics:
       expects_ = Expects::operation;
       over_ = !line.empty();
-      if (line.empty()) reply_ += handler_->metrics();
-      reply(over_ ? UapiError::invalid : UapiError::none, "UAPI metrics: the line after metrics=1 is not blank");
+      if (over_)
+        reply(UapiError::invalid, "UAPI metrics: the line after metrics=1 is not blank");
+      else
+        more_ = handler_->metrics();
       break;
     case Expects::set_line:
       if (parser_->feed_line(line) == SetParser::Progress::finished) finish_set();

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,8 +19,11 @@ class Handler {
 
   // The reply to `get`: print_get() of the device.
   virtual crypto::SecretString get() = 0;
-  // The reply to `metrics`, an operation of ours: the text that Prometheus reads, of the device and every peer.
-  virtual std::string metrics() { return ""; }
+  // The reply to `metrics`, an operation of ours: the text that Prometheus reads, of the device and every peer. Each
+  // call of what it yields makes the next piece; "" is the end.
+  virtual std::function<std::string()> metrics() {
+    return [] { return std::string(); };
+  }
   // Receives `set`.
   virtual device::Configurable& target() = 0;
   // A client did something wrong; for the log. No secrets.
@@ -57,9 +61,9 @@ class Conversation {
   // Lines of a `set` that wait for its end.
   size_t waiting_lines() const { return parser_ ? parser_->waiting_lines() : 0; }
 
-  // The reply to send before the next take(); "" if there is none.
+  // The reply to send before the next take(), or its next piece; "" if there is none.
   crypto::SecretString take_reply();
-  bool has_reply() const { return !reply_.empty(); }
+  bool has_reply() const { return !reply_.empty() || more_ != nullptr; }
 
   // Close the connection after the reply.
   bool is_over() const { return over_; }
@@ -83,6 +87,7 @@ class Conversation {
   Expects expects_ = Expects::operation;
   std::optional<SetParser> parser_;
   crypto::SecretString reply_;
+  std::function<std::string()> more_;  // of a reply that is made in pieces; null: there is none
   bool over_ = false;
 };
 

@@ -38,7 +38,9 @@ struct Connection {
   size_t pending_bytes() const { return output.size() - output_sent; }
   bool has_line() const { return input.find('\n') != std::string::npos; }
   // Whether we wait for the client to end what it has begun.
-  bool is_awaited() const { return output.empty() && (conversation.is_inside() || !input.empty()); }
+  bool is_awaited() const {
+    return output.empty() && !conversation.has_reply() && (conversation.is_inside() || !input.empty());
+  }
 
   io::Fd fd;
   uint64_t tag;
@@ -166,7 +168,9 @@ void Server::Impl::serve(uint64_t tag) {
   bool alive = send_output(connection);
   // Whoever still has output has had its turn: one reply for each connection at a time.
   if (alive && connection.output.empty() && !connection.conversation.is_over()) {
-    alive = connection.has_line() || connection.input_ended || receive_input(connection);
+    // A reply in pieces comes first: one piece for each connection at a time.
+    alive = connection.conversation.has_reply() || connection.has_line() || connection.input_ended ||
+            receive_input(connection);
     converse(connection);
     alive = alive && send_output(connection);
   }
@@ -226,7 +230,8 @@ bool Server::Impl::receive_input(Connection& connection) {
 }
 
 void Server::Impl::update_interest(Connection& connection) {
-  const bool has_work = !connection.output.empty() || connection.has_line() || connection.input_ended;
+  const bool has_work = !connection.output.empty() || connection.conversation.has_reply() || connection.has_line() ||
+                        connection.input_ended;
   const uint32_t interest = has_work ? io::Poller::kWrite : io::Poller::kRead;
   if (interest != connection.interest && poller.modify(connection.fd.get(), connection.tag, interest))
     connection.interest = interest;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -11,6 +12,7 @@
 #include <cerrno>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "io/fd.h"
 #include "src/daemon/metrics_server.h"
@@ -24,6 +26,15 @@ inline io::Endpoint loopback(uint16_t port) {
   return endpoint;
 }
 
+inline Pieces one_piece(std::string text) {
+  return [text = std::move(text)]() mutable { return std::exchange(text, ""); };
+}
+
+// How a text arrives that is sent while it is made, if it is a piece.
+inline std::string chunked(const std::string& text) {
+  return fmt::format("{:X}\r\n{}\r\n0\r\n\r\n", text.size(), text);
+}
+
 // A server on loopback with its event loop.
 class Served {
  public:
@@ -32,7 +43,7 @@ class Served {
         MetricsServer::open({.endpoint = loopback(0)}, {.metrics =
                                                             [this] {
                                                               ++rendered;
-                                                              return page;
+                                                              return pieces ? pieces : one_piece(page);
                                                             },
                                                         .health = [] { return std::string("ok\nlink up\n"); }});
     EXPECT_TRUE(opened) << opened.error().text();
@@ -59,6 +70,7 @@ class Served {
   }
 
   std::string page = "culvert_up 1\n";
+  Pieces pieces;  // instead of the page
   int rendered = 0, turns = 0;
   protocol::Instant now = pipeline::read_boot_clock();
   std::unique_ptr<MetricsServer> server;

@@ -8,6 +8,8 @@
 #include <sstream>
 #include <string>
 
+#include "tests/daemon/fake_measured.h"
+
 namespace culvert::daemon {
 namespace {
 
@@ -56,9 +58,10 @@ device::Metrics two_workers() {
 }
 
 TEST(Metrics, TellOfEachPeerWhereTheyAreGiven) {
-  device::Metrics metrics = two_workers();
-  EXPECT_EQ(metrics_text(metrics).find("culvert_peer_"), std::string::npos);
-  device::PeerMetrics& far = metrics.each_peer.emplace_back();
+  test::FakeMeasured device(two_workers());
+  EXPECT_EQ(test::text_of(device).find("culvert_peer_"), std::string::npos);
+  device.peers.resize(2);  // of the second one nothing is known
+  device::PeerMetrics& far = device.peers.front();
   far.public_key.fill(1);
   io::Endpoint endpoint;
   ASSERT_TRUE(io::parse_endpoint("[2001:db8::1]:51820", endpoint));
@@ -69,8 +72,7 @@ TEST(Metrics, TellOfEachPeerWhereTheyAreGiven) {
   far.received_messages = 13;
   far.last_handshake_seconds = 1'700'000'000;
   far.keypair_age = std::chrono::seconds(15);
-  metrics.each_peer.emplace_back();  // of which nothing is known
-  auto families = parse(metrics_text(metrics));
+  auto families = parse(test::text_of(device));
   const auto labels = [](const std::string& key, const std::string& more = "") {
     return "{device=\"wg0\",public_key=\"" + key + "\"" + more + "}";
   };

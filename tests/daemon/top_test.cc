@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "src/daemon/metrics.h"
+#include "tests/daemon/fake_measured.h"
 
 namespace culvert::daemon {
 namespace {
@@ -27,24 +27,29 @@ MetricFamilies after_seconds(uint64_t second) {
   metrics.workers[0].drops[static_cast<size_t>(pipeline::DropReason::forged)] = 7 * second;
   metrics.outer_state.gso_active = true;
   metrics.peers = 3;
+  std::vector<device::PeerMetrics> peers;
   for (uint8_t i = 0; i < 3; ++i) {
-    device::PeerMetrics& peer = metrics.each_peer.emplace_back();
+    device::PeerMetrics& peer = peers.emplace_back();
     peer.public_key.fill(i);
     peer.received_bytes = uint64_t{125'000} * i * second;
     peer.expected_messages = 100 * second;
     peer.received_messages = (100 - 10 * i) * second;
     peer.last_handshake_seconds = i == 0 ? 0 : 1000;
   }
-  return parse_metrics(metrics_text(metrics));
+  test::FakeMeasured device(std::move(metrics));
+  device.peers = std::move(peers);
+  return MetricFamilies(test::text_of(device));
 }
 
 TEST(MetricsReader, ReadsWhatIsWritten) {
   const MetricFamilies families = after_seconds(1);
-  ASSERT_TRUE(families.contains("peer_received_bytes_total"));
-  EXPECT_THAT(families.at("peer_received_bytes_total"), SizeIs(3));
-  EXPECT_EQ(families.at("peer_received_bytes_total")[2].value, 250'000u);
-  EXPECT_EQ(families.at("link_up")[0].label("device"), "wg\"0");
-  EXPECT_EQ(families.at("link_up")[0].label("no_such"), "");
+  ASSERT_THAT(families.of("peer_received_bytes_total"), SizeIs(3));
+  EXPECT_EQ(families.of("peer_received_bytes_total")[2].value, 250'000u);
+  ASSERT_THAT(families.of("link_up"), SizeIs(1));
+  EXPECT_EQ(families.of("link_up")[0].label("device"), "wg\"0");
+  EXPECT_EQ(families.of("link_up")[0].written("device"), "wg\\\"0");
+  EXPECT_EQ(families.of("link_up")[0].label("no_such"), "");
+  EXPECT_THAT(families.of("no_such"), SizeIs(0));
 }
 
 TEST(MetricsReader, PassesOverWhatIsNoSample) {
@@ -52,7 +57,7 @@ TEST(MetricsReader, PassesOverWhatIsNoSample) {
        {"", "\n", "culvert_", "culvert_a", "culvert_a{", "culvert_a{x", "culvert_a{x=", "culvert_a{x=\"",
         "culvert_a{x=\"\\", "culvert_a{x=\"1\"", "culvert_a{x=\"1\"}", "culvert_a{x=\"1\"} ", "culvert_a{x=\"1\"} y",
         "# HELP culvert_a{x=\"1\"} 5", "other{x=\"1\"} 5"})
-    EXPECT_TRUE(parse_metrics(text).empty()) << text;
+    EXPECT_TRUE(MetricFamilies(text).empty()) << text;
 }
 
 TEST(MetricsReader, SaysWhenNobodyServes) {
@@ -62,7 +67,7 @@ TEST(MetricsReader, SaysWhenNobodyServes) {
 }
 
 TEST(Top, ShowsRatesBetweenTwoLooks) {
-  const auto lines = render_top(after_seconds(10), after_seconds(12), 2, 1060, 200, 20);
+  const auto lines = render_top(after_seconds(10), after_seconds(12), 2, 1060, 200, 0);
   EXPECT_THAT(lines[0], AllOf(StartsWith("wg\"0  up  3 peers  avx2"), HasSubstr("culvert ")));
   EXPECT_THAT(lines[1], AllOf(HasSubstr(" udp_segment"), HasSubstr("no-udp_gro")));
   EXPECT_THAT(lines, Contains(HasSubstr("forged 84 (7/s)")));
@@ -76,18 +81,33 @@ TEST(Top, ShowsRatesBetweenTwoLooks) {
 }
 
 TEST(Top, FitsItsWidthAndLeavesPeersOut) {
-  const auto lines = render_top(after_seconds(1), after_seconds(2), 1, 1060, 80, 2);
-  EXPECT_THAT(lines, Each(SizeIs(::testing::Le(80u))));
+  const auto lines = render_top(after_seconds(1), after_seconds(2), 1, 1060, 40, 15);
+  EXPECT_THAT(lines, Each(SizeIs(::testing::Le(40u))));
+  EXPECT_THAT(lines, SizeIs(15u));
   EXPECT_EQ(lines.back(), "and 1 more");
 }
 
+TEST(Top, FitsItsHeightWhateverThereIs) {
+  device::Metrics metrics;
+  metrics.workers.resize(128);
+  for (device::WorkerMetrics& worker : metrics.workers) worker.drops.fill(123'456);
+  test::FakeMeasured device(std::move(metrics));
+  device.peers.resize(50);
+  const std::string text = test::text_of(device);
+  const auto lines = render_top(MetricFamilies(text), MetricFamilies(text), 1, 1060, 80, 60);
+  EXPECT_THAT(lines, AllOf(SizeIs(60u), Each(SizeIs(::testing::Le(80u))), Contains("and 120 more")));
+  EXPECT_THAT(lines, Contains(HasSubstr(std::string(pipeline::kDropReasonNames[pipeline::kDropReasons - 1]))));
+  // Small screens lose the peers first.
+  EXPECT_THAT(render_top(MetricFamilies(text), MetricFamilies(text), 1, 1060, 80, 24), Contains(StartsWith("PEER")));
+}
+
 TEST(Top, ShowsNothingNegativeWhenADaemonBeganAnew) {
-  for (const std::string& line : render_top(after_seconds(100), after_seconds(1), 1, 1060, 200, 20))
+  for (const std::string& line : render_top(after_seconds(100), after_seconds(1), 1, 1060, 200, 0))
     EXPECT_THAT(line, Not(HasSubstr(" -"))) << line;
 }
 
 TEST(Top, StandsADaemonThatSaysNothing) {
-  EXPECT_THAT(render_top({}, {}, 0, 0, 80, 20), Each(SizeIs(::testing::Le(80u))));
+  EXPECT_THAT(render_top({}, {}, 0, 0, 80, 24), Each(SizeIs(::testing::Le(80u))));
 }
 
 TEST(Top, ShortensNumbers) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "tests/fake_device.h"
 
 namespace culvert::uapi {
@@ -21,7 +23,7 @@ Heard say(test::FakeDevice& device, const std::string& text, size_t piece_bytes)
     input += text.substr(at, piece_bytes);
     do {
       input.erase(0, conversation.take(input));
-      heard.replies += conversation.take_reply();
+      while (conversation.has_reply()) heard.replies += conversation.take_reply();
     } while (!conversation.is_over() && input.find('\n') != std::string::npos);
   }
   heard.over_before_the_end = conversation.is_over();
@@ -48,7 +50,7 @@ TEST(Conversation, AnswersWhateverTheSizeOfThePieces) {
       {"a set that ends with the input", "set=1\nlisten_port=5\n", "errno=0\n\n", false},
       {"a set whose last line has no newline", "set=1\nlisten_port=5", "errno=0\n\n", false},
       {"a get that never ends", "get=1\n", "", false},
-      {"metrics and get", "metrics=1\n\nget=1\n\n", "a 1\nerrno=0\n\nerrno=0\n\n", false},
+      {"metrics and get", "metrics=1\n\nget=1\n\n", "a 1\nb 2\nerrno=0\n\nerrno=0\n\n", false},
       {"something after metrics", "metrics=1\nget=1\n\n", "errno=-22\n\n", true},
       {"an unknown operation", "show=1\n\nget=1\n\n", "", true},
       {"an operation with a carriage return", "get=1\r\n\r\n", "", true},
@@ -64,6 +66,7 @@ TEST(Conversation, AnswersWhateverTheSizeOfThePieces) {
   for (const Case& c : cases) {
     for (const size_t piece_bytes : {size_t{1}, size_t{3}, size_t{7}, size_t{100000}}) {
       test::FakeDevice device;
+      device.metrics_pieces = [piece = 0]() mutable { return std::array{"a 1\n", "b 2\n", ""}.at(piece++); };
       const Heard heard = say(device, c.text, piece_bytes);
       EXPECT_EQ(heard.replies, c.replies) << c.name << ", pieces of " << piece_bytes;
       EXPECT_EQ(heard.over_before_the_end, c.closes) << c.name << ", pieces of " << piece_bytes;

@@ -282,6 +282,29 @@ TEST_F(UapiServerTest, BoundsTheRepliesThatNobodyReads) {
   EXPECT_THAT(device_.errors, ::testing::Contains(HasSubstr("does not read its reply")));
 }
 
+TEST_F(UapiServerTest, MakesMetricsAsTheyAreRead) {
+  const std::string piece(10'000, 'x');
+  size_t made = 0;
+  device_.metrics_pieces = [&] { return ++made <= 1000 ? piece : std::string(); };
+  Client stalled(path_);
+  stalled.send("metrics=1\n\nget=1\n\n");
+  pump();
+  EXPECT_LT(made, 100u) << "what the socket takes, and a piece";
+  EXPECT_EQ(ask("get=1\n\n"), "errno=0\n\n");
+  now_ += Server::kStallTimeout;
+  (void)server_->close_stalled(now_);
+  pump();
+  EXPECT_EQ(server_->connections(), 1u) << "it is the client that lets wait, and it costs nothing";
+
+  std::string text = stalled.receive();
+  for (size_t before = 0; text.size() > before; text += stalled.receive()) {
+    before = text.size();
+    pump();
+  }
+  EXPECT_EQ(text.size(), 1000 * piece.size() + 2 * std::string("errno=0\n\n").size());
+  EXPECT_TRUE(text.ends_with("xerrno=0\n\nerrno=0\n\n"));
+}
+
 TEST_F(UapiServerTest, MakesRoomForANewConnection) {
   std::vector<std::unique_ptr<Client>> clients;
   for (size_t i = 0; i < Server::kMaxConnections + 10; ++i) {
