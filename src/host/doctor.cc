@@ -23,6 +23,7 @@
 
 #include "io/fd.h"
 #include "io/route_probe.h"
+#include "src/host/path_probe.h"
 
 namespace culvert::host {
 namespace {
@@ -117,21 +118,41 @@ std::optional<bool> feature(const std::string& device, std::string_view name) {
   return std::nullopt;
 }
 
+void read_channels(HostFacts& facts) {
+  ethtool_channels channels{};
+  channels.cmd = ETHTOOL_GCHANNELS;
+  if (!ask_device(facts.device, &channels)) return;
+  facts.queues_are_combined = channels.max_combined > 0;
+  facts.queues = channels.combined_count + channels.rx_count;
+  facts.most_queues = std::max(channels.max_combined, channels.max_rx);
+}
+
+// How many queues of the device there are, "rx-" or "tx-", and whether `file` of any is a map of processors.
+struct Queues {
+  uint64_t count = 0;
+  bool mapped = false;
+};
+Queues read_queues(const std::string& folder, const char* prefix, const char* file) {
+  Queues queues;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    if (!entry.path().filename().string().starts_with(prefix)) continue;
+    ++queues.count;
+    queues.mapped |= read_line(entry.path() / file).value_or("").find_first_not_of("0,") != std::string::npos;
+  }
+  return queues;
+}
+
 void read_device(HostFacts& facts, const std::string& root) {
   const std::string folder = root + "/sys/class/net/" + facts.device;
   facts.device_mtu = read_number(folder + "/mtu");
   facts.transmit_queue_length = read_number(folder + "/tx_queue_len");
   if (const auto threaded = read_number(folder + "/threaded")) facts.threaded_napi = *threaded != 0;
-  std::error_code ignored;
-  uint64_t queues = 0;
-  bool steered = false;
-  for (const auto& entry : std::filesystem::directory_iterator(folder + "/queues", ignored)) {
-    if (!entry.path().filename().string().starts_with("rx-")) continue;
-    ++queues;
-    const std::string mask = read_line(entry.path() / "rps_cpus").value_or("");
-    steered |= mask.find_first_not_of("0,") != std::string::npos;
-  }
-  if (queues > 0) facts.receive_queues = queues, facts.packet_steering = steered;
+  const Queues receive = read_queues(folder + "/queues", "rx-", "rps_cpus");
+  if (receive.count > 0) facts.receive_queues = receive.count, facts.packet_steering = receive.mapped;
+  const Queues transmit = read_queues(folder + "/queues", "tx-", "xps_cpus");
+  if (transmit.count > 0) facts.transmit_queues = transmit.count, facts.transmit_steering = transmit.mapped;
+  read_channels(facts);
   facts.gro = switch_of(facts.device, ETHTOOL_GGRO);
   facts.gso = switch_of(facts.device, ETHTOOL_GGSO);
   facts.transmit_checksum = switch_of(facts.device, ETHTOOL_GTXCSUM);
@@ -147,7 +168,8 @@ std::optional<uint64_t> read_rp_filter(const std::string& folder, const std::str
 
 }  // namespace
 
-HostFacts read_host_facts(const std::optional<io::Endpoint>& target, const std::string& root) {
+HostFacts read_host_facts(const std::optional<io::Endpoint>& target, const std::vector<std::string>& tunnels,
+                          const std::string& root) {
   HostFacts facts;
   const std::string sys = root + "/proc/sys/net/";
   const uint64_t capabilities = effective_capabilities(root);
@@ -170,9 +192,54 @@ HostFacts read_host_facts(const std::optional<io::Endpoint>& target, const std::
   facts.device = device_with(route.source);
   if (route.mtu_bytes != 0) facts.path_mtu = route.mtu_bytes;
   if (!facts.device.empty()) read_device(facts, root);
+  for (const std::string& name : tunnels)
+    if (const auto mtu = read_number(root + "/sys/class/net/" + name + "/mtu")) facts.tunnels.push_back({name, *mtu});
+  if (target && facts.device_mtu) {
+    const PathProbe path = probe_path(*target, *facts.device_mtu);
+    if (path.mtu_bytes != 0) facts.path_mtu = path.mtu_bytes;
+    facts.path_swallows = path.swallows;
+    if (target->remote.family == io::Family::v4) facts.overhead_bytes = 60;
+  }
   facts.rp_filter = read_rp_filter(sys + "ipv4/conf/", facts.device);
   return facts;
 }
+
+namespace {
+
+void find_narrow_path(const HostFacts& facts, std::vector<Finding>& findings) {
+  if (!facts.path_mtu) return;
+  std::vector<TunnelFacts> tunnels = facts.tunnels;
+  if (tunnels.empty() && *facts.path_mtu < kUsualMtu) tunnels.push_back({"wg0", kUsualMtu - 80});
+  for (const TunnelFacts& tunnel : tunnels) {
+    if (tunnel.mtu + facts.overhead_bytes <= *facts.path_mtu) continue;
+    const uint64_t fits = std::max<uint64_t>(*facts.path_mtu, 576) - 80;
+    findings.push_back({facts.path_swallows ? "Large packets of a tunnel are lost on the way, and nobody says so."
+                                            : "Large packets of a tunnel do not fit the path.",
+                        fmt::format("path MTU {}, with {} bytes around a packet; {}: mtu {}", *facts.path_mtu,
+                                    facts.overhead_bytes, tunnel.name, tunnel.mtu),
+                        fmt::format("ip link set {} mtu {}{}", tunnel.name, fits,
+                                    fits < 1280 ? "  # too narrow for IPv6 inside" : "")});
+  }
+}
+
+void find_few_queues(const HostFacts& facts, std::vector<Finding>& findings) {
+  const uint64_t wanted = std::min(facts.processors, facts.most_queues.value_or(0));
+  if (facts.queues && *facts.queues < wanted)
+    findings.push_back({"Processors share queues of the card while others lie idle.",
+                        fmt::format("{}: {} of {} queues in use, {} processors", facts.device, *facts.queues,
+                                    facts.most_queues.value_or(0), facts.processors),
+                        facts.queues_are_combined ? fmt::format("ethtool -L {} combined {}", facts.device, wanted)
+                                                  : fmt::format("ethtool -L {0} rx {1} tx {1}", facts.device, wanted)});
+  // A map of 32 processors fits one word.
+  if (facts.processors > 1 && facts.transmit_queues.value_or(0) > 1 && facts.transmit_steering == false)
+    findings.push_back({"Workers wait for one another at the device's transmit queues.",
+                        fmt::format("{}: {} transmit queues, no XPS", facts.device, facts.transmit_queues.value_or(0)),
+                        fmt::format("n=0; for map in /sys/class/net/{}/queues/tx-*/xps_cpus; do "
+                                    "printf %x $((1 << n)) >$map; n=$(((n + 1) % {})); done",
+                                    facts.device, std::min<uint64_t>(facts.processors, 32))});
+}
+
+}  // namespace
 
 std::vector<Finding> diagnose(const HostFacts& facts) {
   std::vector<Finding> findings;
@@ -212,9 +279,7 @@ std::vector<Finding> diagnose(const HostFacts& facts) {
                    device.empty() ? "default" : device));
   find(facts.ip_forward == 0U, "A gateway does not forward. (Nothing to mend at an end.)", "net.ipv4.ip_forward = 0",
        "sysctl -w net.ipv4.ip_forward=1");
-  find(below(facts.path_mtu, kUsualMtu), "The path is narrower than a usual interface MTU of 1420 has room for.",
-       fmt::format("path MTU {}", facts.path_mtu.value_or(0)),
-       fmt::format("ip link set wg0 mtu {}", std::max<uint64_t>(facts.path_mtu.value_or(0), 1360) - 80));
+  find_narrow_path(facts, findings);
   find(facts.transmit_queue_length != 0U && below(facts.transmit_queue_length, kGoodQueueLength),
        "Bursts overflow the device's queue.",
        fmt::format("{}: txqueuelen {}", device, facts.transmit_queue_length.value_or(0)),
@@ -224,6 +289,7 @@ std::vector<Finding> diagnose(const HostFacts& facts) {
        "One processor receives everything before culvert sees it.",
        fmt::format("{}: 1 receive queue, no RPS, no threaded NAPI", device),
        fmt::format("echo 1 >/sys/class/net/{}/threaded", device));
+  find_few_queues(facts, findings);
   find(facts.early_demux == 0U, "Each datagram is routed before its socket is found.", "net.ipv4.udp_early_demux = 0",
        "sysctl -w net.ipv4.udp_early_demux=1");
   find(facts.ipv6_off, "Peers are not reached by IPv6.", "net.ipv6.conf.all.disable_ipv6 = 1, or no IPv6 at all",

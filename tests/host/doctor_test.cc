@@ -27,6 +27,8 @@ HostFacts healthy() {
   facts.transmit_queue_length = 1000;
   facts.gro = facts.gso = facts.transmit_checksum = facts.udp_gro_forwarding = true;
   facts.receive_queues = 4;
+  facts.transmit_queues = facts.queues = facts.most_queues = 4;
+  facts.transmit_steering = true;
   facts.packet_steering = facts.threaded_napi = false;
   facts.processors = 4;
   return facts;
@@ -61,6 +63,17 @@ TEST(Doctor, FindsEachThingAloneAndSaysHowToMendIt) {
       {"a strict rp_filter", [](HostFacts& f) { f.rp_filter = 1; }, "net.ipv4.conf.eth0.rp_filter=2"},
       {"no forwarding", [](HostFacts& f) { f.ip_forward = 0; }, "net.ipv4.ip_forward=1"},
       {"a narrow path", [](HostFacts& f) { f.path_mtu = 1400; }, "ip link set wg0 mtu 1320"},
+      {"a narrow path of a tunnel",
+       [](HostFacts& f) {
+         f.path_mtu = 1400, f.tunnels = {{"wg7", 1330}};
+       },
+       "ip link set wg7 mtu 1320"},
+      {"a path too narrow for IPv6", [](HostFacts& f) { f.path_mtu = 1300; }, "mtu 1220  # too narrow"},
+      {"a path that swallows", [](HostFacts& f) { f.path_mtu = 1460, f.path_swallows = true; }, "wg0 mtu 1380"},
+      {"idle queues", [](HostFacts& f) { f.queues = 2; }, "ethtool -L eth0 combined 4"},
+      {"idle queues of two kinds", [](HostFacts& f) { f.queues = 2, f.queues_are_combined = false; },
+       "ethtool -L eth0 rx 4 tx 4"},
+      {"no XPS", [](HostFacts& f) { f.transmit_steering = false; }, "/sys/class/net/eth0/queues/tx-*/xps_cpus"},
       {"a short queue", [](HostFacts& f) { f.transmit_queue_length = 500; }, "txqueuelen 1000"},
       {"one receive queue", [](HostFacts& f) { f.receive_queues = 1; }, "/sys/class/net/eth0/threaded"},
       {"no early demux", [](HostFacts& f) { f.early_demux = 0; }, "udp_early_demux=1"},
@@ -94,6 +107,16 @@ TEST(Doctor, DoesNotMindOneQueueThatIsSpreadFurther) {
   }
 }
 
+TEST(Doctor, DoesNotMindAPathThatTheTunnelFits) {
+  HostFacts facts = healthy();
+  facts.path_mtu = 1400;
+  facts.overhead_bytes = 60;
+  facts.tunnels = {{"wg7", 1340}, {"wg8", 1341}};
+  const std::vector<Finding> findings = diagnose(facts);
+  ASSERT_THAT(findings, SizeIs(1));
+  EXPECT_THAT(findings[0].measured, HasSubstr("wg8: mtu 1341"));
+}
+
 TEST(Doctor, ReadsTheFilesOfTheKernel) {
   char root[] = "/tmp/culvert-doctor.XXXXXX";
   ASSERT_NE(::mkdtemp(root), nullptr);
@@ -108,7 +131,8 @@ TEST(Doctor, ReadsTheFilesOfTheKernel) {
   write("/proc/sys/net/ipv4/udp_early_demux", "no number");
   write("/proc/sys/net/ipv4/conf/all/rp_filter", "1");
   write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0");
-  const HostFacts facts = read_host_facts(std::nullopt, root);
+  write("/sys/class/net/wg7/mtu", "1400");
+  const HostFacts facts = read_host_facts(std::nullopt, {"wg7"}, root);
   EXPECT_TRUE(facts.net_admin);
   EXPECT_FALSE(facts.bpf);
   EXPECT_EQ(facts.rmem_max, 4711u);
@@ -117,6 +141,8 @@ TEST(Doctor, ReadsTheFilesOfTheKernel) {
   EXPECT_FALSE(facts.early_demux);
   EXPECT_EQ(facts.rp_filter, 1u);
   EXPECT_FALSE(facts.ipv6_off);
+  ASSERT_THAT(facts.tunnels, SizeIs(1));
+  EXPECT_EQ(facts.tunnels[0].mtu, 1400u);
   std::filesystem::remove_all(root);
 }
 
