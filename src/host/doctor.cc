@@ -193,7 +193,8 @@ HostFacts read_host_facts(const std::optional<io::Endpoint>& target, const std::
   if (route.mtu_bytes != 0) facts.path_mtu = route.mtu_bytes;
   if (!facts.device.empty()) read_device(facts, root);
   for (const std::string& name : tunnels)
-    if (const auto mtu = read_number(root + "/sys/class/net/" + name + "/mtu")) facts.tunnels.push_back({name, *mtu});
+    if (const auto mtu = read_number(fmt::format("{}/sys/class/net/{}/mtu", root, name)))
+      facts.tunnels.push_back({name, *mtu});
   if (target && facts.device_mtu) {
     const PathProbe path = probe_path(*target, *facts.device_mtu);
     if (path.mtu_bytes != 0) facts.path_mtu = path.mtu_bytes;

@@ -19,9 +19,7 @@
 namespace culvert::host {
 namespace {
 
-using std::chrono_literals::operator""ms;
-
-constexpr auto kWait = 300ms;  // for an answer; longer than the way around the earth
+constexpr std::chrono::milliseconds kWait{300};  // for an answer; longer than the way around the earth
 constexpr int kMostRouters = 5;
 constexpr uint16_t kClosedPort = 33434;
 constexpr uint64_t kLargest = 65535;
@@ -39,7 +37,8 @@ class Probe {
     io::SocketAddress address{};
     const socklen_t length = io::to_socket_address(target.remote, kClosedPort, target.scope_id, address);
     fd_.reset(::socket(address.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    const int discover = v4_ ? IP_PMTUDISC_PROBE : IPV6_PMTUDISC_PROBE, on = 1;
+    static_assert(IP_PMTUDISC_PROBE == IPV6_PMTUDISC_PROBE);
+    const int discover = IP_PMTUDISC_PROBE, on = 1;
     const int level = v4_ ? IPPROTO_IP : IPPROTO_IPV6;
     if (!fd_ ||
         ::setsockopt(fd_.get(), level, v4_ ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, &discover, sizeof discover) != 0 ||
