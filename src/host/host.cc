@@ -67,6 +67,8 @@ io::Status Host::go(const Step& step) {
         return io::Error{0,
                          "DNS needs resolvconf or resolvectl: install openresolv or systemd-resolved, or take DNS "
                          "out of the file"};
+      if (program == DnsProgram::resolvconf)
+        if (std::string refusal = resolv_conf_refusal(); !refusal.empty()) return io::Error{0, std::move(refusal)};
       return run_all(set_dns_commands(program, resolvconf_prefix(read_interface_order()), interface_name_, step.words,
                                       step.more_words));
     }

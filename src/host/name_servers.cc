@@ -1,10 +1,15 @@
 #include "src/host/name_servers.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sstream>
+#include <system_error>
 
 namespace culvert::host {
 
@@ -45,6 +50,17 @@ std::vector<Command> unset_dns_commands(DnsProgram program, const std::string& p
   if (program == DnsProgram::resolvconf) return {{{"resolvconf", "-d", prefix + interface_name, "-f"}, "", ""}};
   if (program == DnsProgram::resolvectl) return {{{"resolvectl", "revert", interface_name}, "", "resolvectl revert"}};
   return {};
+}
+
+std::string resolv_conf_refusal(const std::string& resolv_conf) {
+  std::error_code none;
+  const std::filesystem::path real = std::filesystem::weakly_canonical(resolv_conf, none);
+  if (none || real.native().starts_with("/run/systemd/")) return "";
+  const std::string folder = real.parent_path();
+  if (::access(folder.c_str(), W_OK) == 0 || errno != EROFS) return "";
+  return "DNS: resolvconf could neither change " + resolv_conf + " nor restore it, as " + folder +
+         " is read-only here. For culvert@.service put ReadWritePaths=" + folder +
+         " into a drop-in (`systemctl edit`), or install systemd-resolved";
 }
 
 std::string read_interface_order() {

@@ -23,6 +23,10 @@ std::vector<Command> set_dns_commands(DnsProgram program, const std::string& pre
 std::vector<Command> unset_dns_commands(DnsProgram program, const std::string& prefix,
                                         const std::string& interface_name);
 
+// Why resolvconf(8) could not change `resolv_conf`, of which it says nothing itself: the folder is read-only, as a
+// service manager has it. "" if it can, or if systemd-resolved does so.
+std::string resolv_conf_refusal(const std::string& resolv_conf = "/etc/resolv.conf");
+
 // The text of /etc/resolvconf/interface-order, "" without one.
 std::string read_interface_order();
 

@@ -2,11 +2,19 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "tests/own_namespace.h"
 
 namespace culvert::host {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
 TEST(NameServers, AreSetByResolvconfAsWgQuickDoes) {
@@ -31,6 +39,21 @@ TEST(NameServers, GoUnderThePrefixThatOrdersInterfaces) {
   EXPECT_EQ(resolvconf_prefix("lo*\ntun*\n"), "lo.");
   EXPECT_EQ(resolvconf_prefix("# comment\nlo.@(dhclient)\ntun-4*\n"), "tun-4.");
   EXPECT_EQ(resolvconf_prefix(""), "");
+}
+
+TEST(NameServers, AreRefusedWhereResolvconfWouldFailInSilence) {
+  ASSERT_TRUE(test::enter_own_namespaces(CLONE_NEWNS));
+  ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+  char folder[] = "/tmp/culvert-names.XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  const std::string file = std::string(folder) + "/resolv.conf";
+  EXPECT_EQ(resolv_conf_refusal(file), "");
+  ASSERT_EQ(::mount("none", folder, "tmpfs", MS_RDONLY, ""), 0) << std::strerror(errno);
+  EXPECT_THAT(resolv_conf_refusal(file), HasSubstr("ReadWritePaths=" + std::string(folder)));
+  ASSERT_EQ(::umount(folder), 0);
+  ASSERT_EQ(::symlink("/run/systemd/resolve/stub-resolv.conf", file.c_str()), 0);
+  EXPECT_EQ(resolv_conf_refusal(file), "");
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace
