@@ -20,7 +20,7 @@ constexpr const char* kFooter =
     "CULVERT_TUN_JOIN=off, CULVERT_TUN_ENGINE=ENGINE, CULVERT_UDP_ENGINE=ENGINE, CULVERT_AEAD=ENGINE,\n"
     "CULVERT_METRICS=[ADDR:]PORT, CULVERT_METRICS_PEERS=off, CULVERT_SOURCE_PORTS=N|LO-HI,\n"
     "CULVERT_WORKERS=WORKERS.\n"
-    "README.md says what each does.";
+    "culvert(8) says what each does.";
 
 CommandLineOutcome usage_error(const CLI::App& app, const std::string& what) {
   CommandLineOutcome outcome;
