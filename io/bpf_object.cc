@@ -22,7 +22,9 @@ constexpr char kLicense[] = "Dual MIT/GPL";
 // libbpf returns errors as -errno, and sets errno besides.
 Error error_of(const std::string& action, int negative) {
   const int number = negative < 0 ? -negative : errno;
-  return {number, action + (number == EPERM ? " (needs CAP_BPF, and a sandbox that allows bpf(2))" : "")};
+  return {number, action + (number == EPERM    ? " (needs CAP_BPF, and a sandbox that allows bpf(2))"
+                            : number == EACCES ? " (the verifier trusts those with CAP_PERFMON alone)"
+                                               : "")};
 }
 
 Result<Fd> own_descriptor(const std::string& action, int fd) {

@@ -23,7 +23,8 @@ class BpfObject {
   // Before load(): the object's constants, all of .rodata. EINVAL for another size.
   Status set_constants(std::span<const unsigned char> bytes);
 
-  // Hands programs and maps to the kernel, which verifies them. Errors say what is missing: EPERM without CAP_BPF.
+  // Hands programs and maps to the kernel, which verifies them. Errors say what is missing: EPERM without CAP_BPF,
+  // EACCES without CAP_PERFMON.
   Status load();
 
   // After load(): descriptors of their own. Errors: ENOENT, EMFILE.

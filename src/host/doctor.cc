@@ -174,7 +174,7 @@ HostFacts read_host_facts(const std::optional<io::Endpoint>& target, const std::
   const std::string sys = root + "/proc/sys/net/";
   const uint64_t capabilities = effective_capabilities(root);
   facts.net_admin = (capabilities >> CAP_NET_ADMIN & 1) != 0;
-  facts.bpf = (capabilities >> CAP_BPF & 1) != 0;
+  facts.bpf = (capabilities >> CAP_BPF & capabilities >> CAP_PERFMON & 1) != 0;
   facts.tun_device = ::access("/dev/net/tun", R_OK | W_OK) == 0;
   facts.ipv6_off = read_number(sys + "ipv6/conf/all/disable_ipv6").value_or(1) != 0;
   facts.rmem_max = read_number(sys + "core/rmem_max");
@@ -254,8 +254,8 @@ std::vector<Finding> diagnose(const HostFacts& facts) {
   find(!facts.net_admin, "No interface can be made, and socket buffers stay small.", "CAP_NET_ADMIN is missing",
        "sudo culvert ...  # in a container: --cap-add NET_ADMIN");
   find(device.empty(), "There is no route to the other end.", "no device", "ip route add default via GATEWAY");
-  find(!facts.bpf, "Only one worker can be steered to: several need CAP_BPF.", "CAP_BPF is missing",
-       "sudo culvert ...  # in a container: --cap-add BPF");
+  find(!facts.bpf, "Only one worker can be steered to: several need eBPF.", "CAP_BPF or CAP_PERFMON is missing",
+       "sudo culvert ...  # in a container: --cap-add BPF --cap-add PERFMON");
   find(facts.conntrack_count && facts.conntrack_max && *facts.conntrack_count * 10 > *facts.conntrack_max * 9,
        "The table of connections is nearly full: new flows are dropped.",
        fmt::format("nf_conntrack_count = {} of {}", facts.conntrack_count.value_or(0), facts.conntrack_max.value_or(0)),

@@ -18,7 +18,7 @@ struct TunnelFacts {
 // What was found; values that could not be read are empty and blamed on nobody.
 struct HostFacts {
   bool net_admin = false, tun_device = false;       // CAP_NET_ADMIN, /dev/net/tun
-  bool bpf = false;                                 // CAP_BPF
+  bool bpf = false;                                 // CAP_BPF and CAP_PERFMON
   bool ipv6_off = false;                            // no IPv6 in this kernel or namespace
   std::optional<uint64_t> rmem_max, wmem_max;       // bytes
   std::optional<uint64_t> ip_forward, early_demux;  // sysctls of IPv4
