@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
+#include "src/config/table_names.h"
 #include "src/config/words.h"
 
 namespace culvert::config {
@@ -78,28 +78,19 @@ std::string parse_dns(std::string_view value, Settings& settings) {
 }
 
 std::string parse_table(std::string_view value, Settings& settings) {
-  constexpr std::array<std::pair<std::string_view, uint32_t>, 2> kNames = {{{"main", 254}, {"default", 253}}};
-  if (same_word(value, "auto")) {
+  if (same_word(value, "auto"))
     settings.table = {};
-    return "";
-  }
-  if (same_word(value, "off")) {
-    settings.table = {Kind::off, 0};
-    return "";
-  }
-  for (const auto& [name, number] : kNames)
-    if (value == name) {
-      settings.table = {Kind::number, number};
-      return "";
-    }
-  const bool hex = value.size() > 2 && value.starts_with("0x");
-  const std::string_view digits = hex ? value.substr(2) : value;
-  uint32_t number = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number, hex ? 16 : 10);
-  if (error != std::errc() || end != digits.data() + digits.size() || number == 0)
-    return fmt::format("Table {} is not a routing table: auto, off, main or a number, 1 to 4294967295",
-                       device::quote(value));
-  settings.table = {Kind::number, number};
+  else if (same_word(value, "off"))
+    settings.table = {.kind = Kind::off};
+  else if (const auto number = parse_table_number(value))
+    settings.table = {.kind = Kind::number, .number = *number};
+  else if (const auto named = find_table(value))
+    settings.table = {.kind = Kind::number, .number = *named, .name = std::string(value)};
+  else
+    return fmt::format(
+        "Table {} is not a routing table: auto, off, main, a number from 1 to 4294967295, or a name of "
+        "/etc/iproute2/rt_tables",
+        device::quote(value));
   return "";
 }
 

@@ -17,7 +17,8 @@ enum class HostKey : uint8_t {
 
 HostKey host_key_kind(std::string_view key);
 
-// Reads the value of a key that is not HostKey::none into `settings`; "" or what is wrong and how to mend it. Pure.
+// Reads the value of a key that is not HostKey::none into `settings`; "" or what is wrong and how to mend it. Pure
+// but for a Table that is a name.
 std::string parse_host_key(std::string_view key, std::string_view value, host::Settings& settings);
 
 // "" when the interface may be named in a configuration and in firewall rules, else how it has to be written.

@@ -29,7 +29,8 @@ void print_host(crypto::SecretString& out, const host::Settings& host) {
   for (const std::string& domain : host.dns_search) line(out, "DNS = {}", domain);
   if (host.mtu) line(out, "MTU = {}", *host.mtu);
   if (host.table.kind == host::TableChoice::Kind::off) line(out, "Table = off");
-  if (host.table.kind == host::TableChoice::Kind::number) line(out, "Table = {}", host.table.number);
+  if (host.table.kind == host::TableChoice::Kind::number)
+    line(out, "Table = {}", host.table.name.empty() ? std::to_string(host.table.number) : host.table.name);
   if (host.save) line(out, "SaveConfig = true");
   if (host.forward) line(out, "Forward = yes");
   for (const std::string& outside : host.masquerade) line(out, "Masquerade = {}", outside);

@@ -4,6 +4,9 @@
 #include <strings.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace culvert::config {
@@ -18,6 +21,16 @@ inline std::string_view trim(std::string_view text) {
 // Whether two words are the same but for the case of their letters, as wg(8) compares keys.
 inline bool same_word(std::string_view a, std::string_view b) {
   return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
+
+// 1 to 4294967295, or as hexadecimal with 0x: the number of a routing table.
+inline std::optional<uint32_t> parse_table_number(std::string_view word) {
+  const bool hex = word.size() > 2 && word.starts_with("0x");
+  const std::string_view digits = hex ? word.substr(2) : word;
+  uint32_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number, hex ? 16 : 10);
+  if (error != std::errc() || end != digits.data() + digits.size() || number == 0) return std::nullopt;
+  return number;
 }
 
 // Calls `visit` for each item of a list with commas, spaces removed; not at all for an empty list.

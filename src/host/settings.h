@@ -16,6 +16,7 @@ struct TableChoice {
 
   Kind kind = Kind::automatic;
   uint32_t number = 0;
+  std::string name{};  // that the number was written as; "": as a number
 
   bool operator==(const TableChoice&) const = default;
 };

@@ -168,7 +168,7 @@ TEST(Config, TakesAllOfWgQuickForAGateway) {
   EXPECT_THAT(host.addresses, SizeIs(4));
   EXPECT_THAT(host.dns_servers, ElementsAre("10.2.0.1", "2001:db8::53", "fe80::1%eth0"));
   EXPECT_THAT(host.dns_search, ElementsAre("corp.example"));
-  EXPECT_EQ(host.table, (host::TableChoice{host::TableChoice::Kind::number, 1234}));
+  EXPECT_EQ(host.table, (host::TableChoice{host::TableChoice::Kind::number, 1234, ""}));
   EXPECT_THAT(host.pre_up, ElementsAre("echo %i"));
   EXPECT_THAT(host.post_up, ElementsAre("a; b", "c"));
   EXPECT_THAT(host.pre_down, ElementsAre("d"));
@@ -186,9 +186,9 @@ TEST(Config, SaysHowToMendTheLinesOfAGateway) {
       {"DNS = 10.0.0", "is neither a server's address"},
       {"DNS = 10.0.0.1; nameserver", "is neither a server's address"},
       {"DNS = $(reboot)", "is neither a server's address"},
-      {"Table = maybe", "auto, off, main or a number"},
-      {"Table = 0", "auto, off, main or a number"},
-      {"Table = 4294967296", "auto, off, main or a number"},
+      {"Table = maybe", "auto, off, main, a number"},
+      {"Table = 0", "auto, off, main, a number"},
+      {"Table = 4294967296", "auto, off, main, a number"},
       {"SaveConfig = perhaps", "neither true nor false"},
       {"Forward = eth0", "neither true nor false"},
       {"Masquerade = \"; drop", "1 to 15 letters"},
