@@ -59,6 +59,7 @@ void print_peer(crypto::SecretString& out, const device::PeerState& peer, const 
   else if (peer.endpoint)
     line(out, "Endpoint = {}", io::to_string(*peer.endpoint));
   if (peer.persistent_keepalive_seconds != 0) line(out, "PersistentKeepalive = {}", peer.persistent_keepalive_seconds);
+  if (peer.source_ports != 0) line(out, "SourcePorts = {}", peer.source_ports);
 }
 
 }  // namespace
@@ -68,6 +69,7 @@ crypto::SecretString print_config(const Config& config, const device::DeviceStat
   out += "[Interface]\n";
   print_host(out, config.host);
   if (config.workers) line(out, "Workers = {}", device::to_string(*config.workers));
+  if (config.source_ports) line(out, "SourcePorts = {}", io::to_string(*config.source_ports));
   if (config.resolve_every) line(out, "Resolve = {}s", config.resolve_every->count());
   if (now.listen_port != 0) line(out, "ListenPort = {}", now.listen_port);
   if (now.fwmark != 0) line(out, "FwMark = {:#x}", now.fwmark);

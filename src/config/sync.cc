@@ -4,21 +4,28 @@
 #include <cerrno>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "src/config/config.h"
 
 namespace culvert::config {
 namespace {
 
-using AllowedIpsOf = std::vector<device::Prefix>;
+struct PrefixOrder {
+  bool operator()(const device::Prefix& a, const device::Prefix& b) const {
+    return std::tie(a.version, a.cidr, a.address) < std::tie(b.version, b.cidr, b.address);
+  }
+};
+using Prefixes = std::set<device::Prefix, PrefixOrder>;
 
 // What the lines of one peer come to.
-AllowedIpsOf final_allowed_ips(const ConfigPeer& peer) {
-  AllowedIpsOf out;
-  for (const ConfigAllowedIp& allowed_ip : peer.allowed_ips) {
-    std::erase(out, allowed_ip.prefix);
-    if (!allowed_ip.remove) out.push_back(allowed_ip.prefix);
-  }
+Prefixes final_allowed_ips(const ConfigPeer& peer) {
+  Prefixes out;
+  for (const ConfigAllowedIp& allowed_ip : peer.allowed_ips)
+    if (allowed_ip.remove)
+      out.erase(allowed_ip.prefix);
+    else
+      out.insert(allowed_ip.prefix);
   return out;
 }
 
@@ -65,6 +72,15 @@ bool Synchronizer::sync_device(const Config& after) {
       return false;
     }
   }
+  const io::SourcePorts ports = after.source_ports.value_or(now_.source_ports);
+  if (after.source_ports != before_.source_ports && !(ports == now_.source_ports)) {
+    const int number = target_.set_source_ports(ports);
+    const std::string why = target_.port_refusal();
+    if (!accepted(number, "SourcePorts " + io::to_string(ports))) {
+      if (!why.empty()) error_ = {number, "SourcePorts " + io::to_string(ports) + ": " + why};
+      return false;
+    }
+  }
   if (after.fwmark != before_.fwmark &&
       !accepted(target_.set_fwmark(after.fwmark), "FwMark " + std::to_string(after.fwmark)))
     return false;
@@ -100,6 +116,8 @@ bool Synchronizer::sync_peer(const ConfigPeer& peer) {
   if (good && (live == nullptr || live->persistent_keepalive_seconds != peer.persistent_keepalive_seconds))
     good = accepted(target_.set_persistent_keepalive(key, peer.persistent_keepalive_seconds),
                     "PersistentKeepalive" + name);
+  if (good && (live == nullptr || live->source_ports != peer.source_ports))
+    good = accepted(target_.set_peer_source_ports(key, peer.source_ports), "SourcePorts" + name);
   if (good && (live == nullptr || live->group != peer.group))  // before it has allowed IPs
     good = accepted(target_.set_group(key, peer.group), "Group " + peer.group + name);
   good = good && sync_allowed_ips(peer, live);
@@ -108,21 +126,15 @@ bool Synchronizer::sync_peer(const ConfigPeer& peer) {
 }
 
 bool Synchronizer::sync_allowed_ips(const ConfigPeer& peer, const device::PeerState* live) {
-  const AllowedIpsOf wanted = final_allowed_ips(peer);
-  std::set<std::string> had, kept;
-  if (live != nullptr)
-    for (const device::Prefix& prefix : live->allowed_ips) had.insert(device::to_string(prefix));
-  for (const device::Prefix& prefix : wanted) {
-    const std::string text = device::to_string(prefix);
-    kept.insert(text);
-    if (!had.contains(text) && !accepted(target_.add_allowed_ip(peer.public_key, prefix), "AllowedIPs " + text))
+  const Prefixes wanted = final_allowed_ips(peer);
+  Prefixes had;
+  if (live != nullptr) had.insert(live->allowed_ips.begin(), live->allowed_ips.end());
+  for (const device::Prefix& prefix : wanted)
+    if (!had.contains(prefix) && !accepted(target_.add_allowed_ip(peer.public_key, prefix), "AllowedIPs of a peer"))
       return false;
-  }
-  if (live == nullptr) return true;
-  return std::all_of(live->allowed_ips.begin(), live->allowed_ips.end(), [&](const device::Prefix& prefix) {
-    const std::string text = device::to_string(prefix);
-    return kept.contains(text) ||
-           accepted(target_.remove_allowed_ip(peer.public_key, prefix), "to remove AllowedIPs " + text);
+  return std::all_of(had.begin(), had.end(), [&](const device::Prefix& prefix) {
+    return wanted.contains(prefix) ||
+           accepted(target_.remove_allowed_ip(peer.public_key, prefix), "to remove AllowedIPs");
   });
 }
 

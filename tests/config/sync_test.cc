@@ -42,12 +42,14 @@ device::DeviceState copy_of(const device::DeviceState& state) {
   copy.private_key = state.private_key.clone();
   copy.listen_port = state.listen_port;
   copy.fwmark = state.fwmark;
+  copy.source_ports = state.source_ports;
   for (const device::PeerState& each : state.peers) {
     device::PeerState& out = copy.peers.emplace_back();
     out.public_key = each.public_key;
     out.preshared_key = each.preshared_key.clone();
     out.endpoint = each.endpoint;
     out.persistent_keepalive_seconds = each.persistent_keepalive_seconds;
+    out.source_ports = each.source_ports;
     out.allowed_ips = each.allowed_ips;
   }
   return copy;
@@ -97,6 +99,36 @@ TEST(SyncConfig, TakesBackWhatSomebodySetBesideTheFile) {
   EXPECT_THAT(allowed_ips(fake, 1), ElementsAre("10.1.0.0/16"));
 }
 
+TEST(SyncConfig, ChangesSourcePortsOfTheDeviceAndOfPeers) {
+  const Config before = config_of("[Interface]\nSourcePorts = 4\n" + peer(1, "SourcePorts = 2") + peer(2, ""));
+  const Config after = config_of("[Interface]\nSourcePorts = 8\n" + peer(1, "") + peer(2, "SourcePorts = 3"));
+  test::FakeDevice fake = device_with(before);
+  ASSERT_TRUE(sync_config(before, after, copy_of(fake.state), fake));
+  EXPECT_EQ(io::to_string(fake.state.source_ports), "8");
+  EXPECT_EQ(fake.find(test::key_number(1))->source_ports, 0);
+  EXPECT_EQ(fake.find(test::key_number(2))->source_ports, 3);
+  fake.refusal = EADDRINUSE;
+  fake.port_refusal_text = "port 40003 is taken";
+  const Config taken = config_of("[Interface]\nSourcePorts = 40000-40003\n" + peer(1, ""));
+  const io::Status refused = sync_config(after, taken, copy_of(fake.state), fake);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().text(), HasSubstr("SourcePorts 40000-40003: port 40003 is taken"));
+}
+
+TEST(SyncConfig, TakesAHundredThousandAllowedIpsOfAPeer) {
+  Config config;
+  config.peers.emplace_back().public_key = test::key_number(1);
+  for (uint32_t i = 0; i < 130560; ++i) {
+    device::Prefix prefix{.cidr = 32};
+    prefix.address[0] = 10;
+    for (size_t byte = 1; byte < 4; ++byte) prefix.address[byte] = static_cast<uint8_t>(i >> (24 - 8 * byte));
+    config.peers.back().allowed_ips.push_back({prefix, false});
+  }
+  test::FakeDevice fake = device_with(config);
+  EXPECT_TRUE(sync_config(config, config, copy_of(fake.state), fake));
+  EXPECT_THAT(fake.find(test::key_number(1))->allowed_ips, SizeIs(130560));
+}
+
 TEST(SyncConfig, ChangesNothingWhenThePortIsTaken) {
   const Config before = config_of(peer(1, ""));
   const Config after = config_of("[Interface]\nListenPort = 7\n" + peer(2, ""));
@@ -112,11 +144,13 @@ TEST(SyncConfig, ChangesNothingWhenThePortIsTaken) {
 TEST(PrintConfig, WritesWhatCanBeReadAgain) {
   const std::string text =
       "[Interface]\nAddress = 10.0.0.1/24\nDNS = 10.0.0.53\nDNS = corp.example\nMTU = 1380\nTable = 77\nSaveConfig = "
-      "true\nForward = yes\nMasquerade = eth0\nPreUp = a %i\nPostUp = b\nPreDown = c\nPostDown = d\nResolve = "
+      "true\nForward = yes\nMasquerade = eth0\nPreUp = a %i\nPostUp = b\nPreDown = c\nPostDown = d\nSourcePorts = "
+      "4\nResolve = "
       "60s\nListenPort = 51820\nFwMark = 0xca6c\nPrivateKey = " +
       device::to_base64(test::key_number(9)) + "\n\n[Peer]\nPublicKey = " + device::to_base64(test::key_number(1)) +
       "\nPresharedKey = " + device::to_base64(test::key_number(2)) +
-      "\nAllowedIPs = 10.1.0.0/16, fd00::/64\nEndpoint = vpn.example:51820\nPersistentKeepalive = 25\n";
+      "\nAllowedIPs = 10.1.0.0/16, fd00::/64\nEndpoint = vpn.example:51820\nPersistentKeepalive = 25\nSourcePorts = "
+      "2\n";
   const Config config = config_of(text);
   const test::FakeDevice fake = device_with(config);
   EXPECT_EQ(std::string(print_config(config, fake.state)), text);
