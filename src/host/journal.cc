@@ -13,6 +13,9 @@ namespace {
 
 constexpr size_t kMostBytes = size_t{1} << 20;
 
+// The last line. Should a process be killed while it writes a shorter text over a longer one, what is behind it is old.
+constexpr const char* kEnd = "end";
+
 // The first line of a journal: which network namespace it is about.
 std::string namespace_line() {
   struct stat self {};
@@ -46,7 +49,7 @@ io::Result<Journal> Journal::open(const std::string& interface_name, const std::
     std::istringstream text(read_all(journal.file_.get()));
     std::string line;
     if (std::getline(text, line) && line == namespace_line())
-      while (std::getline(text, line)) journal.lines_.push_back(line);
+      while (std::getline(text, line) && line != kEnd) journal.lines_.push_back(line);
     return journal;
   }
 }
@@ -54,8 +57,10 @@ io::Result<Journal> Journal::open(const std::string& interface_name, const std::
 io::Status Journal::write(std::vector<std::string> lines) {
   std::string text = namespace_line() + "\n";
   for (const std::string& line : lines) text += line + "\n";
+  text.append(kEnd) += '\n';
   lines_ = std::move(lines);
-  // Behind a kill in between the rest of the old text are lines once more, which does no harm.
+  if (::posix_fallocate(file_.get(), 0, static_cast<off_t>(text.size())) != 0)
+    return io::Error{ENOSPC, "write " + path_};  // before anything of the old text is gone
   if (::pwrite(file_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()) ||
       ::ftruncate(file_.get(), static_cast<off_t>(text.size())) != 0)
     return io::Error{errno, "write " + path_};

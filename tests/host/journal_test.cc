@@ -41,6 +41,20 @@ TEST_F(JournalTest, TellsTheNextProcessWhatADeadOneLeft) {
   EXPECT_FALSE(std::filesystem::exists(file()));
 }
 
+TEST_F(JournalTest, BelievesNothingBehindTheEndOfATextThatWasCutShort) {
+  std::string text;
+  {
+    auto journal = Journal::open("wg0", folder_);
+    ASSERT_TRUE(journal && journal->write({"dns"}));
+    std::ifstream file(this->file());
+    text.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  }
+  std::ofstream(file()) << text << "echo\nhook rm -rf /\nrule 4 51820\n";  // of a longer one before
+  const auto next = Journal::open("wg0", folder_);
+  ASSERT_TRUE(next);
+  EXPECT_THAT(next->lines(), ElementsAre("dns"));
+}
+
 TEST_F(JournalTest, IsHeldByOneLivingProcess) {
   auto holder = Journal::open("wg0", folder_);
   ASSERT_TRUE(holder);
