@@ -151,7 +151,6 @@ void Gateway::run_once(Tunnel& tunnel) {
 
 std::optional<std::chrono::nanoseconds> Gateway::timeout(std::optional<protocol::Instant> until) const {
   constexpr std::chrono::nanoseconds kNow{0};
-  if (more_to_follow_) return kNow;
   for (const auto& [tag, tunnel] : watched_)
     if (const auto next = tunnel->next_names()) until = std::min(until.value_or(*next), *next);
   std::optional<std::chrono::nanoseconds> wait = names_->timeout();
@@ -180,7 +179,7 @@ void Gateway::read_signals() {
 
 void Gateway::run() {
   while (!ending_ && !tunnels_.empty()) {
-    turn();
+    turn(next_follow());
     attend();
   }
   while (!tunnels_.empty()) {
@@ -190,15 +189,21 @@ void Gateway::run() {
   log_verbose("Shutting down");
 }
 
+std::optional<protocol::Instant> Gateway::next_follow() const {
+  std::optional<protocol::Instant> soonest;
+  for (const auto& [name, tunnel] : tunnels_)
+    if (const auto next = tunnel->next_follow()) soonest = std::min(soonest.value_or(*next), *next);
+  return soonest;
+}
+
 // What is to begin: routes that follow, requests, reloads, and tunnels whose interface somebody took.
 void Gateway::attend() {
-  more_to_follow_ = false;
   std::vector<std::string> ended;
   for (const auto& [name, tunnel] : tunnels_)
     if (tunnel->interface().loop().ended())
       ended.push_back(name);
     else
-      more_to_follow_ |= tunnel->follow();
+      tunnel->follow();
   for (const std::string& name : ended) {
     std::string said;
     take_down(name, said);

@@ -60,6 +60,7 @@ class Gateway final : public Surroundings {
   void turn(std::optional<protocol::Instant> until = std::nullopt);
   void run_once(Tunnel& tunnel);
   void attend_names();
+  std::optional<protocol::Instant> next_follow() const;
   std::optional<std::chrono::nanoseconds> timeout(std::optional<protocol::Instant> until) const;
   void read_signals();
   void attend();
@@ -79,7 +80,6 @@ class Gateway final : public Surroundings {
   uint64_t next_question_ = 1;
   bool program_ended_ = false;  // the one that runs
   bool reload_wanted_ = false;
-  bool more_to_follow_ = false;
   bool ending_ = false;
 };
 

@@ -8,9 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <utility>
 
 #include "src/host/routes.h"
@@ -23,6 +23,8 @@ namespace {
 constexpr uint32_t kFirstTable = 51820;           // wg-quick's
 constexpr std::chrono::seconds kNamesAtStart{2};  // that names have, so that the MTU fits the way to them
 constexpr size_t kStepsInTurn = 256;              // that a turn of the loop does to follow allowed IPs
+// A plan grows with the number of peers. Whoever sets thousands of them one by one does not have it made for each.
+constexpr int kRestAfterPlan = 9;
 constexpr const char* kIpv6 = "/proc/sys/net/ipv6";
 
 uint32_t free_table() {
@@ -240,9 +242,11 @@ io::Status Tunnel::save() {
 // The device as `now` was before a reload that failed; what the file has meanwhile is `after`.
 void Tunnel::return_to(const device::DeviceState& now, const config::Config& after) {
   config_.private_key = now.private_key.clone();
+  std::map<device::Key, const device::PeerState*> lives;
+  for (const device::PeerState& live : now.peers) lives.emplace(live.public_key, &live);
   for (config::ConfigPeer& peer : config_.peers)
-    for (const device::PeerState& live : now.peers)
-      if (live.public_key == peer.public_key) peer.preshared_key = live.preshared_key.clone();
+    if (const auto live = lives.find(peer.public_key); live != lives.end())
+      peer.preshared_key = live->second->preshared_key.clone();
   const device::DeviceState half = interface_->device().state();
   const io::Status returned = interface_->loop().turn(
       [&](device::Device& target) { return config::sync_config(after, config_, half, target); });
@@ -272,57 +276,34 @@ std::vector<std::string> Tunnel::reload() {
   return {};
 }
 
-bool Tunnel::follow() {
-  const uint64_t operations = interface_->device().operations();
-  if (operations == followed_operations_) return false;
-  choose_mark();
-  const host::Host::Followed followed = host_->follow(make_plan(config_.host), kStepsInTurn);
-  for (const std::string& refusal : followed.refusals) log_error("{}", refusal);
-  // `wg syncconf` clears a mark that its file does not name.
-  for (const host::Step& step : host_->done())
-    if (step.kind == host::Step::Kind::mark && interface_->device().state().fwmark != step.number)
-      if (const io::Status marked = set_mark(step.number, 0); !marked) log_error("{}", marked.error().text());
-  if (!followed.more) followed_operations_ = operations;
-  return followed.more;
+std::optional<protocol::Instant> Tunnel::next_follow() const {
+  if (host_->following()) return protocol::Instant{};
+  if (interface_->device().operations() != followed_operations_) return plan_again_at_;
+  return std::nullopt;
 }
 
-std::string Tunnel::status() const {
-  const device::DeviceState state = interface_->device().state();
-  std::string out =
-      fmt::format("interface: {}\n  file: {}\n  listening port: {}\n", name(), file_.path, state.listen_port);
-  if (state.fwmark != 0) out += fmt::format("  fwmark: {:#x}\n", state.fwmark);
-  size_t routes = 0;
-  for (const host::Step& step : host_->done()) {
-    routes += step.kind == host::Step::Kind::route ? 1U : 0U;
-    if (step.kind == host::Step::Kind::address) out += fmt::format("  address: {}\n", device::to_string(step.prefix));
-    if (step.kind == host::Step::Kind::link) out += fmt::format("  mtu: {}\n", step.number);
-    if (step.kind == host::Step::Kind::dns)
-      out += fmt::format("  dns: {}{}{}\n", fmt::join(step.words, ", "), step.more_words.empty() ? "" : ", search ",
-                         fmt::join(step.more_words, ", "));
-    if (step.kind == host::Step::Kind::firewall) out += fmt::format("  nftables: table {}\n", step.name);
+void Tunnel::follow() {
+  const uint64_t operations = interface_->device().operations();
+  const protocol::Instant began = pipeline::read_boot_clock();
+  if (operations != followed_operations_ && began >= plan_again_at_) {
+    followed_operations_ = operations;
+    choose_mark();
+    host_->follow(make_plan(config_.host));
+    const protocol::Instant ended = pipeline::read_boot_clock();
+    plan_again_at_ = ended + kRestAfterPlan * (ended - began);
   }
-  out += fmt::format("  routes: {}\n", routes);
-  for (const device::PeerState& peer : state.peers) {
-    out += fmt::format("\npeer: {}\n", device::to_base64(peer.public_key));
-    const auto written = std::find_if(config_.peers.begin(), config_.peers.end(), [&](const config::ConfigPeer& each) {
-      return each.public_key == peer.public_key;
-    });
-    const bool named = written != config_.peers.end() && written->endpoint_name.has_value();
-    const std::string address = peer.endpoint ? io::to_string(*peer.endpoint) : named ? "not found yet" : "";
-    if (named)
-      out +=
-          fmt::format("  endpoint: {}:{} ({})\n", written->endpoint_name->host, written->endpoint_name->port, address);
-    else if (!address.empty())
-      out += fmt::format("  endpoint: {}\n", address);
-    std::vector<std::string> prefixes;
-    for (const device::Prefix& prefix : peer.allowed_ips) prefixes.push_back(device::to_string(prefix));
-    out += fmt::format("  allowed ips: {}\n", fmt::join(prefixes, ", "));
-    if (peer.last_handshake_seconds != 0)
-      out += fmt::format("  latest handshake: {} s ago\n",
-                         std::max<int64_t>(0, std::time(nullptr) - static_cast<int64_t>(peer.last_handshake_seconds)));
-    out += fmt::format("  received: {} bytes, sent: {} bytes\n", peer.received_bytes, peer.sent_bytes);
-  }
-  return out;
+  if (!host_->following()) return;
+  const host::Host::Followed followed = host_->follow_on(kStepsInTurn);
+  for (const std::string& refusal : followed.refusals) log_error("{}", refusal);
+  if (followed.more) return;
+  // `wg syncconf` clears a mark that its file does not name.
+  for (const host::Step& step : host_->done())
+    if (step.kind == host::Step::Kind::mark && interface_->device().fwmark() != step.number)
+      if (const io::Status marked = set_mark(step.number, 0); !marked) log_error("{}", marked.error().text());
+}
+
+std::string Tunnel::status(StatusForm form) const {
+  return print_status({name(), file_.path, interface_->device().state(), host_->done(), config_}, form);
 }
 
 }  // namespace culvert::daemon

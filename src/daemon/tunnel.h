@@ -65,8 +65,10 @@ class Tunnel {
   void answered(const host::NameAnswer& answer, protocol::Instant now);
   std::optional<protocol::Instant> next_names() const { return names_.next(); }
 
-  // The loop has turned: routes follow what somebody has set. True when there is more to do.
-  bool follow();
+  // Has routes follow what somebody has set, a part of the way each time. It is to be called again at next_follow();
+  // nothing: not before something is set.
+  void follow();
+  std::optional<protocol::Instant> next_follow() const;
 
  private:
   io::Status claim(std::vector<std::string>& notes);
@@ -95,6 +97,7 @@ class Tunnel {
   std::unique_ptr<Interface> interface_;
   bool watched_ = false;
   uint64_t followed_operations_ = 0;
+  protocol::Instant plan_again_at_{};
 };
 
 // What is missing on this host for the plan, a line each, and the plan itself for `culvert check`. Changes nothing.

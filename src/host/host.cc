@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <unordered_set>
 #include <utility>
 
 #include "src/host/firewall.h"
@@ -20,10 +21,11 @@ using Kind = Step::Kind;
 
 constexpr std::string_view kHookPrefix = "hook ";
 
-// "net.ipv4.ip_forward" as /proc has it. A value that is there already needs no right to write it.
+// "net.ipv4.ip_forward" or, where a part has dots, "net/ipv6/conf/eth0.7/accept_ra" as /proc has it. A value that is
+// there already needs no right to write it.
 io::Status set_sysctl(const std::string& name, uint32_t value) {
   std::string path = "/proc/sys/" + name;
-  std::replace(path.begin() + 10, path.end(), '.', '/');
+  if (name.find('/') == std::string::npos) std::replace(path.begin() + 10, path.end(), '.', '/');
   const std::string wanted = std::to_string(value);
   char has[16] = {};
   const io::Fd reader(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -33,6 +35,12 @@ io::Status set_sysctl(const std::string& name, uint32_t value) {
   if (!writer || ::write(writer.get(), wanted.data(), wanted.size()) != static_cast<ssize_t>(wanted.size()))
     return io::Error{errno, "set " + name + " to " + wanted};
   return io::Success{};
+}
+
+// Whether to undo it does no harm where it was never done: so the journal has it before, and no kill in between loses
+// it. Of the rules that pass over main's default routes any one would go, and it may be somebody else's.
+bool can_be_promised(const Step& step) {
+  return outlives_interface(step) && step.kind != Kind::suppress;
 }
 
 io::Status explain_route(const device::Prefix& prefix, io::Status status) {
@@ -130,8 +138,11 @@ std::vector<std::string> Host::clean_up() {
 }
 
 io::Status Host::change_to(std::vector<Step> after) {
+  settle();
   const Difference change = difference(done_, after);
   for (size_t i = 0; i < change.go.size(); ++i) {
+    const bool promised = can_be_promised(change.go[i]);
+    if (promised) note(std::span(change.go).first(i + 1));
     io::Status gone = go(change.go[i]);
     if (!gone) {
       // What failed may be there by half (a link with its MTU set but not up).
@@ -139,7 +150,7 @@ io::Status Host::change_to(std::vector<Step> after) {
       note({});
       return gone;
     }
-    if (outlives_interface(change.go[i])) note(std::span(change.go).first(i + 1));
+    if (outlives_interface(change.go[i]) && !promised) note(std::span(change.go).first(i + 1));
   }
   bool addresses_went = false;
   for (const Step& step : change.undo) {
@@ -172,36 +183,62 @@ void Host::ensure_routes() {
   }
 }
 
-Host::Followed Host::follow(std::vector<Step> after, size_t budget) {
+void Host::follow(std::vector<Step> after) {
+  settle();
   Difference change = difference(done_, after);
+  following_ = Following{std::move(after), std::move(change)};
+}
+
+Host::Followed Host::follow_on(size_t budget) {
   Followed out;
-  out.more = change.go.size() + change.undo.size() > budget;
-  if (change.go.size() > budget) change.go.resize(budget);
-  if (change.undo.size() > budget - change.go.size()) change.undo.resize(budget - change.go.size());
-  for (const Step& step : change.go) {
-    if (can_replace(step))
-      std::erase_if(done_,
-                    [&](const Step& old) { return can_replace(old) && replaces_key(old) == replaces_key(step); });
-    if (const io::Status gone = go(step); !gone) out.refusals.push_back(gone.error().text());
-    done_.push_back(step);
+  if (!following_) return out;
+  auto& [after, change, gone, undone] = *following_;
+  bool outlives = false;
+  const auto keep = [&out](const io::Status& status) {
+    if (!status) out.refusals.push_back(status.error().text());
+  };
+  for (; budget > 0 && gone < change.go.size(); --budget, ++gone) {
+    keep(go(change.go[gone]));
+    outlives |= outlives_interface(change.go[gone]);
   }
-  for (const Step& step : change.undo) {
-    if (const io::Status undone = undo(step); !undone) out.refusals.push_back(undone.error().text());
-    std::erase(done_, step);
+  for (; budget > 0 && undone < change.undo.size(); --budget, ++undone) {
+    keep(undo(change.undo[undone]));
+    outlives |= outlives_interface(change.undo[undone]);
   }
-  if (!out.more) done_ = std::move(after);
-  note({});
+  out.more = gone < change.go.size() || undone < change.undo.size();
+  if (outlives) note(std::span(change.go).first(gone));
+  if (!out.more) {
+    done_ = std::move(after);
+    following_.reset();
+    if (outlives) note({});
+  }
   return out;
 }
 
+// What it has done on the way to a goal is done; the goal is given up.
+void Host::settle() {
+  if (!following_) return;
+  const std::span<const Step> gone = std::span(following_->change.go).first(following_->gone);
+  std::unordered_set<std::string> replaced;
+  for (const Step& step : gone) replaced.insert(replaces_key(step));
+  for (const Step& step : std::span(following_->change.undo).first(following_->undone))
+    replaced.insert(replaces_key(step));
+  std::erase_if(done_, [&](const Step& step) { return replaced.contains(replaces_key(step)); });
+  done_.insert(done_.end(), gone.begin(), gone.end());
+  following_.reset();
+}
+
 std::vector<std::string> Host::undo_all() {
+  settle();
   std::vector<std::string> problems;
-  for (auto step = done_.rbegin(); step != done_.rend(); ++step) {
-    if (step->kind == Kind::address || step->kind == Kind::mark) continue;  // they go with the interface
-    if (const io::Status undone = undo(*step); !undone) problems.push_back(undone.error().text());
+  while (!done_.empty()) {
+    const Step step = std::move(done_.back());
+    done_.pop_back();
+    if (step.kind == Kind::address || step.kind == Kind::route || step.kind == Kind::mark) continue;
+    if (!can_be_promised(step)) note({});
+    if (const io::Status undone = undo(step); !undone) problems.push_back(undone.error().text());
+    if (can_be_promised(step)) note({});
   }
-  done_.clear();
-  note({});
   return problems;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,35 +39,49 @@ class Host {
 
   // Brings the host from what is done to `after`. All or nothing: on an error it is as it was.
   io::Status change_to(std::vector<Step> after);
-  // Likewise, but goes on past what is refused: routes that follow what somebody set. Does `budget` steps at most.
+  // Likewise, but step by step, and past what is refused: routes that follow what somebody set. follow() takes the
+  // goal, also before the last one is reached; follow_on() does `budget` steps at most.
   struct Followed {
     std::vector<std::string> refusals;
     bool more = false;
   };
-  Followed follow(std::vector<Step> after, size_t budget);
-  // Undoes all that is done; goes on past errors and says what they were.
+  void follow(std::vector<Step> after);
+  bool following() const { return following_.has_value(); }
+  Followed follow_on(size_t budget);
+  // Before the interface goes, and with it what is its own: undoes all else that is done. Goes on past errors and says
+  // what they were.
   std::vector<std::string> undo_all();
 
   // Hooks that are to run should this process be killed, for clean_up().
   void promise_hooks(std::vector<std::string> down_hooks);
 
+  // While it follows: as before.
   const std::vector<Step>& done() const { return done_; }
 
   // Everything is undone: the journal goes.
   void forget() { journal_.remove(); }
 
  private:
+  // From `done_` to `after`, with so many steps behind us.
+  struct Following {
+    std::vector<Step> after;
+    Difference change;
+    size_t gone = 0, undone = 0;
+  };
+
   io::Status go(const Step& step);
   io::Status undo(const Step& step);
   io::Status run_all(const std::vector<Command>& commands);
   void revert(std::span<const Step> steps);
   void ensure_routes();
+  void settle();
   void note(std::span<const Step> more);
 
   const std::string interface_name_;
   Journal journal_;
   const Helpers helpers_;
   std::vector<Step> done_;
+  std::optional<Following> following_;
   std::vector<std::string> down_hooks_;
 };
 

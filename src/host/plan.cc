@@ -18,10 +18,19 @@ constexpr uint32_t kUsualMtu = 1500;
 constexpr uint32_t kOverheadBytes = 80;  // IPv6, UDP, WireGuard's header and tag: what wg-quick leaves for them
 constexpr uint32_t kSmallestMtu = 68;    // what Linux asks of a device that speaks IPv4
 
-// Longest first; of equals the later text first, as `sort -nr` leaves them to wg-quick.
-bool goes_first(const Prefix& a, const Prefix& b) {
-  if (a.cidr != b.cidr) return a.cidr > b.cidr;
-  return device::to_string(a) > device::to_string(b);
+// Longest first; of equals the later text first, as `sort -nr` leaves them to wg-quick. Each once.
+std::vector<Prefix> in_order(std::span<const Prefix> prefixes) {
+  std::vector<std::pair<std::string, const Prefix*>> texts;
+  texts.reserve(prefixes.size());
+  for (const Prefix& prefix : prefixes) texts.emplace_back(device::to_string(prefix), &prefix);
+  std::sort(texts.begin(), texts.end(), [](const auto& a, const auto& b) {
+    return a.second->cidr != b.second->cidr ? a.second->cidr > b.second->cidr : a.first > b.first;
+  });
+  std::vector<Prefix> out;
+  out.reserve(texts.size());
+  for (const auto& [text, prefix] : texts)
+    if (out.empty() || !(out.back() == *prefix)) out.push_back(*prefix);
+  return out;
 }
 
 bool covers(const Prefix& wide, const Prefix& narrow) {
@@ -43,7 +52,7 @@ class Planner {
   std::vector<Step> make(std::span<const Prefix> allowed_ips);
 
  private:
-  void add_routes(std::vector<Prefix> allowed_ips);
+  void add_routes(std::span<const Prefix> allowed_ips);
   void add_default(const Prefix& everything);
   void add_gateway();
   std::string spoof_guard(IpVersion version) const;
@@ -64,16 +73,14 @@ std::vector<Step> Planner::make(std::span<const Prefix> allowed_ips) {
   steps_.push_back({.kind = Kind::link, .number = settings_.mtu.value_or(path - kOverheadBytes)});
   if (!settings_.dns_servers.empty())
     steps_.push_back({.kind = Kind::dns, .words = settings_.dns_servers, .more_words = settings_.dns_search});
-  add_routes({allowed_ips.begin(), allowed_ips.end()});
+  add_routes(allowed_ips);
   add_gateway();
   return std::move(steps_);
 }
 
-void Planner::add_routes(std::vector<Prefix> allowed_ips) {
+void Planner::add_routes(std::span<const Prefix> allowed_ips) {
   if (settings_.table.kind == TableChoice::Kind::off) return;
-  std::sort(allowed_ips.begin(), allowed_ips.end(), goes_first);
-  allowed_ips.erase(std::unique(allowed_ips.begin(), allowed_ips.end()), allowed_ips.end());
-  for (const Prefix& prefix : allowed_ips) {
+  for (const Prefix& prefix : in_order(allowed_ips)) {
     if (settings_.table.kind == TableChoice::Kind::number) {
       steps_.push_back({.kind = Kind::route, .prefix = prefix, .number = settings_.table.number});
     } else if (prefix.cidr == 0) {
@@ -143,6 +150,15 @@ std::vector<Step> plan(const Settings& settings, const Facts& facts, std::span<c
 }
 
 Difference difference(std::span<const Step> before, std::span<const Step> after) {
+  // Of plans with thousands of routes most often a few differ.
+  while (!before.empty() && !after.empty() && before.front() == after.front()) {
+    before = before.subspan(1);
+    after = after.subspan(1);
+  }
+  while (!before.empty() && !after.empty() && before.back() == after.back()) {
+    before = before.first(before.size() - 1);
+    after = after.first(after.size() - 1);
+  }
   std::unordered_map<std::string, const Step*> old;
   std::set<std::string> kept;
   for (const Step& step : before) old.emplace(replaces_key(step), &step);
