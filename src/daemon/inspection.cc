@@ -96,6 +96,7 @@ Inspection inspect(const TunnelFile& file, const config::Config& config) {
   facts.automatic_mark = 51820;
   while (!host::is_empty_table(facts.automatic_mark)) ++facts.automatic_mark;
   facts.path_mtu = widest_path(config, out.missing);
+  facts.router_interfaces = host::interfaces_of_routers(config.host.masquerade);
   const std::vector<Step> steps = host::plan(config.host, facts, allowed_ips_of(config));
   add_hooks(out.plan, config.host.pre_up, file.name);
   for (const Step& step : steps) out.plan.push_back(host::describe(step, file.name));

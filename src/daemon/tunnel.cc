@@ -113,6 +113,7 @@ void Tunnel::gather_facts() {
   choose_mark();
   facts_.path_mtu = widest_path(interface_->device().state());
   facts_.ipv6 = ::access(kIpv6, F_OK) == 0;
+  facts_.router_interfaces = host::interfaces_of_routers(config_.host.masquerade);
 }
 
 // A mark that we do not use yet has to be one whose table nobody has taken meanwhile.
@@ -263,6 +264,7 @@ std::vector<std::string> Tunnel::reload() {
   const io::Status synced =
       loop.turn([&](device::Device& target) { return config::sync_config(config_, after, now, target); });
   choose_mark();
+  facts_.router_interfaces = host::interfaces_of_routers(after.host.masquerade);
   const io::Status changed = synced ? host_->change_to(make_plan(after.host)) : synced;
   if (!changed) {
     return_to(now, after);

@@ -134,6 +134,9 @@ std::string Planner::spoof_guard(IpVersion version) const {
 void Planner::add_gateway() {
   if (settings_.forward) {
     steps_.push_back({.kind = Kind::sysctl, .number = 1, .name = "net.ipv4.ip_forward"});
+    // Before: whoever forwards takes no router advertisements by default, and loses the routes that they brought.
+    for (const std::string& name : facts_.router_interfaces)
+      steps_.push_back({.kind = Kind::sysctl, .number = 2, .name = "net/ipv6/conf/" + name + "/accept_ra"});
     if (facts_.ipv6) steps_.push_back({.kind = Kind::sysctl, .number = 1, .name = "net.ipv6.conf.all.forwarding"});
   }
   if (settings_.masquerade.empty()) return;

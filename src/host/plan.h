@@ -18,6 +18,7 @@ struct Facts {
   uint32_t automatic_mark = 0;  // what we take ourselves when it has none: a number whose routing table is empty
   uint32_t path_mtu = 0;        // the widest of the paths to the endpoints; 0: unknown
   bool ipv6 = true;             // the kernel has it
+  std::vector<std::string> router_interfaces{};  // see interfaces_of_routers()
 };
 
 // The steps for `settings` and the allowed IPs of all peers.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <fstream>
 #include <string>
 #include <utility>
 
@@ -189,6 +190,26 @@ bool is_empty_table(uint32_t table) {
   for (const uint8_t family : {AF_INET, AF_INET6})
     for_each_route(family, table, [&](const rtmsg&, const Attributes&) { empty = false; });
   return empty;
+}
+
+std::vector<std::string> interfaces_of_routers(const std::vector<std::string>& candidates) {
+  std::vector<std::string> names;
+  for_each_route(AF_INET6, kMainTable, [&](const rtmsg& route, const Attributes& attributes) {
+    const nlattr* const out = attributes[RTA_OIF];
+    char name[IF_NAMESIZE];
+    if (route.rtm_dst_len == 0 && route.rtm_protocol == RTPROT_RA && out != nullptr && nla_len(out) >= 4 &&
+        ::if_indextoname(nla_get_u32(out), name) != nullptr)
+      names.emplace_back(name);
+  });
+  names.insert(names.end(), candidates.begin(), candidates.end());
+  std::vector<std::string> kept;
+  for (const std::string& name : names) {
+    int accepts = 0;
+    if (std::ifstream("/proc/sys/net/ipv6/conf/" + name + "/accept_ra") >> accepts && accepts == 1 &&
+        std::find(kept.begin(), kept.end(), name) == kept.end())
+      kept.push_back(name);
+  }
+  return kept;
 }
 
 uint32_t path_mtu(const io::Address& remote) {

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "io/endpoint.h"
 #include "io/result.h"
@@ -24,6 +26,11 @@ io::Status change_suppress_rule(Change change, protocol::IpVersion version);
 
 // Whether a routing table has neither IPv4 nor IPv6 routes.
 bool is_empty_table(uint32_t table);
+
+// The interfaces by which the kernel has learned an IPv6 default route from a router, and those of `candidates` by
+// which it may, in their order: as long as it does not forward (accept_ra is 1). Where a program listens to routers
+// instead of the kernel there is none.
+std::vector<std::string> interfaces_of_routers(const std::vector<std::string>& candidates);
 
 // The MTU of the way to an address, as the route or else its device has it; 0: there is none.
 uint32_t path_mtu(const io::Address& remote);

@@ -112,6 +112,17 @@ TEST(Plan, ForwardsAndMasquerades) {
                                            "\"wlan0\" masquerade;"));
 }
 
+TEST(Plan, KeepsListeningToRoutersBeforeItForwards) {
+  Settings settings;
+  Facts with_router = facts();
+  with_router.router_interfaces = {"eth0.7"};
+  EXPECT_THAT(lines(plan(settings, with_router, {})), ElementsAre("ip link set mtu 1420 up dev wg0"));
+  settings.forward = true;
+  EXPECT_THAT(lines(plan(settings, with_router, {})),
+              ElementsAre("ip link set mtu 1420 up dev wg0", "sysctl -q net.ipv4.ip_forward=1",
+                          "sysctl -q net/ipv6/conf/eth0.7/accept_ra=2", "sysctl -q net.ipv6.conf.all.forwarding=1"));
+}
+
 TEST(Difference, UndoesWhatWentAndDoesWhatCame) {
   Settings before, after;
   before.addresses = prefixes({"10.0.0.1/24", "10.9.0.1/24"});
