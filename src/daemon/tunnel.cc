@@ -140,33 +140,27 @@ void Tunnel::attend_names(protocol::Instant now) {
   if (names_.empty()) return;
   const device::Device& device = interface_->device();
   const std::vector<EndpointNames::Question> questions = names_.due(now, surroundings_.next_question());
-  const uint32_t mark = questions.empty() ? 0 : device.state().fwmark;
   for (const EndpointNames::Question& question : questions)
-    surroundings_.ask({question.id, question.host, name_servers_, mark});
-  for (const EndpointNames::Change& change :
-       names_.look(now, [&](const device::Key& peer) { return device.contact(peer); }))
-    change_endpoint(change);
+    surroundings_.ask({question.id, question.host, name_servers_, device.fwmark()});
+  change_endpoints(
+      names_.look(now, device.initiations(), [&](const device::Key& peer) { return device.contact(peer); }));
 }
 
 void Tunnel::answered(const host::NameAnswer& answer, protocol::Instant now) {
   if (const std::string host = names_.newly_failing(answer.id); !host.empty() && answer.addresses.empty())
     log_error("The endpoint {} cannot be found ({}); trying again", host, answer.error);
-  if (const auto change = names_.answered(answer.id, answer.addresses, now)) change_endpoint(*change);
+  if (auto change = names_.answered(answer.id, answer.addresses, now)) change_endpoints({std::move(*change)});
 }
 
-void Tunnel::change_endpoint(const EndpointNames::Change& change) {
-  log_verbose("{} is tried at {}", change.host, io::to_string(change.endpoint));
-  const auto written = std::find_if(config_.peers.begin(), config_.peers.end(),
-                                    [&](const config::ConfigPeer& each) { return each.public_key == change.peer; });
-  const uint16_t keepalive = written == config_.peers.end() ? 0 : written->persistent_keepalive_seconds;
+void Tunnel::change_endpoints(const std::vector<EndpointNames::Change>& changes) {
+  if (changes.empty()) return;
   interface_->loop().turn([&](device::Device& target) {
-    int number = target.set_endpoint(change.peer, change.endpoint);
-    // From nothing to something means one at once, and so a handshake with the new address.
-    if (keepalive != 0 && number == 0) number = target.set_persistent_keepalive(change.peer, 0);
-    if (keepalive != 0 && number == 0) number = target.set_persistent_keepalive(change.peer, keepalive);
-    target.finish_peer(change.peer);
-    target.end_of_operation();
-    return number;
+    for (const EndpointNames::Change& change : changes) {
+      log_verbose("{} is tried at {}{}{}", change.host, io::to_string(change.endpoint), change.rival ? " and " : "",
+                  change.rival ? io::to_string(*change.rival) : "");
+      target.try_endpoint(change.peer, change.endpoint, change.rival);
+    }
+    return io::Success{};
   });
 }
 
@@ -191,7 +185,7 @@ void Tunnel::promise_hooks() {
 }
 
 io::Status Tunnel::set_mark(uint32_t mark, uint32_t only_if) {
-  if (interface_ == nullptr || (only_if != 0 && interface_->device().state().fwmark != only_if)) return io::Success{};
+  if (interface_ == nullptr || (only_if != 0 && interface_->device().fwmark() != only_if)) return io::Success{};
   const int number = interface_->loop().turn([mark](device::Device& target) { return target.set_fwmark(mark); });
   if (number != 0) return io::Error{number, "mark what the tunnel sends with " + std::to_string(mark)};
   return io::Success{};

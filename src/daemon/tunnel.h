@@ -77,7 +77,7 @@ class Tunnel {
   void choose_mark();
   void find_names();
   void return_to(const device::DeviceState& now, const config::Config& after);
-  void change_endpoint(const EndpointNames::Change& change);
+  void change_endpoints(const std::vector<EndpointNames::Change>& changes);
   std::vector<host::Step> make_plan(const host::Settings& settings) const;
   io::Status run_hooks(const std::vector<std::string>& hooks);
   void promise_hooks();

@@ -111,7 +111,19 @@ int Device::set_endpoint(const Key& public_key, const io::Endpoint& endpoint) {
   peer->path.gso_refused.store(false, std::memory_order_relaxed);
   peer->known_route.reset();
   peer->left_source.reset();
+  peer->rival.reset();
   return 0;
+}
+
+void Device::try_endpoint(const Key& public_key, const io::Endpoint& endpoint,
+                          const std::optional<io::Endpoint>& rival) {
+  (void)set_endpoint(public_key, endpoint);
+  DevicePeer* const peer = find_peer(public_key);
+  if (peer == nullptr) return;
+  if (rival) peer->rival = std::make_unique<const io::Endpoint>(*rival);
+  if (!up_ || !peer->peer.timers().running()) return;
+  peer->sign_of_life_due |= peer->keepalive_seconds != 0 || peer->path.staged.load(std::memory_order_relaxed) > 0;
+  if (peer->sign_of_life_due) wake(*peer);
 }
 
 int Device::set_persistent_keepalive(const Key& public_key, uint16_t seconds) {

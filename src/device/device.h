@@ -111,8 +111,15 @@ class Device final : public Configurable, public Measured {
   DeviceState state() const;
   // How many operations have ended so far: whoever looks at the state again need not while this stays.
   uint64_t operations() const { return operations_; }
+  uint32_t fwmark() const { return fwmark_; }
+  // How many initiations were made so far: whoever watches for handshakes that fail need not look while this stays.
+  uint64_t initiations() const { return initiations_; }
   // How the peer can be reached; none without such a peer.
   std::optional<PeerContact> contact(const Key& public_key) const;
+  // Tries a peer at `endpoint`, with something sent at once if it has a persistent keepalive or packets wait. While
+  // there is a `rival`, each initiation goes there too: the peer is where the first answer comes from. set_endpoint()
+  // and any good handshake message end the race. A peer that is not there is ignored.
+  void try_endpoint(const Key& public_key, const io::Endpoint& endpoint, const std::optional<io::Endpoint>& rival);
 
   // Measured.
   const std::string& name() const override { return options_.name; }
@@ -180,6 +187,7 @@ class Device final : public Configurable, public Measured {
     std::optional<LeftSource> left_source;
     protocol::ReplayWindow::Reception reception_before;  // on keypairs that are gone
     std::unique_ptr<Membership> membership;              // null: in no group
+    std::unique_ptr<const io::Endpoint> rival;           // see try_endpoint(); null: none
   };
 
   // A walk over all peers in slices, a slice each turn; a request in the middle of one is another walk after it.
@@ -304,6 +312,7 @@ class Device final : public Configurable, public Measured {
   std::array<size_t, protocol::kHomeSlots> peers_at_home_{};  // how many live in each home slot
 
   // What this turn has done and the next ones have to.
+  uint64_t initiations_ = 0;  // also of the turns before
   size_t initiations_in_turn_ = 0;
   std::vector<pipeline::PeerPath*> given_up_;  // their staged packets go at the end of the turn
   protocol::Instant asks_since_{};             // and how many silent members were asked since: see may_ask()

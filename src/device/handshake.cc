@@ -134,6 +134,7 @@ void Device::receive_cookie_reply(const pipeline::HandshakeDatagram& datagram) {
 
 void Device::send_initiation(DevicePeer& peer) {
   ++initiations_in_turn_;
+  ++initiations_;
   know_identity(peer);
   ensure_free_index();
   const auto initiation =
@@ -144,6 +145,10 @@ void Device::send_initiation(DevicePeer& peer) {
     peer.membership->liveness.initiated(workers_.traffic_of(peer.path, &pipeline::PeerTraffic::received_bytes), now_);
   if (send_to_peer(peer, protocol::wire_bytes(*initiation), protocol::kHandshakeDsField))
     stats_.initiations_sent.add(1);
+  // The same message: a peer that gets both takes one of them for a replay.
+  if (peer.rival != nullptr)
+    (void)send(protocol::wire_bytes(*initiation),
+               {.to = *peer.rival, .local_port = listen_port_, .traffic_class = protocol::kHandshakeDsField});
 }
 
 bool Device::send_to_peer(DevicePeer& peer, std::span<const uint8_t> message, uint8_t traffic_class) {

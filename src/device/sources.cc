@@ -97,6 +97,7 @@ void Device::attend_roaming(DevicePeer& peer) {
 // The peer's handshake message came from there.
 void Device::follow(DevicePeer& peer, const pipeline::HandshakeDatagram& datagram) {
   peer.left_source.reset();
+  peer.rival.reset();
   peer.path.follow_handshake(datagram.from);
   peer.path.asked_at(datagram.local_port, local_ports());
   learn_route(peer, datagram.from);

@@ -43,19 +43,31 @@ class EndpointNamesTest : public ::testing::Test {
     return change ? io::to_string(change->endpoint) : "";
   }
 
-  // Looks each second, with a peer that has `contact_`; what it is to be tried at.
+  // Looks each second, with a peer that has `contact_` and starts a handshake every five; what it is to be tried at.
   std::string look(int from, int to) {
     std::string tried;
-    for (int second = from; second < to; ++second)
-      for (const auto& change : names_.look(at(second), [this](const device::Key&) { return contact_; })) {
+    for (int second = from; second < to; ++second) {
+      if (contact_.initiating && (second - from) % 5 == 0) ++initiations_;
+      for (const auto& change : look_once(second)) {
         tried += std::to_string(second) + ":" + io::to_string(change.endpoint) + " ";
         contact_.endpoint = change.endpoint;
       }
+    }
     return tried;
   }
 
+  std::vector<EndpointNames::Change> look_once(int second) {
+    return names_.look(
+        at(second), initiations_,
+        [this](const device::Key&) {
+          ++looks_;
+          return contact_;
+        });
+  }
+
   EndpointNames names_;
-  uint64_t next_id_ = 1;
+  uint64_t next_id_ = 1, initiations_ = 0;
+  int looks_ = 0;
   device::PeerContact contact_;
 };
 
@@ -91,6 +103,63 @@ TEST_F(EndpointNamesTest, LetsAddressesTakeTurnsWhileNoHandshakeSucceeds) {
   contact_.initiating = false;
   EXPECT_EQ(look(12, 40), "");
   EXPECT_THAT(names_.due(at(40), next_id_), IsEmpty());
+}
+
+TEST_F(EndpointNamesTest, RacesTheFirstAddressesOfBothFamilies) {
+  names_.set(named("vpn.example"), at(0));
+  const auto questions = names_.due(at(0), next_id_);
+  ASSERT_THAT(questions, SizeIs(1));
+  const auto both = names_.answered(questions[0].id,
+                                    {address("[2001:db8::1]"), address("[2001:db8::2]"), address("192.0.2.1")}, at(0));
+  ASSERT_TRUE(both && both->rival);
+  EXPECT_EQ(io::to_string(both->endpoint), "[2001:db8::1]:51820");
+  EXPECT_EQ(io::to_string(*both->rival), "192.0.2.1:51820");
+  contact_.endpoint = both->endpoint;
+  contact_.initiating = true;
+  ++initiations_;
+  EXPECT_THAT(look_once(0), IsEmpty());
+  const auto next = look_once(5);
+  ASSERT_TRUE(next.size() == 1 && next[0].rival);
+  EXPECT_EQ(io::to_string(next[0].endpoint), "[2001:db8::2]:51820") << "the next one's turn";
+  EXPECT_EQ(io::to_string(*next[0].rival), "192.0.2.1:51820");
+}
+
+TEST_F(EndpointNamesTest, HasNoRivalInOneFamily) {
+  names_.set(named("vpn.example"), at(0));
+  const auto questions = names_.due(at(0), next_id_);
+  ASSERT_THAT(questions, SizeIs(1));
+  const auto change = names_.answered(questions[0].id, {address("192.0.2.1"), address("192.0.2.2")}, at(0));
+  ASSERT_TRUE(change);
+  EXPECT_FALSE(change->rival);
+}
+
+TEST_F(EndpointNamesTest, IsDueOnlyWhileSomethingIsToBeDone) {
+  names_.set(named("vpn.example"), at(0));
+  EXPECT_EQ(names_.next(), at(0));
+  EXPECT_EQ(ask_and_answer(0, {}), "");
+  EXPECT_EQ(names_.next(), at(1));
+  EXPECT_EQ(ask_and_answer(1, {address("192.0.2.1")}), "192.0.2.1:51820");
+  contact_.endpoint.remote = address("192.0.2.1");
+  EXPECT_EQ(names_.next(), std::nullopt) << "the name is known";
+  EXPECT_EQ(look(2, 100), "");
+  EXPECT_EQ(looks_, 0) << "nothing was sent";
+  contact_.initiating = true;
+  ++initiations_;
+  EXPECT_THAT(look_once(100), IsEmpty());
+  EXPECT_EQ(names_.next(), at(101)) << "a handshake may fail";
+  contact_.initiating = false;
+  contact_.last_handshake = protocol::WallTime(seconds(5));
+  EXPECT_THAT(look_once(101), IsEmpty());
+  EXPECT_EQ(names_.next(), std::nullopt) << "it has not";
+}
+
+TEST_F(EndpointNamesTest, SeesAFailureBehindAHandshakeThatNobodySaw) {
+  names_.set(named("vpn.example"), at(0));
+  EXPECT_EQ(ask_and_answer(0, {address("192.0.2.1"), address("192.0.2.2")}), "192.0.2.1:51820");
+  contact_.endpoint.remote = address("192.0.2.1");
+  contact_.last_handshake = protocol::WallTime(seconds(5));  // the peer's doing, so that nothing was sent
+  contact_.initiating = true;
+  EXPECT_EQ(look(100, 107), "105:192.0.2.2:51820 ");
 }
 
 TEST_F(EndpointNamesTest, LooksUpAgainWhenAHandshakeFails) {

@@ -113,6 +113,32 @@ TEST_F(DeviceTest, ShakesHandsAndCarriesTrafficBothWays) {
   EXPECT_EQ(peer_of(b_).sent_bytes, peer_of(a_).received_bytes);
 }
 
+TEST_F(DeviceTest, IsWithTheRivalThatAnswersFirst) {
+  introduce();
+  const auto nobody = pipeline::test::endpoint("127.0.0.1:9");
+  a_.device->begin_turn(now(), test::wall_now());
+  a_.device->try_endpoint(public_key(b_.key), nobody, b_.at());
+  EXPECT_EQ(peer_of(a_).endpoint, nobody);
+  transfer(a_, b_);
+  EXPECT_EQ(peer_of(a_).endpoint->port, b_.port());
+  EXPECT_EQ(a_.handshakes("initiation_sent"), 1u) << "the first attempt";
+  EXPECT_EQ(a_.device->initiations(), 1u);
+}
+
+TEST_F(DeviceTest, TakesTheSecondOfTwoRivalInitiationsForAReplay) {
+  introduce();
+  a_.device->begin_turn(now(), test::wall_now());
+  a_.device->try_endpoint(public_key(b_.key), b_.at(), b_.at());
+  transfer(a_, b_);
+  ASSERT_TRUE(pump([&] { return b_.handshakes("rejected") == 1; }));
+  EXPECT_EQ(b_.handshakes("response_sent"), 1u);
+  advance_clock(seconds(121));
+  transfer(a_, b_);
+  ASSERT_TRUE(pump([&] { return b_.handshakes("initiation_received") == 2; }));
+  transfer(b_, a_);
+  EXPECT_EQ(b_.handshakes("rejected"), 1u) << "the race is over";
+}
+
 TEST_F(DeviceTest, ShakesHandsWithAPresharedKeyThatBothHave) {
   introduce();
   EXPECT_EQ(a_.device->set_preshared_key(public_key(b_.key), private_key(77)), 0);
