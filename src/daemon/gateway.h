@@ -42,6 +42,7 @@ class Gateway final : public Surroundings {
   io::Status watch(Tunnel& tunnel) override;
   void forget(Tunnel& tunnel) override;
   void ask(host::NameQuestion question) override { names_->ask(std::move(question)); }
+  pipeline::WorkerThreads& worker_threads() override { return worker_threads_; }
   uint64_t& next_question() override { return next_question_; }
   void wait(const std::function<bool()>& done, std::chrono::nanoseconds most) override;
 
@@ -74,6 +75,7 @@ class Gateway final : public Surroundings {
   std::unique_ptr<RequestServer> requests_;
   std::unique_ptr<host::NameLookup> names_;
   std::unique_ptr<MetricsServer> metrics_;                  // null unless asked for
+  pipeline::WorkerThreads worker_threads_;                  // before the tunnels, whose workers are on them
   std::map<uint64_t, Tunnel*> watched_;                     // by tag
   std::map<std::string, std::unique_ptr<Tunnel>> tunnels_;  // by name
   uint64_t next_tag_ = 16;

@@ -56,6 +56,8 @@ io::Result<std::unique_ptr<Interface>> Interface::open(const std::string& name, 
   if (request.dpdk && !environment.workers && !request.workers) workers.count = 1;
   auto plan = plan_workers(workers, read_host_cpus());
   if (!plan) return plan.error();
+  // A port that is polled would keep others on its threads from sleeping.
+  if (!request.dpdk) plan->threads = request.threads;
   if (environment.udp_engine == io::Engine::io_uring)
     if (const auto ring = io::Ring::open(); !ring)
       return because("CULVERT_UDP_ENGINE=io_uring is not possible here, use auto or epoll", ring.error());

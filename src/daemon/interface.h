@@ -25,8 +25,9 @@ io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, co
 // What a command line or a file asks for. Of workers the environment goes before it.
 struct InterfaceRequest {
   std::optional<device::WorkerRequest> workers;
-  std::optional<device::DpdkRequest> dpdk;  // none: sockets
-  std::optional<uint32_t> mtu;              // of an inner port: it has no interface that somebody could set it on
+  std::optional<device::DpdkRequest> dpdk;     // none: sockets
+  std::optional<uint32_t> mtu;                 // of an inner port: it has no interface that somebody could set it on
+  pipeline::WorkerThreads* threads = nullptr;  // shared with other interfaces; null: its workers have theirs
 
   // Whether the inner side is a TUN device.
   bool has_tun() const { return !dpdk || !dpdk->inner; }

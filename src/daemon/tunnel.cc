@@ -89,8 +89,9 @@ io::Status Tunnel::start() {
   if (io::Status hooks = run_hooks(config_.host.pre_up); !hooks) return hooks;
   auto tun = open_tun(name(), environment_);
   if (!tun) return tun.error();
-  auto interface = Interface::open(name(), std::move(*tun), environment_, Interface::Process::gateway,
-                                   {.workers = config_.workers, .dpdk = config_.dpdk, .mtu = {}});
+  auto interface = Interface::open(
+      name(), std::move(*tun), environment_, Interface::Process::gateway,
+      {.workers = config_.workers, .dpdk = config_.dpdk, .mtu = {}, .threads = &surroundings_.worker_threads()});
   if (!interface) return interface.error();
   interface_ = std::move(*interface);
   if (io::Status watched = surroundings_.watch(*this); !watched) return watched;

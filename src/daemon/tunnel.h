@@ -33,6 +33,8 @@ class Surroundings {
   virtual void forget(Tunnel& tunnel) = 0;
   // Asks for a name; the tunnel's answered() is called with the answer.
   virtual void ask(host::NameQuestion question) = 0;
+  // Threads for workers, which all tunnels share.
+  virtual pipeline::WorkerThreads& worker_threads() = 0;
   // A number for a question, used once.
   virtual uint64_t& next_question() = 0;
   // Goes on with everything else until `done` or `most` has passed.

@@ -154,7 +154,8 @@ io::Status WorkerPool::add_worker(io::UdpSocketGroup* sockets) {
   if (!plan_.cpus.empty()) options.cpus = plan_.cpus[number % plan_.cpus.size()];
   options.held = number > 0 && map_ != nullptr;
   options.busy_poll = plan_.busy_poll;
-  auto worker = pipeline::Worker::start(published_, control_, inner_->queue(number), std::move(options));
+  options.threads = plan_.threads;
+  auto worker = pipeline::Worker::start(published_, control_, inner_->queue(number), options);
   if (!worker) {
     if (sockets != nullptr && number > 0) sockets->remove_last_member();
     take_back_queue();

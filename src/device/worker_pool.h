@@ -35,6 +35,7 @@ struct WorkerPlan {
   std::vector<std::vector<int>> cpus;  // the CPUs of worker i are those of entry i % size; empty: no worker is kept
   bool insisted = false;               // somebody asked for that many: fewer are an error in the log
   bool busy_poll = false;              // sides that have to be polled are polled without a rest
+  pipeline::WorkerThreads* threads = nullptr;  // that are shared with other devices, and outlive this one; null: none
 };
 
 // Thread safety: the control thread alone.

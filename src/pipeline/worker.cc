@@ -1,49 +1,14 @@
 #include "src/pipeline/worker.h"
 
-#include <sched.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
-#include <cerrno>
+#include <chrono>
 #include <string>
-#include <system_error>
 #include <utility>
-
-#include "src/pipeline/grace_period.h"
 
 namespace culvert::pipeline {
 namespace {
 
 enum Tag : uint64_t { kTagWakeup, kTagInner, kTagOuter };
-
-// In the kernel, packets are handled before any program runs. A worker that shares its core gets the nearest
-// thing to it: three times as much as others where there is too little. And a slice that is long for its weight:
-// else each packet that a program sends would have the worker take its core at once, for a batch of one.
-constexpr int kWorkerNice = -5;
-constexpr uint64_t kWorkerSliceNs = 10'000'000;
-
-// struct sched_attr of sched_setattr(2), which glibc does not know. Kernels before 6.12 take no slice.
-struct SchedulingAttributes {
-  uint32_t size = sizeof(SchedulingAttributes);
-  uint32_t policy = SCHED_OTHER;
-  uint64_t flags = 0;
-  int32_t nice = kWorkerNice;
-  uint32_t priority = 0;
-  uint64_t runtime_ns = kWorkerSliceNs;
-  uint64_t deadline_ns = 0;
-  uint64_t period_ns = 0;
-};
-static_assert(sizeof(SchedulingAttributes) == 48);
-
-// Who gave the program a nice value or a policy of their own keeps them; without CAP_SYS_NICE nothing happens.
-void go_before_programs() {
-  if (getpriority(PRIO_PROCESS, 0) != 0 || sched_getscheduler(0) != SCHED_OTHER) return;
-  SchedulingAttributes attributes;
-  (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
-}
 
 // More than waits in any queue that holds no more than it should: a TUN device's is of some thousand packets, a socket
 // buffer of 16 MiB holds this many of the shortest messages.
@@ -58,24 +23,10 @@ constexpr unsigned kRestDoublings = 4;
 // While it has traffic, descriptors are looked at every so many turns: the other side's, or only the control thread's.
 constexpr unsigned kTurnsUnlooked = 4, kTurnsUnlookedByControl = 32;
 
-// Keeps the calling thread on these CPUs. Yields errno.
-int stay_on(const std::vector<int>& cpus) {
-  if (cpus.empty()) return 0;
-  const auto end = static_cast<size_t>(*std::max_element(cpus.begin(), cpus.end())) + 1;
-  cpu_set_t* const set = CPU_ALLOC(end);
-  if (set == nullptr) return ENOMEM;
-  const size_t bytes = CPU_ALLOC_SIZE(end);
-  CPU_ZERO_S(bytes, set);
-  for (const int cpu : cpus) CPU_SET_S(static_cast<size_t>(cpu), bytes, set);
-  const int failed = sched_setaffinity(0, bytes, set) == 0 ? 0 : errno;
-  CPU_FREE(set);
-  return failed;
-}
-
 }  // namespace
 
 io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, const io::Wakeup& control,
-                                                  io::InnerSide& inner, WorkerOptions options) {
+                                                  io::InnerSide& inner, const WorkerOptions& options) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
   auto wakeup = io::Wakeup::open();
@@ -83,23 +34,21 @@ io::Result<std::unique_ptr<Worker>> Worker::start(const Published& published, co
   if (const auto added = poller->add(wakeup->fd(), kTagWakeup); !added) return added.error();
   for (const int fd : inner.poll_fds())
     if (const auto added = poller->add(fd, kTagInner); !added) return added.error();
+  auto thread = options.threads != nullptr ? options.threads->get(options.number, options.cpus)
+                                           : WorkerThread::start(options.cpus);
+  if (!thread) return io::Error{thread.error().number, thread.error().context + " " + std::to_string(options.number)};
   std::unique_ptr<Worker> worker(
       new Worker(published, control, inner, options, std::move(*poller), std::move(*wakeup)));
-  std::promise<int> settled;
-  std::future<int> failed = settled.get_future();
-  try {
-    worker->thread_ =
-        std::thread([self = worker.get(), cpus = std::move(options.cpus), settled = std::move(settled)]() mutable {
-          const int error = stay_on(cpus);
-          self->pipelines_ = std::make_unique<Pipelines>(self->published_, self->mailbox_, self->stats_);
-          settled.set_value(error);
-          self->loop();
-        });
-  } catch (const std::system_error& error) {
-    return io::Error{error.code().value(), "start a worker thread"};
-  }
-  if (const int error = failed.get(); error != 0)
-    return io::Error{error, "keep worker " + std::to_string(options.number) + " on its CPUs"};
+  Worker& self = *worker;
+  if (const io::Status added = (*thread)->add(self,
+                                              [&self] {
+                                                self.pipelines_ = std::make_unique<Pipelines>(
+                                                    self.published_, self.mailbox_, self.stats_);
+                                                if (self.held_) self.watch_inner(false);
+                                              });
+      !added)
+    return added.error();
+  self.thread_ = std::move(*thread);
   return worker;
 }
 
@@ -117,9 +66,9 @@ Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerS
       polls_inner_(inner.poll_fds().empty()) {}
 
 Worker::~Worker() {
-  if (!thread_.joinable()) return;
-  post([this] { stop_ = true; });
-  thread_.join();
+  if (thread_ == nullptr) return;
+  ask([] {}).wait();  // what was asked before is done
+  thread_->remove(*this);
 }
 
 void Worker::post(Task task) {
@@ -221,32 +170,27 @@ io::OuterState Worker::outer_state() const {
   return owned_outer_ != nullptr ? owned_outer_->state() : io::OuterState{};
 }
 
-void Worker::loop() {
-  go_before_programs();
-  WorkerPresence presence;
-  std::array<io::PollEvent, 16> events;
-  if (held_) watch_inner(false);
-  while (!stop_) {
-    presence.offline();
-    const std::span<io::PollEvent> ready = wait_for_events(events);
-    presence.online();
-    stats_.wakeups.add(1);
-    bool called = false, inner_ready = false, outer_ready = false;
-    for (const io::PollEvent& event : ready) {
-      called |= event.tag == kTagWakeup;
-      inner_ready |= event.tag == kTagInner;
-      outer_ready |= event.tag == kTagOuter;
-    }
-    if (called) {
-      run_tasks();
-      control_outbox_.send(outer_);
-    }
-    if (held_) continue;
-    size_t handled = 0;
-    if (outer_ready || polls_outer_) handled += run_inbound();
-    if (inner_ready || polls_inner_) handled += run_outbound();
-    idle_turns_ = handled != 0 ? 0 : std::min(idle_turns_ + 1, kTurnsBeforeRest + kRestDoublings);
+void Worker::turn(WorkerPresence& presence, bool may_sleep) {
+  presence.offline();
+  const std::span<io::PollEvent> ready =
+      may_sleep ? wait_for_events(events_) : poller_.wait(events_, std::chrono::nanoseconds(0));
+  presence.online();
+  stats_.wakeups.add(1);
+  bool called = false, inner_ready = false, outer_ready = false;
+  for (const io::PollEvent& event : ready) {
+    called |= event.tag == kTagWakeup;
+    inner_ready |= event.tag == kTagInner;
+    outer_ready |= event.tag == kTagOuter;
   }
+  if (called) {
+    run_tasks();
+    control_outbox_.send(outer_);
+  }
+  if (held_) return;
+  size_t handled = 0;
+  if (outer_ready || polls_outer_) handled += run_inbound();
+  if (inner_ready || polls_inner_) handled += run_outbound();
+  idle_turns_ = handled != 0 ? 0 : std::min(idle_turns_ + 1, kTurnsBeforeRest + kRestDoublings);
 }
 
 std::span<io::PollEvent> Worker::wait_for_events(std::span<io::PollEvent> events) {

@@ -1,6 +1,7 @@
-// One core's share of the data path: a thread that runs both pipelines to completion, batch by batch.
+// One core's share of an interface's data path: runs both pipelines to completion, batch by batch, on a thread that it
+// may share with workers of other interfaces (worker_thread.h).
 //
-// Each turn of the loop:
+// Each turn:
 //   1. wait      until a side is readable or the control thread calls; a side
 //                that has to be polled is waited for by short rests only, and
 //                while it has traffic not at all                                   (this thread)
@@ -11,12 +12,12 @@
 // One thread for both directions: bench/RESULTS.md has what two would give and cost.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <future>
 #include <memory>
 #include <span>
-#include <thread>
 #include <vector>
 
 #include "io/inner_side.h"
@@ -30,6 +31,7 @@
 #include "src/pipeline/outbound.h"
 #include "src/pipeline/shared_state.h"
 #include "src/pipeline/stats.h"
+#include "src/pipeline/worker_thread.h"
 #include "src/protocol/mutex.h"
 
 namespace culvert::pipeline {
@@ -40,20 +42,21 @@ struct WorkerOptions {
   std::vector<int> cpus = {};               // that it may run on; empty: all that the process may
   bool held = false;                        // see hold()
   bool busy_poll = false;                   // never rests while a side has to be polled
+  WorkerThreads* threads = nullptr;         // whose threads are shared; null: it has one of its own
 };
 
 // Thread safety: the public methods are the control thread's; mailbox() and stats() say their own rules. The
 // private methods run on the worker's thread.
-class Worker {
+class Worker final : private Turned {
  public:
-  // Starts the thread. `control` is notified when the mailbox has something, and when the inner side is gone. All three
-  // outlive the worker. What it works in is allocated on its own thread, once that is where it may run: on its node.
-  // Errors: EMFILE, ENFILE, EAGAIN, EINVAL (none of the CPUs may be used).
+  // Starts the thread, unless it is there. `control` is notified when the mailbox has something, and when the inner
+  // side is gone. All three outlive the worker. What it works in is allocated on its own thread, once that is where it
+  // may run: on its node. Errors: EMFILE, ENFILE, EAGAIN, EINVAL (none of the CPUs may be used).
   static io::Result<std::unique_ptr<Worker>> start(const Published& published, const io::Wakeup& control,
-                                                   io::InnerSide& inner, WorkerOptions options = {});
+                                                   io::InnerSide& inner, const WorkerOptions& options = {});
 
-  // Ends the thread; staged packets are dropped.
-  ~Worker();
+  // Leaves the thread, and ends it if it was the last one there; staged packets are dropped.
+  ~Worker() override;
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
@@ -118,7 +121,12 @@ class Worker {
   void post(Task task);
   [[nodiscard]] std::future<void> ask(Task task);
 
-  void loop();
+  // Turned.
+  void turn(WorkerPresence& presence, bool may_sleep) override;
+  int fd() const override { return poller_.fd(); }
+  bool polls() const override { return polls_inner_ || polls_outer_; }
+  void wake() const override { wakeup_.notify(); }
+
   void run_tasks();
   std::span<io::PollEvent> wait_for_events(std::span<io::PollEvent> events);
   size_t run_inbound();
@@ -126,7 +134,6 @@ class Worker {
   void watch_inner(bool watch);
   void watch_outer(bool watch);
   void pass_on_what_waits();
-  bool polls() const { return polls_inner_ || polls_outer_; }
 
   // Constant after construction.
   const Published& published_;
@@ -149,8 +156,8 @@ class Worker {
   // The worker thread's.
   std::unique_ptr<Pipelines> pipelines_;
   io::OuterSide* outer_ = nullptr;  // owned_outer_
-  bool stop_ = false;
   bool held_;
+  std::array<io::PollEvent, 16> events_;
   bool polls_inner_, polls_outer_ = false;  // sides without descriptors
   unsigned idle_turns_ = 0;                 // since a turn last had traffic
   unsigned turns_unlooked_ = 0;             // since descriptors were last looked at
@@ -165,7 +172,7 @@ class Worker {
   std::vector<Task> tasks_ GUARDED_BY(tasks_mutex_);
 
   std::atomic<bool> inner_gone_{false};
-  std::thread thread_;
+  std::shared_ptr<WorkerThread> thread_;
 };
 
 }  // namespace culvert::pipeline

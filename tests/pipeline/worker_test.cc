@@ -268,6 +268,33 @@ TEST_F(WorkerTest, RestsWhileAPolledSideHasNothingButForABusyOne) {
   }
 }
 
+TEST_F(WorkerTest, SharesItsThreadWithWorkersOfOtherInterfaces) {
+  worker_.reset();
+  const auto threads_of_process = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
+  };
+  const auto before = threads_of_process();
+  WorkerThreads threads;
+  const WorkerOptions options{.clock = frozen_clock, .threads = &threads};
+  ThreadedInner other_inner;
+  auto other = Worker::start(there_.published, *control_, other_inner, options);
+  auto worker = Worker::start(here_.published, *control_, inner_, options);
+  ASSERT_TRUE(worker && other);
+  worker_ = std::move(*worker);
+  EXPECT_EQ(threads_of_process(), before + 1);
+  begin_session();
+  plug_in();
+  (*other)->adopt_outer(std::make_unique<CableOuter>(cable_, 1, there_.at, nullptr));
+  const InnerPacket packet = packet_to(1);
+  inner_.push(packet);
+  ASSERT_TRUE(eventually([&] { return other_inner.written() == 1; })) << "from one to the other";
+  EXPECT_EQ(other_inner.take_packets(), std::vector<Bytes>{packet.bytes});
+  other->reset();
+  begin_session();
+  inner_.push(packet);
+  ASSERT_TRUE(eventually([&] { return cable_.pushed(1) == 2; })) << "the one that stays";
+}
+
 TEST_F(WorkerTest, TakesATurnForEachCallAndNoMore) {
   for (int i = 0; i < 100; ++i) worker_->drop_staged({}, DropReason::no_peer).wait();
   EXPECT_LE(worker_->stats().wakeups.get(), 100u);
