@@ -118,6 +118,9 @@ io::Status Gateway::run(const host::Command& command) {
   bool told = false;
   while (!program_ended_) {
     turn();
+    // It changes nothing, and the hook may be who asks.
+    for (Request request = requests_->next(kStatus); request.client != 0; request = requests_->next(kStatus))
+      answer(request);
     // Whoever ends us while we come up does not want to wait for a hook that sleeps.
     if (ending_ && !was_ending && !std::exchange(told, true)) running->end();
   }
@@ -138,7 +141,7 @@ void Gateway::turn(std::optional<protocol::Instant> until) {
     else if (event.tag == kTagProgram)
       program_ended_ = true;
     else if (const auto at = watched_.find(event.tag); at != watched_.end())
-      at->second->interface().loop().run_once();
+      run_once(*at->second);
   attend_names();
 }
 
@@ -227,7 +230,10 @@ void Gateway::answer(const Request& request) {
     said = reload(*at->second);
     return requests_->reply(request.client, said.empty() ? kExitSuccess : kExitSetupFailed, said);
   }
-  if (request.verb == "status") return requests_->reply(request.client, kExitSuccess, at->second->status());
+  if (request.verb == kStatus)
+    return requests_->reply(request.client, kExitSuccess, at->second->status(StatusForm::text));
+  if (request.verb == kStatusJson)
+    return requests_->reply(request.client, kExitSuccess, at->second->status(StatusForm::json));
   requests_->reply(request.client, kExitUsage, "nobody knows the request\n");
 }
 

@@ -21,7 +21,8 @@ namespace culvert::daemon {
 
 // Thread safety: one thread makes and runs it. block_end_signals() was called before.
 //
-// Only run() and add() begin something with a tunnel; while a hook runs, requests wait and the loops go on.
+// Only run() and add() begin something with a tunnel; while a hook runs the loops go on, but of requests only status is
+// answered.
 class Gateway final : public Surroundings {
  public:
   static io::Result<std::unique_ptr<Gateway>> open(const Environment& environment);

@@ -109,10 +109,12 @@ void RequestServer::read(uint64_t id) {
   waiting_.push_back({id, client.interface_name, client.in.substr(0, end)});
 }
 
-Request RequestServer::next() {
-  if (waiting_.empty()) return {};
-  Request request = std::move(waiting_.front());
-  waiting_.pop_front();
+Request RequestServer::next(std::string_view start) {
+  const auto at = std::find_if(waiting_.begin(), waiting_.end(),
+                               [start](const Request& request) { return request.verb.starts_with(start); });
+  if (at == waiting_.end()) return {};
+  Request request = std::move(*at);
+  waiting_.erase(at);
   return request;
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "io/fd.h"
 #include "io/poller.h"
@@ -13,7 +14,10 @@
 
 namespace culvert::daemon {
 
-// A line of a client: "down", "reload" or "status".
+inline constexpr const char* kStatus = "status";
+inline constexpr const char* kStatusJson = "status-json";
+
+// A line of a client: "down", "reload", kStatus or kStatusJson.
 struct Request {
   uint64_t client = 0;
   std::string interface_name;
@@ -40,8 +44,8 @@ class RequestServer {
   int fd() const { return poller_.fd(); }
   void handle_events();
 
-  // The next request, or none (client 0). Each wants one reply().
-  Request next();
+  // The next request whose verb starts so, or none (client 0). Each wants one reply().
+  Request next(std::string_view start = "");
   // Ends the conversation: exit code and text for the client to print.
   void reply(uint64_t client, int exit_code, const std::string& text);
 

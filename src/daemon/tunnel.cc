@@ -1,7 +1,6 @@
 #include "src/daemon/tunnel.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <net/if.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -13,6 +13,7 @@
 #include "src/daemon/endpoint_names.h"
 #include "src/daemon/environment.h"
 #include "src/daemon/interface.h"
+#include "src/daemon/status.h"
 #include "src/daemon/tunnel_file.h"
 #include "src/host/host.h"
 #include "src/host/name_lookup.h"
@@ -55,8 +56,7 @@ class Tunnel {
   std::vector<std::string> take_down();
   // Applies what has changed in the file and touches nothing else. All or nothing; errors, a line each.
   std::vector<std::string> reload();
-  // For people.
-  std::string status() const;
+  std::string status(StatusForm form) const;
 
   const std::string& name() const { return file_.name; }
   // Its interface, between bring_up() and take_down().

@@ -107,9 +107,11 @@ bool are_names(const std::vector<std::string>& words) {
              words.begin(), words.end(), [](const std::string& word) { return word.starts_with('-'); });
 }
 
-// Says `verb` to whoever serves each; `none` answers for an interface that nobody serves.
+// Says `verb` to whoever serves each; `none` answers for an interface that nobody serves. What is wrong is said, and so
+// is what a good answer says, unless it is to be put into `answers`.
 template <typename None>
-int ask_each(const std::vector<std::string>& words, const char* verb, None&& none) {
+int ask_each(const std::vector<std::string>& words, const char* verb, None&& none,
+             std::vector<std::string>* answers = nullptr) {
   int worst = kExitSuccess;
   for (const std::string& word : words) {
     const auto name = find_tunnel_name(word);
@@ -120,7 +122,10 @@ int ask_each(const std::vector<std::string>& words, const char* verb, None&& non
     }
     const auto reply = ask(*name, verb);
     const int code = reply ? reply->exit_code : none(*name);
-    if (reply) std::fputs(reply->text.c_str(), code == kExitSuccess && verb[0] == 's' ? stdout : stderr);
+    if (reply && code == kExitSuccess && answers != nullptr)
+      answers->push_back(reply->text);
+    else if (reply)
+      std::fputs(reply->text.c_str(), stderr);
     worst = std::max(worst, code);
   }
   return worst;
@@ -208,15 +213,27 @@ int run_reload(const std::vector<std::string>& words) {
 }
 
 int run_status(const std::vector<std::string>& words) {
-  if (!words.empty() && !are_names(words)) return usage("status", "[NAME...]");
-  std::vector<std::string> names = words;
-  if (words.empty()) {
+  std::vector<std::string> names;
+  bool json = false;
+  for (const std::string& word : words)
+    if (word == "--json")
+      json = true;
+    else
+      names.push_back(word);
+  if (!names.empty() && !are_names(names)) return usage("status", "[--json] [NAME...]");
+  if (names.empty()) {
     std::error_code none;
     for (const auto& entry : std::filesystem::directory_iterator(host::kRunDirectory, none))
       if (entry.path().extension() == ".sock") names.push_back(entry.path().stem());
     std::sort(names.begin(), names.end());
   }
-  return ask_each(names, "status", say_nobody_serves);
+  std::vector<std::string> answers;
+  const int worst = ask_each(names, json ? kStatusJson : kStatus, say_nobody_serves, &answers);
+  std::string out;
+  for (const std::string& answer : answers) out += (json && !out.empty() ? "," : "") + answer;
+  if (json) out = "{\"interfaces\":[" + out + "]}\n";
+  std::fputs(out.c_str(), stdout);
+  return worst;
 }
 
 int run_check(const std::vector<std::string>& words) {

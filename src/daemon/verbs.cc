@@ -17,7 +17,7 @@ std::span<const Verb> all_verbs() {
       Verb{"down", "FILE|NAME...", "take them down again", run_down},
       Verb{"reload", "FILE|NAME...", "apply what changed in their files", run_reload},
       Verb{"check", "FILE|NAME...", "say what up would do, and what is missing", run_check},
-      Verb{"status", "[NAME...]", "say how they are", run_status},
+      Verb{"status", "[--json] [NAME...]", "say how they are", run_status},
       Verb{"top", "[-n FRAMES] [IFNAME...]", "show what interfaces do, live", run_top},
       Verb{"doctor", "[ADDRESS]", "say what this host costs a tunnel, and what mends it", run_doctor},
   };
