@@ -97,11 +97,11 @@ class Host:
         return lines
 
 
-def private_resolver(lab):
+def private_resolver(lab, server="192.0.2.53"):
     """Name servers of the scenario's own, for resolvconf to change."""
     path = os.path.join(lab.directory, "resolv.conf")
     with open(path, "w", encoding="ascii") as file:
-        file.write("nameserver 192.0.2.53\n")
+        file.write(f"nameserver {server}\n")
     run("mount", "--bind", path, "/etc/resolv.conf")
     os.makedirs("/run/resolvconf", exist_ok=True)
 
