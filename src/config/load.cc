@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,10 +22,18 @@ namespace {
 constexpr size_t kReadBytes = 65536;
 constexpr size_t kMaxFileBytes = size_t{64} << 20;
 
+enum class Source : uint8_t {
+  any,   // also a pipe: once, at the start
+  file,  // is read again by a process that must not wait for a writer
+};
+
 // Zero or an errno; EFBIG for a file that is no configuration.
-int read_file(const std::string& path, crypto::SecretString& text) {
-  const io::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+int read_file(const std::string& path, Source source, crypto::SecretString& text) {
+  const io::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | (source == Source::file ? O_NONBLOCK : 0)));
   if (!file) return errno;
+  struct stat found {};
+  if (source == Source::file && ::fstat(file.get(), &found) == 0 && !S_ISREG(found.st_mode))
+    return S_ISDIR(found.st_mode) ? EISDIR : EINVAL;
   for (;;) {
     const size_t end = text.size();
     text.resize(end + kReadBytes);
@@ -38,10 +47,10 @@ int read_file(const std::string& path, crypto::SecretString& text) {
 }
 
 template <typename Parse>
-ConfigOutcome load(const std::string& path, std::string_view mend, Parse&& parse) {
+ConfigOutcome load(const std::string& path, Source source, std::string_view mend, Parse&& parse) {
   ConfigOutcome outcome;
   crypto::SecretString text;
-  const int number = read_file(path, text);
+  const int number = read_file(path, source, text);
   if (number == 0) return parse(text);
   outcome.errors.push_back(fmt::format("{}: cannot be read: {}; {}", path, std::strerror(number), mend));
   return outcome;
@@ -67,12 +76,13 @@ io::Result<io::Endpoint> resolve_endpoint(const std::string& host, const std::st
 
 ConfigOutcome load_config(const std::string& path) {
   return load(
-      path, "check --config", [&path](std::string_view text) { return parse_config(text, path, resolve_endpoint); });
+      path, Source::any, "check --config",
+      [&path](std::string_view text) { return parse_config(text, path, resolve_endpoint); });
 }
 
 ConfigOutcome load_gateway_config(const std::string& path) {
   return load(
-      path, "name a file that is there, such as /etc/wireguard/wg0.conf",
+      path, Source::file, "name a file that is there, such as /etc/wireguard/wg0.conf",
       [&path](std::string_view text) { return parse_gateway_config(text, path); });
 }
 

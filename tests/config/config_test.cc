@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 
 #include "tests/fake_device.h"
@@ -335,6 +339,17 @@ TEST(Config, SaysWhichFileCannotBeRead) {
               HasSubstr("/nonexistent/wg0.conf: cannot be read: No such file or directory"));
   EXPECT_THAT(load_config("/proc").errors.at(0), HasSubstr("/proc: cannot be read: Is a directory"));
   EXPECT_THAT(load_config("/dev/zero").errors.at(0), HasSubstr("File too large"));
+}
+
+TEST(Config, OfAGatewayIsAFileAndWaitsForNoWriter) {
+  char folder[] = "/tmp/culvert-config-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  const std::string pipe = std::string(folder) + "/wg0.conf";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(load_gateway_config(pipe).errors.at(0), HasSubstr("wg0.conf: cannot be read: Invalid argument"));
+  EXPECT_THAT(load_gateway_config("/proc").errors.at(0), HasSubstr("Is a directory"));
+  ::unlink(pipe.c_str());
+  ::rmdir(folder);
 }
 
 TEST(ResolveEndpoint, TakesNumbersAndSaysWhatFailed) {
