@@ -56,6 +56,7 @@ class Planner {
   void add_default(const Prefix& everything);
   void add_gateway();
   std::string spoof_guard(IpVersion version) const;
+  std::string table_suffix() const;
   std::string quoted(const std::string& name) const { return '"' + name + '"'; }
 
   const Settings& settings_;
@@ -109,7 +110,7 @@ void Planner::add_default(const Prefix& everything) {
   if (version == IpVersion::v4)
     steps_.push_back({.kind = Kind::sysctl, .number = 1, .name = "net.ipv4.conf.all.src_valid_mark"});
   steps_.push_back({.kind = Kind::firewall,
-                    .name = (version == IpVersion::v4 ? "ip culvert-" : "ip6 culvert-") + facts_.interface_name,
+                    .name = (version == IpVersion::v4 ? "ip culvert-" : "ip6 culvert-") + table_suffix(),
                     .text = spoof_guard(version)});
 }
 
@@ -131,6 +132,17 @@ std::string Planner::spoof_guard(IpVersion version) const {
   return text;
 }
 
+// The interface's name as nftables takes it for a table's. No interface has a slash in its name.
+std::string Planner::table_suffix() const {
+  std::string out;
+  for (const char c : facts_.interface_name)
+    if (c == '+' || c == '=')
+      out += c == '+' ? "/plus/" : "/is/";
+    else
+      out += c;
+  return out;
+}
+
 void Planner::add_gateway() {
   if (settings_.forward) {
     steps_.push_back({.kind = Kind::sysctl, .number = 1, .name = "net.ipv4.ip_forward"});
@@ -143,7 +155,7 @@ void Planner::add_gateway() {
   std::string text = " chain postrouting { type nat hook postrouting priority 100; ";
   for (const std::string& outside : settings_.masquerade)
     text += fmt::format("iifname {} oifname {} masquerade; ", quoted(facts_.interface_name), quoted(outside));
-  steps_.push_back({.kind = Kind::firewall, .name = "inet culvert-nat-" + facts_.interface_name, .text = text + "}; "});
+  steps_.push_back({.kind = Kind::firewall, .name = "inet culvert-nat-" + table_suffix(), .text = text + "}; "});
 }
 
 }  // namespace

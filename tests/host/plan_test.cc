@@ -112,6 +112,16 @@ TEST(Plan, ForwardsAndMasquerades) {
                                            "\"wlan0\" masquerade;"));
 }
 
+TEST(Plan, NamesTablesAsNftablesTakesThem) {
+  Settings settings;
+  settings.masquerade = {"eth0"};
+  Facts odd = facts();
+  odd.interface_name = "a+b=c.d-e_f";
+  const std::vector<Step> steps = plan(settings, odd, {});
+  EXPECT_EQ(steps.back().name, "inet culvert-nat-a/plus/b/is/c.d-e_f");
+  EXPECT_THAT(steps.back().text, HasSubstr("iifname \"a+b=c.d-e_f\""));
+}
+
 TEST(Plan, KeepsListeningToRoutersBeforeItForwards) {
   Settings settings;
   Facts with_router = facts();
