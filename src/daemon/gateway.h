@@ -45,6 +45,7 @@ class Gateway final : public Surroundings {
   void ask(host::NameQuestion question) override { names_->ask(std::move(question)); }
   pipeline::WorkerThreads& worker_threads() override { return worker_threads_; }
   uint64_t& next_question() override { return next_question_; }
+  void breathe() override { turn(protocol::Instant{}); }
   void wait(const std::function<bool()>& done, std::chrono::nanoseconds most) override;
 
   // Whether a signal has come.

@@ -75,7 +75,8 @@ io::Status Tunnel::claim(std::vector<std::string>& notes) {
   host_ = std::make_unique<host::Host>(
       name(), std::move(*journal),
       host::Helpers{[this](const host::Command& command) { return surroundings_.run(command); },
-                    [this](uint32_t mark, uint32_t only_if) { return set_mark(mark, only_if); }});
+                    [this](uint32_t mark, uint32_t only_if) { return set_mark(mark, only_if); },
+                    [this] { surroundings_.breathe(); }});
   for (const std::string& line : host_->clean_up()) notes.push_back(name() + ": cleaned up what was left: " + line);
   if (::if_nametoindex(name().c_str()) == 0) return io::Success{};
   host_->forget();

@@ -38,6 +38,8 @@ class Surroundings {
   virtual pipeline::WorkerThreads& worker_threads() = 0;
   // A number for a question, used once.
   virtual uint64_t& next_question() = 0;
+  // Turns all loops once, and waits for nothing.
+  virtual void breathe() = 0;
   // Goes on with everything else until `done` or `most` has passed.
   virtual void wait(const std::function<bool()>& done, std::chrono::nanoseconds most) = 0;
 };

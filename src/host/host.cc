@@ -20,6 +20,7 @@ namespace {
 using Kind = Step::Kind;
 
 constexpr std::string_view kHookPrefix = "hook ";
+constexpr size_t kStepsInBreath = 256;
 
 // "net.ipv4.ip_forward" or, where a part has dots, "net/ipv6/conf/eth0.7/accept_ra" as /proc has it. A value that is
 // there already needs no right to write it.
@@ -141,6 +142,7 @@ io::Status Host::change_to(std::vector<Step> after) {
   settle();
   const Difference change = difference(done_, after);
   for (size_t i = 0; i < change.go.size(); ++i) {
+    if (helpers_.breathe && i % kStepsInBreath == kStepsInBreath - 1) helpers_.breathe();
     const bool promised = can_be_promised(change.go[i]);
     if (promised) note(std::span(change.go).first(i + 1));
     io::Status gone = go(change.go[i]);
@@ -153,7 +155,9 @@ io::Status Host::change_to(std::vector<Step> after) {
     if (outlives_interface(change.go[i]) && !promised) note(std::span(change.go).first(i + 1));
   }
   bool addresses_went = false;
+  size_t steps = 0;
   for (const Step& step : change.undo) {
+    if (helpers_.breathe && ++steps % kStepsInBreath == 0) helpers_.breathe();
     if (const io::Status undone = undo(step); !undone) log_error("{}", undone.error().text());
     addresses_went |= step.kind == Kind::address;
   }

@@ -22,6 +22,8 @@ struct Helpers {
   std::function<io::Status(const Command& command)> run;
   // Sets the mark of the device's sockets; `only_if` is one that it must have before (0: any).
   std::function<io::Status(uint32_t mark, uint32_t only_if)> set_mark;
+  // Lets the control loops turn once, in the middle of a change of thousands of steps; may be empty.
+  std::function<void()> breathe = {};
 };
 
 // The host's side of one tunnel: the steps that are done, and what of them is in the journal.

@@ -39,9 +39,9 @@ class HostTest : public ::testing::Test {
     ASSERT_TRUE(tun_) << std::strerror(errno);
     auto journal = Journal::open("cvhost0", folder_);
     ASSERT_TRUE(journal);
-    host_.emplace(
-        "cvhost0", std::move(*journal),
-        Helpers{[](const Command&) { return io::Success{}; }, [](uint32_t, uint32_t) { return io::Success{}; }});
+    host_.emplace("cvhost0", std::move(*journal),
+                  Helpers{[](const Command&) { return io::Success{}; },
+                          [](uint32_t, uint32_t) { return io::Success{}; }, [this] { ++breaths_; }});
     ASSERT_TRUE(host_->change_to({kUp}));
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
@@ -66,6 +66,7 @@ class HostTest : public ::testing::Test {
 
   static inline bool isolated_ = false;
   const Step kUp{.kind = Step::Kind::link, .number = 1420};
+  int breaths_ = 0;
   char folder_[32] = "/tmp/culvert-host-XXXXXX";
   io::Fd tun_;
   std::optional<Host> host_;
@@ -85,6 +86,15 @@ TEST_F(HostTest, FollowsStepByStepAndAnotherGoalOnTheWay) {
   EXPECT_EQ(host_->done().size(), 31u);
   host_->follow(with_routes(90, 120));
   EXPECT_FALSE(host_->follow_on(1).more) << "it is there";
+}
+
+TEST_F(HostTest, LetsOthersTurnAmongThousandsOfSteps) {
+  EXPECT_TRUE(host_->change_to(with_routes(0, 1000)));
+  EXPECT_EQ(breaths_, 3);
+  EXPECT_THAT(routes(), SizeIs(1000));
+  EXPECT_TRUE(host_->change_to({kUp}));
+  EXPECT_EQ(breaths_, 6);
+  EXPECT_THAT(routes(), IsEmpty());
 }
 
 TEST_F(HostTest, GivesUpItsGoalForAChange) {
