@@ -40,6 +40,16 @@ uint32_t widest_path(const device::DeviceState& state) {
   return widest != 0 ? widest : host::default_route_mtu();
 }
 
+// False with errno where it ends early.
+bool write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t count = ::write(fd, text.data(), text.size());
+    if (count < 0 && errno != EINTR) return false;
+    text.remove_prefix(static_cast<size_t>(std::max<ssize_t>(count, 0)));
+  }
+  return true;
+}
+
 std::vector<device::Prefix> allowed_ips_of(const device::DeviceState& state) {
   std::vector<device::Prefix> out;
   for (const device::PeerState& peer : state.peers)
@@ -227,8 +237,8 @@ io::Status Tunnel::save() {
   const std::string fresh = file_.path + ".tmp";
   const std::string action = "save the configuration to " + file_.path;
   const io::Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  const bool written = file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-                       ::fsync(file.get()) == 0 && ::rename(fresh.c_str(), file_.path.c_str()) == 0;
+  const bool written = file && write_all(file.get(), text) && ::fsync(file.get()) == 0 &&
+                       ::rename(fresh.c_str(), file_.path.c_str()) == 0;
   if (written) return io::Success{};
   const int number = errno;
   if (file) ::unlink(fresh.c_str());
