@@ -27,7 +27,7 @@ void EndpointNames::set(const config::Config& config, protocol::Instant now) {
     const auto known = before.find(peer.public_key);
     if (known != before.end() && known->second.written == *peer.endpoint_name) {
       name = known->second;
-      if (resolve_every_ && name.question == 0 && name.ask_at == kNever) name.ask_at = now + *resolve_every_;
+      if (resolve_every_ && name.question == 0) name.ask_at = std::min(name.ask_at, now + *resolve_every_);
     } else {
       name.written = *peer.endpoint_name;
       name.ask_at = now;
@@ -102,8 +102,12 @@ std::optional<EndpointNames::Change> EndpointNames::answered(uint64_t id, const 
   name.retry_after = kFirstRetry;
   ask_at(entry, resolve_every_ ? now + *resolve_every_ : kNever);
   if (same_addresses(name.addresses, addresses)) return std::nullopt;
+  const auto in_use = name.addresses.empty() ? addresses.end()
+                                             : std::find(addresses.begin(), addresses.end(), name.addresses[name.turn]);
   name.addresses = addresses;
-  name.turn = 0;
+  name.turn = in_use == addresses.end() ? 0 : static_cast<size_t>(in_use - addresses.begin());
+  // Some servers name a few of their addresses, others each time: a session that works stays where it is.
+  if (in_use != addresses.end() && !name.failing_since) return std::nullopt;
   name.turn_began = now;
   return change_to(entry.first, name);
 }

@@ -105,6 +105,25 @@ TEST_F(EndpointNamesTest, LetsAddressesTakeTurnsWhileNoHandshakeSucceeds) {
   EXPECT_THAT(names_.due(at(40), next_id_), IsEmpty());
 }
 
+TEST_F(EndpointNamesTest, StaysWithAnAddressThatIsAmongOthersNow) {
+  names_.set(named("vpn.example", seconds(60)), at(0));
+  EXPECT_EQ(ask_and_answer(0, {address("192.0.2.1")}), "192.0.2.1:51820");
+  EXPECT_EQ(ask_and_answer(60, {address("192.0.2.7"), address("192.0.2.1")}), "");
+  EXPECT_EQ(ask_and_answer(120, {address("192.0.2.7")}), "192.0.2.7:51820") << "it is none of them any more";
+  contact_.endpoint.remote = address("192.0.2.7");
+  contact_.initiating = true;
+  EXPECT_EQ(look(121, 123), "");
+  EXPECT_EQ(ask_and_answer(180, {address("[2001:db8::1]"), address("192.0.2.7")}), "192.0.2.7:51820")
+      << "it fails, and may race another now";
+}
+
+TEST_F(EndpointNamesTest, AsksSoonerWhenItIsToldSoOnReload) {
+  names_.set(named("vpn.example", seconds(3600)), at(0));
+  EXPECT_EQ(ask_and_answer(0, {address("192.0.2.1")}), "192.0.2.1:51820");
+  names_.set(named("vpn.example", seconds(60)), at(10));
+  EXPECT_EQ(names_.next(), at(70));
+}
+
 TEST_F(EndpointNamesTest, RacesTheFirstAddressesOfBothFamilies) {
   names_.set(named("vpn.example"), at(0));
   const auto questions = names_.due(at(0), next_id_);
