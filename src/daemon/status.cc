@@ -35,6 +35,7 @@ class EndpointNamesOf {
 
 std::vector<std::string> texts_of(const std::vector<device::Prefix>& prefixes) {
   std::vector<std::string> out;
+  out.reserve(prefixes.size());
   for (const device::Prefix& prefix : prefixes) out.push_back(device::to_string(prefix));
   return out;
 }
