@@ -1,0 +1,2 @@
+// The headers that all tests are compiled with belong to this program (tests/CMakeLists.txt).
+int main() {}
