@@ -3,26 +3,17 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 
-#include <charconv>
 #include <cstring>
 #include <string_view>
+
+#include "io/decimal.h"
 
 namespace culvert::io {
 namespace {
 
-// Decimal digits and nothing else, up to `limit`.
-bool parse_number(std::string_view text, uint32_t limit, uint32_t& out) {
-  uint32_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  if (error != std::errc{} || stop != end || number > limit) return false;
-  out = number;
-  return true;
-}
-
 bool parse_scope(const std::string& text, uint32_t& out) {
-  if (parse_number(text, UINT32_MAX, out)) return out != 0;
-  out = if_nametoindex(text.c_str());
+  const std::optional<uint64_t> index = parse_decimal(text, UINT32_MAX);
+  out = index ? static_cast<uint32_t>(*index) : if_nametoindex(text.c_str());
   return out != 0;
 }
 
@@ -70,10 +61,10 @@ std::string to_string(const Endpoint& endpoint) {
 bool parse_endpoint(const std::string& text, Endpoint& out) {
   const size_t colon = text.rfind(':');
   if (colon == std::string::npos || colon == 0 || text.find('\0') != std::string::npos) return false;
+  const std::optional<uint64_t> port = parse_decimal(std::string_view(text).substr(colon + 1), UINT16_MAX);
+  if (!port) return false;
   Endpoint parsed;
-  uint32_t port = 0;
-  if (!parse_number(std::string_view(text).substr(colon + 1), UINT16_MAX, port)) return false;
-  parsed.port = static_cast<uint16_t>(port);
+  parsed.port = static_cast<uint16_t>(*port);
   const bool bracketed = text.front() == '[' && text[colon - 1] == ']';
   const bool good = bracketed ? parse_v6(text.substr(1, colon - 2), parsed) : parse_v4(text.substr(0, colon), parsed);
   if (good) out = parsed;

@@ -8,12 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <span>
 
 #include "io/bpf/wide_range.bpf.h"
 #include "io/bpf_object.h"
+#include "io/decimal.h"
 #include "io/udp_message.h"
 
 #ifdef CULVERT_HAS_BPF
@@ -29,14 +29,6 @@ namespace {
 
 static_assert(WideRange::kMostPrefixes == WIDE_PREFIXES && sizeof(wide_range) == 12 + WIDE_PREFIXES * 36);
 
-// A decimal number up to `most`.
-std::optional<uint16_t> parse_number(std::string_view text, uint16_t most) {
-  uint16_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number > most) return std::nullopt;
-  return number;
-}
-
 std::optional<WideRange::Prefix> parse_prefix(std::string_view text) {
   const size_t slash = text.find('/');
   const std::string address(text.substr(0, slash));
@@ -47,8 +39,8 @@ std::optional<WideRange::Prefix> parse_prefix(std::string_view text) {
     prefix.address.family = Family::v6;
   else
     return std::nullopt;
-  const uint16_t longest = prefix.address.family == Family::v4 ? 32 : 128;
-  const auto length = slash == std::string_view::npos ? longest : parse_number(text.substr(slash + 1), longest);
+  const uint64_t longest = prefix.address.family == Family::v4 ? 32 : 128;
+  const auto length = slash == std::string_view::npos ? longest : parse_decimal(text.substr(slash + 1), longest);
   if (!length) return std::nullopt;
   prefix.length = static_cast<uint8_t>(*length);
   return prefix;
@@ -62,11 +54,11 @@ bool parse_word(std::string_view word, WideRange& range) {
     return true;
   }
   const size_t dash = word.find('-');
-  const auto first = parse_number(word.substr(0, dash), 65535);
-  const auto last = dash == std::string_view::npos ? first : parse_number(word.substr(dash + 1), 65535);
+  const auto first = parse_decimal(word.substr(0, dash), UINT16_MAX);
+  const auto last = dash == std::string_view::npos ? first : parse_decimal(word.substr(dash + 1), UINT16_MAX);
   if (range.has_ports() || !first || !last || *first == 0 || *last < *first) return false;
-  range.first_port = *first;
-  range.last_port = *last;
+  range.first_port = static_cast<uint16_t>(*first);
+  range.last_port = static_cast<uint16_t>(*last);
   return true;
 }
 

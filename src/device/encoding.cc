@@ -4,7 +4,6 @@
 #include <sodium.h>
 
 #include <algorithm>
-#include <charconv>
 
 namespace culvert::device {
 namespace {
@@ -168,13 +167,6 @@ bool is_group_name(std::string_view text) {
   constexpr std::string_view kCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
   return !text.empty() && text.size() <= kMaxGroupNameBytes &&
          text.find_first_not_of(kCharacters) == std::string_view::npos;
-}
-
-std::optional<uint64_t> parse_decimal(std::string_view text, uint64_t max) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty() || value > max) return std::nullopt;
-  return value;
 }
 
 }  // namespace culvert::device

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "crypto/secret.h"
+#include "io/decimal.h"
 #include "src/protocol/allowed_ips.h"
 
 namespace culvert::device {
@@ -66,7 +67,6 @@ std::optional<Prefix> parse_prefix(std::string_view text, PrefixLength length);
 inline constexpr size_t kMaxGroupNameBytes = 32;
 bool is_group_name(std::string_view text);
 
-// Decimal digits only (no sign, no space), at most `max`; nothing otherwise.
-std::optional<uint64_t> parse_decimal(std::string_view text, uint64_t max);
+using io::parse_decimal;
 
 }  // namespace culvert::device
