@@ -100,6 +100,7 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
     std::string line;
     bool in_peer;
     const char* mend;
+    int number = 4;  // of the line that is wrong
   };
   const std::vector<Case> cases = {
       {"no equals sign", "ListenPort 5", false, "write 'Key = value'"},
@@ -114,11 +115,11 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
       {"a mark with a tail", "FwMark = 5x", false, "off, 0 to"},
       {"0x alone", "FwMark = 0x", false, "off, 0 to"},
       {"a negative mark", "FwMark = -1", false, "off, 0 to"},
-      {"a wrong port", "Dpdk =\nOuterPort = p vlan=0", false, "OuterPort: 'vlan=0' is wrong: use vlan=1"},
+      {"a wrong port", "Dpdk =\nOuterPort = p vlan=0", false, "OuterPort: 'vlan=0' is wrong: use vlan=1", 5},
       {"a port without DPDK", "OuterPort = p", false, "there is no Dpdk; add 'Dpdk = '"},
       {"an inner port and an address", "Dpdk =\nInnerPort = p\nAddress = 10.0.0.1/24", false,
-       "Address is for a TUN device"},
-      {"no word of busy polling", "Dpdk =\nBusyPoll = 1", false, "BusyPoll '1' is neither true nor false"},
+       "Address is for a TUN device", 5},
+      {"no word of busy polling", "Dpdk =\nBusyPoll = 1", false, "BusyPoll '1' is neither true nor false", 5},
       {"no number of workers", "Workers = 0", false, "Workers '0' is no number of workers: use auto"},
       {"an address that is none", "Address = 10.0.0.1/33", false, "10.0.0.1/24"},
       {"an MTU too small", "MTU = 67", false, "68 to 65535"},
@@ -153,7 +154,7 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
         c.in_peer ? "[Interface]\n[Peer]\nPublicKey = " + base64(1) + "\n" : "[Interface]\n\n# a comment\n";
     const ConfigOutcome outcome = parse(before + c.line + "\n");
     ASSERT_THAT(outcome.errors, SizeIs(1)) << c.name;
-    EXPECT_THAT(outcome.errors[0], HasSubstr("wg0.conf:4: ")) << c.name;
+    EXPECT_THAT(outcome.errors[0], HasSubstr("wg0.conf:" + std::to_string(c.number) + ": ")) << c.name;
     EXPECT_THAT(outcome.errors[0], HasSubstr(c.mend)) << c.name;
   }
 }
