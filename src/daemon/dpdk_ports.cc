@@ -23,6 +23,7 @@
 #include "io/poller.h"
 #include "io/wakeup.h"
 #include "src/host/link_view.h"
+#include "src/host/route_monitor.h"
 #include "src/log.h"
 
 namespace culvert::daemon {
@@ -205,7 +206,7 @@ class Ports final : public DpdkPorts {
   std::string text() const override { return text_; }
 
  private:
-  Ports(std::shared_ptr<dpdk::Eal> eal, io::Poller poller, io::Wakeup wakeup, host::LinkViewMonitor monitor)
+  Ports(std::shared_ptr<dpdk::Eal> eal, io::Poller poller, io::Wakeup wakeup, host::RouteMonitor monitor)
       : eal_(std::move(eal)), poller_(std::move(poller)), wakeup_(std::move(wakeup)), monitor_(std::move(monitor)) {}
 
   io::Status make_pools(const Planned& outer, const Planned* inner, size_t workers);
@@ -215,7 +216,7 @@ class Ports final : public DpdkPorts {
   std::vector<dpdk::Pool> pools_;  // of each worker
   io::Poller poller_;
   io::Wakeup wakeup_;  // what workers want
-  host::LinkViewMonitor monitor_;
+  host::RouteMonitor monitor_;
   std::unique_ptr<OpenPort> outer_, inner_;  // no inner one: a TUN device
   std::unique_ptr<dpdk::OuterDevice> outer_device_;
   std::unique_ptr<dpdk::InnerDevice> inner_device_;
@@ -227,7 +228,7 @@ io::Result<std::unique_ptr<Ports>> Ports::make(std::shared_ptr<dpdk::Eal> eal) {
   if (!poller) return poller.error();
   auto wakeup = io::Wakeup::open();
   if (!wakeup) return wakeup.error();
-  auto monitor = host::LinkViewMonitor::open();
+  auto monitor = host::RouteMonitor::open_with_neighbours();
   if (!monitor) return monitor.error();
   for (const int fd : {wakeup->fd(), monitor->fd()})
     if (const io::Status added = poller->add(fd, 0); !added) return added.error();

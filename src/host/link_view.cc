@@ -17,8 +17,6 @@
 namespace culvert::host {
 namespace {
 
-constexpr std::array<int, 6> kGroups = {RTNLGRP_LINK,       RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
-                                        RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,  RTNLGRP_NEIGH};
 // A neighbour in one of these states has a MAC address that is good until something else is known.
 constexpr uint16_t kGoodStates = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT;
 
@@ -144,23 +142,6 @@ io::Status resolve_neighbour(unsigned interface_index, const io::Address& neighb
       nla_put(message.get(), NDA_DST, bytes, neighbour.bytes.data()) != 0)
     return io::Error{ENOMEM, "resolve a neighbour"};
   return request_rtnetlink(fd->get(), message.get(), "resolve a neighbour");
-}
-
-io::Result<LinkViewMonitor> LinkViewMonitor::open() {
-  io::Result<io::Fd> fd = open_rtnetlink(kGroups);
-  if (!fd) return io::Error{fd.error().number, "watch neighbours: " + fd.error().context};
-  return LinkViewMonitor(std::move(*fd));
-}
-
-bool LinkViewMonitor::read_changes() {
-  bool changed = false;
-  char rest_is_dropped[1];
-  for (;;) {
-    const ssize_t count = ::recv(fd_.get(), rest_is_dropped, sizeof rest_is_dropped, MSG_DONTWAIT);
-    // ENOBUFS: so many changes that the kernel dropped some.
-    if (count < 0 && errno != ENOBUFS && errno != EINTR) return changed;
-    changed = true;
-  }
 }
 
 }  // namespace culvert::host

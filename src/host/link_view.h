@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "io/endpoint.h"
-#include "io/fd.h"
 #include "io/result.h"
 
 namespace culvert::host {
@@ -41,23 +40,7 @@ struct LinkView {
 io::Result<LinkView> read_link_view(unsigned interface_index);
 
 // Has the kernel find out the MAC address of a neighbour, as if it had something to send there. What it finds is a
-// change that LinkViewMonitor sees.
+// change that a RouteMonitor with neighbours sees.
 io::Status resolve_neighbour(unsigned interface_index, const io::Address& neighbour);
-
-// Says when a LinkView may have changed, of whatever interface. Thread safety: none; the control thread's.
-class LinkViewMonitor {
- public:
-  static io::Result<LinkViewMonitor> open();
-
-  // Readable (level-triggered) while there is something to read.
-  int fd() const { return fd_.get(); }
-  // Reads all that waits, and says whether anything did. Never waits.
-  bool read_changes();
-
- private:
-  explicit LinkViewMonitor(io::Fd fd) : fd_(std::move(fd)) {}
-
-  io::Fd fd_;
-};
 
 }  // namespace culvert::host

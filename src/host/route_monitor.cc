@@ -12,14 +12,23 @@
 namespace culvert::host {
 namespace {
 
-constexpr std::array<int, 7> kGroups = {RTNLGRP_LINK,       RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+constexpr std::array<int, 8> kGroups = {RTNLGRP_LINK,       RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
                                         RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,  RTNLGRP_IPV4_RULE,
-                                        RTNLGRP_IPV6_RULE};
+                                        RTNLGRP_IPV6_RULE,  RTNLGRP_NEIGH};
+constexpr size_t kRouteGroups = 7;  // all but neighbours
 
 }  // namespace
 
 io::Result<RouteMonitor> RouteMonitor::open() {
-  io::Result<io::Fd> fd = open_rtnetlink(kGroups);
+  return open(std::span(kGroups).first(kRouteGroups));
+}
+
+io::Result<RouteMonitor> RouteMonitor::open_with_neighbours() {
+  return open(kGroups);
+}
+
+io::Result<RouteMonitor> RouteMonitor::open(std::span<const int> groups) {
+  io::Result<io::Fd> fd = open_rtnetlink(groups);
   if (!fd) return io::Error{fd.error().number, "watch routes: " + fd.error().context};
   return RouteMonitor(std::move(*fd));
 }

@@ -2,6 +2,7 @@
 // addresses can be checked again.
 #pragma once
 
+#include <span>
 #include <utility>
 
 #include "io/fd.h"
@@ -13,6 +14,8 @@ namespace culvert::host {
 class RouteMonitor {
  public:
   static io::Result<RouteMonitor> open();
+  // Says so of neighbours as well: of all that a LinkView holds (link_view.h), of whatever interface.
+  static io::Result<RouteMonitor> open_with_neighbours();
 
   // Readable (level-triggered) while there is something to read.
   int fd() const { return fd_.get(); }
@@ -21,6 +24,7 @@ class RouteMonitor {
   bool read_changes();
 
  private:
+  static io::Result<RouteMonitor> open(std::span<const int> groups);
   explicit RouteMonitor(io::Fd fd) : fd_(std::move(fd)) {}
 
   io::Fd fd_;

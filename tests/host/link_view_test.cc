@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "src/host/route_monitor.h"
 #include "tests/own_namespace.h"
 
 namespace culvert::host {
@@ -67,7 +68,7 @@ TEST_F(LinkViewTest, OfNoInterfaceIsAnError) {
 }
 
 TEST_F(LinkViewTest, MonitorSeesWhatTheKernelFindsOut) {
-  auto monitor = LinkViewMonitor::open();
+  auto monitor = RouteMonitor::open_with_neighbours();
   ASSERT_TRUE(monitor) << monitor.error().text();
   EXPECT_FALSE(monitor->read_changes());
   ASSERT_EQ(test::run("ip neigh replace 192.0.2.254 lladdr 02:00:00:00:00:fd dev near nud permanent"), 0);
