@@ -21,7 +21,7 @@ void ControlOutbox::send(io::OuterSide* outer) {
     add(datagrams_[sending_.count]);
     if (sending_.count == datagrams_.size()) send_batch(*outer);
   }
-  if (sending_.count != 0) send_batch(*outer);
+  if (outer != nullptr && sending_.count != 0) send_batch(*outer);
 }
 
 // One destination each: they are few, and hardly any two go to the same peer.
