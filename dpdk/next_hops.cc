@@ -31,16 +31,30 @@ bool NextHops::is_own(const io::Address& address) const {
       addresses.begin(), addresses.end(), [&](const OwnAddress& own) { return own.address == address; });
 }
 
-const io::Address* NextHops::source_for(io::Family family) const {
-  for (const OwnAddress& own : addresses)
-    if (own.address.family == family) return &own.address;
+const NextHops::Route* NextHops::route_to(const io::Address& remote) const {
+  for (const Route& route : routes)
+    if (is_within(route.prefix, route.prefix_bits, remote)) return &route;
   return nullptr;
 }
 
+const io::Address* NextHops::source_for(const io::Address& remote) const {
+  const Route* const route = route_to(remote);
+  if (route != nullptr && is_own(route->source)) return &route->source;
+  const io::Address hop = hop_to(remote).value_or(remote);
+  const io::Address* first = nullptr;
+  for (const OwnAddress& own : addresses) {
+    if (own.address.family != remote.family) continue;
+    // A gateway may have an address of the link alone, which does not make ours one that hosts behind it can answer.
+    if (is_link_local(own.address) == is_link_local(remote) && is_within(own.address, own.prefix_bits, hop))
+      return &own.address;
+    if (first == nullptr) first = &own.address;
+  }
+  return first;
+}
+
 std::optional<io::Address> NextHops::hop_to(const io::Address& remote) const {
-  for (const Route& route : routes)
-    if (is_within(route.prefix, route.prefix_bits, remote))
-      return route.gateway.family != io::Family::none ? route.gateway : remote;
+  if (const Route* const route = route_to(remote))
+    return route->gateway.family != io::Family::none ? route->gateway : remote;
   if (!routes.empty()) return std::nullopt;
   if (std::any_of(addresses.begin(), addresses.end(),
                   [&](const OwnAddress& own) { return is_within(own.address, own.prefix_bits, remote); }))

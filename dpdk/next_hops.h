@@ -12,6 +12,10 @@
 
 namespace culvert::dpdk {
 
+inline bool is_link_local(const io::Address& address) {
+  return address.family == io::Family::v6 && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
+}
+
 // One snapshot. Thread safety: constant once it is published.
 struct NextHops {
   struct OwnAddress {
@@ -27,11 +31,12 @@ struct NextHops {
     io::Address prefix;
     uint8_t prefix_bits = 0;
     io::Address gateway;  // Family::none: whoever is in there is on the link
+    io::Address source;   // what to send from; Family::none: the route does not say
   };
 
   Link link;
   uint32_t mtu = UINT32_MAX;          // of the link now, where that is less than the port was opened with
-  std::vector<OwnAddress> addresses;  // the first of a family is what is sent from where nobody says
+  std::vector<OwnAddress> addresses;  // those that others can reach first
   std::vector<io::Address> gateways;  // the first of a family is for what is not on the link
   std::vector<Route> routes;          // the longest prefixes first; instead of gateways and networks, unless empty
   std::vector<Neighbour> neighbours;  // sorted by sort_neighbours()
@@ -39,12 +44,16 @@ struct NextHops {
   void sort_neighbours();
 
   bool is_own(const io::Address& address) const;
-  // The address of ours to send from to that family; null: none.
-  const io::Address* source_for(io::Family family) const;
+  // The address of ours to send from to there: what the route says, else one of the network that the next hop is in,
+  // else the first of the family; null: there is none.
+  const io::Address* source_for(const io::Address& remote) const;
   // Whose MAC address is wanted for what goes to `remote`: its own on the link, else the gateway's; none: unreachable.
   std::optional<io::Address> hop_to(const io::Address& remote) const;
   // The MAC address for `remote`; null: there is no way, or the neighbour is not known.
   const MacAddress* find(const io::Address& remote) const;
+
+ private:
+  const Route* route_to(const io::Address& remote) const;
 };
 
 // The snapshot in force. Thread safety: one thread publishes, any number of Readers read, each from its own thread.

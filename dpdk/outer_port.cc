@@ -25,10 +25,6 @@ static_assert(kTextAt >= kMaxFrameHeaderBytes + io::Outgoing::kPlainOffset && kT
 // The kernel has asked three times by then, and given up.
 constexpr uint64_t kMostSecondsWaiting = 3;
 
-bool is_link_local(const io::Address& address) {
-  return address.family == io::Family::v6 && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
-}
-
 }  // namespace
 
 OuterPort::OuterPort(const Port& port, uint16_t queue, const PublishedNextHops& next_hops,
@@ -153,7 +149,7 @@ void OuterPort::prepare_destinations(io::Sending& batch, const NextHops& hops) {
     const io::Address* source = &endpoint.source;
     if (source->family != endpoint.remote.family || !hops.is_own(*source)) {
       to.source_refused = source->family != io::Family::none;
-      source = hops.source_for(endpoint.remote.family);
+      source = hops.source_for(endpoint.remote);
     }
     const MacAddress* const next_hop = hops.find(endpoint.remote);
     waits_[i] = next_hop == nullptr && ask_for_hop_to(endpoint.remote, hops);

@@ -140,7 +140,7 @@ dpdk::NextHops next_hops_of(const host::LinkView& view, uint16_t vlan) {
   hops.mtu = view.mtu;
   for (const host::LinkView::OwnAddress& own : view.addresses) hops.addresses.push_back({own.address, own.prefix_bits});
   for (const host::LinkView::Route& route : view.routes)
-    hops.routes.push_back({route.prefix, route.prefix_bits, route.gateway});
+    hops.routes.push_back({route.prefix, route.prefix_bits, route.gateway, route.source});
   for (const host::LinkView::Neighbour& neighbour : view.neighbours)
     hops.neighbours.push_back({neighbour.address, neighbour.mac});
   return hops;

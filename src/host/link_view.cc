@@ -93,6 +93,7 @@ io::Status read_routes(int fd, unsigned index, LinkView& view) {
       route.prefix = address_in(attributes[RTA_DST], family).value_or(io::Address{{}, family_of(family)});
       route.prefix_bits = head.rtm_dst_len;
       route.gateway = address_in(attributes[RTA_GATEWAY], family).value_or(io::Address());
+      route.source = address_in(attributes[RTA_PREFSRC], family).value_or(io::Address());
       if (view.routes.size() < kMaxViewedRoutes || route.prefix_bits == 0) view.routes.push_back(route);
     };
     if (io::Status one = ask<rtmsg, RTA_MAX>(fd, RTM_GETROUTE, NLM_F_DUMP, wanted, "list routes", visit); !one)

@@ -23,6 +23,7 @@ struct LinkView {
     io::Address prefix;
     uint8_t prefix_bits = 0;
     io::Address gateway;  // Family::none: whoever is in there is on the link
+    io::Address source;   // Family::none: the route does not say what to send from
   };
   struct Neighbour {
     io::Address address;

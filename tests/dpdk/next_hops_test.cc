@@ -46,10 +46,10 @@ TEST(NextHops, WithoutAGatewayReachTheLinkAlone) {
 
 TEST(NextHops, FollowRoutesWhereThereAreSome) {
   NextHops hops = example();
-  hops.routes = {{address("192.0.2.18"), 32, address("192.0.2.30")},
-                 {address("198.51.100.0"), 24, {}},
-                 {address("[2001:db8::]"), 64, {}},
-                 {address("0.0.0.0"), 0, address("192.0.2.18")}};
+  hops.routes = {{address("192.0.2.18"), 32, address("192.0.2.30"), {}},
+                 {address("198.51.100.0"), 24, {}, {}},
+                 {address("[2001:db8::]"), 64, {}, {}},
+                 {address("0.0.0.0"), 0, address("192.0.2.18"), {}}};
   EXPECT_EQ(hops.hop_to(address("192.0.2.18")), address("192.0.2.30")) << "the longest prefix";
   EXPECT_EQ(hops.hop_to(address("198.51.100.77")), address("198.51.100.77")) << "on the link";
   EXPECT_EQ(hops.hop_to(address("203.0.113.1")), address("192.0.2.18")) << "the default";
@@ -58,11 +58,21 @@ TEST(NextHops, FollowRoutesWhereThereAreSome) {
   EXPECT_EQ(hops.hop_to(address("[2001:db9::6]")), std::nullopt) << "gateways are what routes say";
 }
 
-TEST(NextHops, SendFromTheFirstAddressOfAFamily) {
-  const NextHops hops = example();
-  EXPECT_EQ(*hops.source_for(io::Family::v4), address("192.0.2.17"));
-  EXPECT_EQ(*hops.source_for(io::Family::v6), address("[2001:db8::1]"));
-  EXPECT_EQ(NextHops().source_for(io::Family::v4), nullptr);
+TEST(NextHops, SendFromTheAddressThatTheOtherEndCanAnswer) {
+  NextHops hops = example();
+  hops.addresses.push_back({address("[fe80::1]"), 64});
+  EXPECT_EQ(*hops.source_for(address("192.0.2.18")), address("192.0.2.17")) << "its network";
+  EXPECT_EQ(*hops.source_for(address("10.9.9.9")), address("10.0.0.1")) << "its network, which is not the first";
+  EXPECT_EQ(*hops.source_for(address("198.51.100.1")), address("192.0.2.17")) << "the gateway's network";
+  EXPECT_EQ(*hops.source_for(address("[2001:db9::5]")), address("[2001:db8::1]"));
+  EXPECT_EQ(*hops.source_for(address("[fe80::5]")), address("[fe80::1]"));
+  EXPECT_EQ(NextHops().source_for(address("192.0.2.18")), nullptr);
+  hops.routes = {{address("203.0.113.0"), 24, address("192.0.2.18"), address("10.0.0.1")},
+                 {address("198.51.100.0"), 24, address("192.0.2.18"), address("10.0.0.99")},
+                 {address("[::]"), 0, address("[fe80::9]"), {}}};
+  EXPECT_EQ(*hops.source_for(address("203.0.113.7")), address("10.0.0.1")) << "what the route says";
+  EXPECT_EQ(*hops.source_for(address("198.51.100.7")), address("192.0.2.17")) << "what it says is not ours";
+  EXPECT_EQ(*hops.source_for(address("[2001:db9::5]")), address("[2001:db8::1]")) << "by a gateway of the link alone";
   EXPECT_TRUE(hops.is_own(address("10.0.0.1")));
   EXPECT_FALSE(hops.is_own(address("10.0.0.2")));
 }

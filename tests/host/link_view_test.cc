@@ -25,7 +25,8 @@ class LinkViewTest : public ::testing::Test {
          {"ip link add near address 02:00:00:00:00:01 mtu 1400 type veth peer name far address 02:00:00:00:00:02",
           "ip link set near up", "ip link set far up", "ip addr add 192.0.2.1/24 dev near",
           "ip addr add 2001:db8::1/64 dev near nodad", "ip route add default via 192.0.2.254",
-          "ip route add 198.51.100.0/24 via 192.0.2.253", "ip -6 route add default via 2001:db8::ff",
+          "ip addr add 192.0.2.3/24 dev near", "ip route add 198.51.100.0/24 via 192.0.2.253 src 192.0.2.3",
+          "ip -6 route add default via 2001:db8::ff",
           "ip neigh add 192.0.2.254 lladdr 02:00:00:00:00:fe dev near nud permanent",
           "ip neigh add 192.0.2.9 dev near nud failed"})
       ASSERT_EQ(test::run(command), 0) << command;
@@ -42,10 +43,10 @@ TEST_F(LinkViewTest, HasAddressesRoutesAndNeighboursOfOneInterface) {
   ASSERT_TRUE(view) << view.error().text();
   EXPECT_EQ(view->mtu, 1400u);
   EXPECT_EQ(view->mac, (std::array<uint8_t, 6>{2, 0, 0, 0, 0, 1}));
-  ASSERT_GE(view->addresses.size(), 2u);
+  ASSERT_GE(view->addresses.size(), 3u);
   EXPECT_EQ(view->addresses[0].address, address("192.0.2.1"));
   EXPECT_EQ(view->addresses[0].prefix_bits, 24);
-  EXPECT_EQ(view->addresses[1].address, address("2001:db8::1")) << "those of the link alone come last";
+  EXPECT_EQ(view->addresses[2].address, address("2001:db8::1")) << "those of the link alone come last";
   const auto has_route = [&](const std::string& prefix, uint8_t bits, const io::Address& gateway) {
     for (const LinkView::Route& route : view->routes)
       if (route.prefix == address(prefix) && route.prefix_bits == bits && route.gateway == gateway) return true;
@@ -53,6 +54,8 @@ TEST_F(LinkViewTest, HasAddressesRoutesAndNeighboursOfOneInterface) {
   };
   EXPECT_TRUE(has_route("192.0.2.0", 24, {}));
   EXPECT_TRUE(has_route("198.51.100.0", 24, address("192.0.2.253")));
+  for (const LinkView::Route& route : view->routes)
+    if (route.prefix == address("198.51.100.0")) EXPECT_EQ(route.source, address("192.0.2.3"));
   EXPECT_TRUE(has_route("0.0.0.0", 0, address("192.0.2.254")));
   EXPECT_TRUE(has_route("::", 0, address("2001:db8::ff")));
   EXPECT_EQ(view->routes.back().prefix_bits, 0) << "the longest prefixes come first";
