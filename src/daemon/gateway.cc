@@ -20,7 +20,7 @@
 namespace culvert::daemon {
 namespace {
 
-enum Tag : uint64_t { kTagSignals, kTagRequests, kTagProgram, kTagNames, kTagMetrics };
+enum Tag : uint64_t { kTagSignals, kTagRequests, kTagNames, kTagMetrics };
 
 // SIGHUP reloads, whatever whoever started us does with it.
 sigset_t gateway_signals() {
@@ -109,23 +109,34 @@ io::Status Gateway::run(const host::Command& command) {
   log_verbose("Running {}", title);
   auto running = host::RunningCommand::start(command);
   if (!running) return running.error();
-  if (io::Status added = poller_.add(running->fd(), kTagProgram); !added) {
+  const uint64_t tag = next_tag_++;
+  if (io::Status added = poller_.add(running->fd(), tag); !added) {
     (void)running->finish();
     return added;
   }
-  program_ended_ = false;
+  programs_[tag] = running->fd();
   const bool was_ending = ending_;
   bool told = false;
-  while (!program_ended_) {
+  while (programs_.contains(tag)) {
     turn();
-    // It changes nothing, and the hook may be who asks.
-    for (Request request = requests_->next(kStatus); request.client != 0; request = requests_->next(kStatus))
-      answer(request);
+    answer_during(command, *running);
     // Whoever ends us while we come up does not want to wait for a hook that sleeps.
     if (ending_ && !was_ending && !std::exchange(told, true)) running->end();
   }
-  (void)poller_.remove(running->fd());
   return running->finish();
+}
+
+// Of requests those that cannot wait for the program's end, as the program waits for them.
+void Gateway::answer_during(const host::Command& command, const host::RunningCommand& running) {
+  const auto fits = [&](const Request& request) {
+    return command.is_hook || request.verb.starts_with(kStatus) || running.started(request.process);
+  };
+  for (Request request = requests_->next(fits); request.client != 0; request = requests_->next(fits))
+    if (command.is_hook || request.verb.starts_with(kStatus))
+      answer(request);
+    else
+      requests_->reply(request.client, kExitSetupFailed,
+                       "a tunnel is being changed, which waits for the program that asks for this\n");
 }
 
 // Waits for something to happen to any of them, and attends to it; begins nothing.
@@ -138,9 +149,10 @@ void Gateway::turn(std::optional<protocol::Instant> until) {
       requests_->handle_events();
     else if (event.tag == kTagMetrics)
       metrics_->handle_events(pipeline::read_boot_clock());
-    else if (event.tag == kTagProgram)
-      program_ended_ = true;
-    else if (const auto at = watched_.find(event.tag); at != watched_.end())
+    else if (const auto program = programs_.find(event.tag); program != programs_.end()) {
+      (void)poller_.remove(program->second);
+      programs_.erase(program);
+    } else if (const auto at = watched_.find(event.tag); at != watched_.end())
       run_once(*at->second);
   attend_names();
 }
@@ -214,7 +226,8 @@ void Gateway::attend() {
   if (std::exchange(reload_wanted_, false))
     for (const auto& [name, tunnel] : tunnels_)
       if (const std::string wrong = reload(*tunnel); !wrong.empty()) log_error("{}", wrong);
-  for (Request request = requests_->next(); request.client != 0; request = requests_->next()) answer(request);
+  const auto any = [](const Request& request) { return request.client != 0; };
+  for (Request request = requests_->next(any); request.client != 0; request = requests_->next(any)) answer(request);
 }
 
 void Gateway::answer(const Request& request) {
@@ -246,6 +259,7 @@ std::string Gateway::reload(Tunnel& tunnel) {
 void Gateway::take_down(const std::string& name, std::string& said) {
   requests_->stop_listening(name);
   const auto taken = tunnels_.extract(name);  // `name` may be its key
+  if (taken.empty()) return;                  // by a hook of another tunnel, in the meantime
   for (const std::string& problem : taken.mapped()->take_down()) {
     log_error("{}", problem);
     said += problem + "\n";

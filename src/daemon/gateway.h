@@ -21,8 +21,8 @@ namespace culvert::daemon {
 
 // Thread safety: one thread makes and runs it. block_end_signals() was called before.
 //
-// Only run() and add() begin something with a tunnel; while a hook runs the loops go on, but of requests only status is
-// answered.
+// Only run() and add() begin something with a tunnel. While a program runs the loops go on, and status is answered.
+// What a hook asks of other tunnels is begun as well, as the hook waits for it; its own tunnel takes no requests then.
 class Gateway final : public Surroundings {
  public:
   static io::Result<std::unique_ptr<Gateway>> open(const Environment& environment);
@@ -62,6 +62,7 @@ class Gateway final : public Surroundings {
 
   void turn(std::optional<protocol::Instant> until = std::nullopt);
   void run_once(Tunnel& tunnel);
+  void answer_during(const host::Command& command, const host::RunningCommand& running);
   void attend_names();
   std::optional<protocol::Instant> next_follow() const;
   std::optional<std::chrono::nanoseconds> timeout(std::optional<protocol::Instant> until) const;
@@ -79,10 +80,10 @@ class Gateway final : public Surroundings {
   std::unique_ptr<MetricsServer> metrics_;                  // null unless asked for
   pipeline::WorkerThreads worker_threads_;                  // before the tunnels, whose workers are on them
   std::map<uint64_t, Tunnel*> watched_;                     // by tag
+  std::map<uint64_t, int> programs_;                        // that run, by tag: the descriptor that says when one ends
   std::map<std::string, std::unique_ptr<Tunnel>> tunnels_;  // by name
   uint64_t next_tag_ = 16;
   uint64_t next_question_ = 1;
-  bool program_ended_ = false;  // the one that runs
   bool reload_wanted_ = false;
   bool ending_ = false;
 };

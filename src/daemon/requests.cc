@@ -11,8 +11,6 @@
 #include <cstdlib>
 #include <utility>
 
-#include "src/host/journal.h"
-
 namespace culvert::daemon {
 namespace {
 
@@ -30,25 +28,31 @@ const sockaddr* generic(const sockaddr_un& address) {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
-}  // namespace
-
-std::string request_socket(const std::string& interface_name) {
-  return std::string(host::kRunDirectory) + "/" + interface_name + ".sock";
+pid_t process_of(int client) {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  return ::getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.pid : 0;
 }
 
-io::Result<std::unique_ptr<RequestServer>> RequestServer::open() {
+}  // namespace
+
+std::string request_socket(const std::string& interface_name, const std::string& directory) {
+  return directory + "/" + interface_name + ".sock";
+}
+
+io::Result<std::unique_ptr<RequestServer>> RequestServer::open(const std::string& directory) {
   auto poller = io::Poller::open();
   if (!poller) return poller.error();
-  return std::unique_ptr<RequestServer>(new RequestServer(std::move(*poller)));
+  return std::unique_ptr<RequestServer>(new RequestServer(std::move(*poller), directory));
 }
 
 RequestServer::~RequestServer() {
-  for (const auto& [tag, listener] : listeners_) ::unlink(request_socket(listener.first).c_str());
+  for (const auto& [tag, listener] : listeners_) ::unlink(request_socket(listener.first, directory_).c_str());
 }
 
 // Whoever calls this holds the interface's journal, so a socket that is there is a dead process's.
 io::Status RequestServer::listen(const std::string& interface_name) {
-  const std::string path = request_socket(interface_name);
+  const std::string path = request_socket(interface_name, directory_);
   const std::string action = "listen on " + path;
   ::unlink(path.c_str());
   io::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -70,7 +74,7 @@ void RequestServer::stop_listening(const std::string& interface_name) {
   for (auto at = listeners_.begin(); at != listeners_.end(); ++at) {
     if (at->second.first != interface_name) continue;
     (void)poller_.remove(at->second.second.get());
-    ::unlink(request_socket(interface_name).c_str());
+    ::unlink(request_socket(interface_name, directory_).c_str());
     listeners_.erase(at);
     return;
   }
@@ -92,7 +96,7 @@ void RequestServer::accept_all(int listener, const std::string& interface_name) 
     if (clients_.size() >= kMaxClients) drop(clients_.begin()->first);
     const uint64_t tag = next_tag_++;
     if (!poller_.add(fd.get(), tag)) continue;
-    clients_[tag] = Client{std::move(fd), interface_name, "", "", false};
+    clients_[tag] = Client{.fd = std::move(fd), .interface_name = interface_name, .in = {}, .out = {}};
   }
 }
 
@@ -106,12 +110,11 @@ void RequestServer::read(uint64_t id) {
   const size_t end = client.in.find('\n');
   if (end == std::string::npos && client.in.size() < kMostRequestBytes) return;
   (void)poller_.modify(client.fd.get(), id, io::Poller::kNone);
-  waiting_.push_back({id, client.interface_name, client.in.substr(0, end)});
+  waiting_.push_back({id, client.interface_name, client.in.substr(0, end), process_of(client.fd.get())});
 }
 
-Request RequestServer::next(std::string_view start) {
-  const auto at = std::find_if(waiting_.begin(), waiting_.end(),
-                               [start](const Request& request) { return request.verb.starts_with(start); });
+Request RequestServer::next(const std::function<bool(const Request&)>& fits) {
+  const auto at = std::find_if(waiting_.begin(), waiting_.end(), fits);
   if (at == waiting_.end()) return {};
   Request request = std::move(*at);
   waiting_.erase(at);
@@ -141,8 +144,8 @@ void RequestServer::drop(uint64_t id) {
   std::erase_if(waiting_, [id](const Request& request) { return request.client == id; });
 }
 
-io::Result<Reply> ask(const std::string& interface_name, const std::string& verb) {
-  const std::string path = request_socket(interface_name);
+io::Result<Reply> ask(const std::string& interface_name, const std::string& verb, const std::string& directory) {
+  const std::string path = request_socket(interface_name, directory);
   const io::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const sockaddr_un address = address_of(path);
   const std::string line = verb + "\n";

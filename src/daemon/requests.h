@@ -1,16 +1,19 @@
 // What `culvert down`, `reload` and `status` say to the process that serves the interface: one line there, text back.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
-#include <string_view>
 
 #include "io/fd.h"
 #include "io/poller.h"
 #include "io/result.h"
+#include "src/host/journal.h"
 
 namespace culvert::daemon {
 
@@ -22,6 +25,7 @@ struct Request {
   uint64_t client = 0;
   std::string interface_name;
   std::string verb;
+  pid_t process = 0;  // of the client; 0: in a PID namespace that ours does not see
 };
 
 // Serves /run/culvert/NAME.sock of each interface, for root alone. At most kMaxClients at a time: the one that waits
@@ -32,7 +36,7 @@ class RequestServer {
  public:
   static constexpr size_t kMaxClients = 16;
 
-  static io::Result<std::unique_ptr<RequestServer>> open();
+  static io::Result<std::unique_ptr<RequestServer>> open(const std::string& directory = host::kRunDirectory);
   ~RequestServer();
   RequestServer(const RequestServer&) = delete;
   RequestServer& operator=(const RequestServer&) = delete;
@@ -44,8 +48,8 @@ class RequestServer {
   int fd() const { return poller_.fd(); }
   void handle_events();
 
-  // The next request whose verb starts so, or none (client 0). Each wants one reply().
-  Request next(std::string_view start = "");
+  // The next request that fits, or none (client 0). Each wants one reply().
+  Request next(const std::function<bool(const Request&)>& fits);
   // Ends the conversation: exit code and text for the client to print.
   void reply(uint64_t client, int exit_code, const std::string& text);
 
@@ -57,7 +61,8 @@ class RequestServer {
     bool replied = false;
   };
 
-  explicit RequestServer(io::Poller poller) : poller_(std::move(poller)) {}
+  RequestServer(io::Poller poller, std::string directory)
+      : poller_(std::move(poller)), directory_(std::move(directory)) {}
 
   void accept_all(int listener, const std::string& interface_name);
   void read(uint64_t id);
@@ -65,6 +70,7 @@ class RequestServer {
   void drop(uint64_t id);
 
   io::Poller poller_;
+  const std::string directory_;
   std::map<uint64_t, std::pair<std::string, io::Fd>> listeners_;  // by tag: interface and socket
   std::map<uint64_t, Client> clients_;                            // by tag
   std::deque<Request> waiting_;
@@ -76,9 +82,10 @@ struct Reply {
   int exit_code = 0;
   std::string text;
 };
-io::Result<Reply> ask(const std::string& interface_name, const std::string& verb);
+io::Result<Reply> ask(const std::string& interface_name, const std::string& verb,
+                      const std::string& directory = host::kRunDirectory);
 
 // Where the sockets are: "/run/culvert/wg0.sock".
-std::string request_socket(const std::string& interface_name);
+std::string request_socket(const std::string& interface_name, const std::string& directory = host::kRunDirectory);
 
 }  // namespace culvert::daemon

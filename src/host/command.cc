@@ -10,11 +10,16 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string_view>
 
 namespace culvert::host {
 namespace {
 
 constexpr const char* kBash = "/bin/bash";
+constexpr int kMostGenerations = 64;
 constexpr const char* kUsualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // A file in memory with the text, to be read from its start; empty if there is no memory.
@@ -59,12 +64,26 @@ class SpawnSettings {
   posix_spawn_file_actions_t actions_{};
 };
 
+// The parent of a process, by the fourth field of its line in /proc; 0: unknown. The second one is a name in brackets,
+// in which anything may stand.
+pid_t parent_of(pid_t process) {
+  std::ifstream file("/proc/" + std::to_string(process) + "/stat");
+  const std::string line{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  constexpr size_t kStateBytes = std::string_view(") S ").size();
+  const size_t name_end = line.rfind(')');
+  if (name_end == std::string::npos || line.size() < name_end + kStateBytes) return 0;
+  std::istringstream fields(line.substr(name_end + kStateBytes));
+  pid_t parent = 0;
+  fields >> parent;
+  return parent;
+}
+
 }  // namespace
 
 Command hook_command(const std::string& line) {
   if (::access(kBash, X_OK) == 0)
-    return {{kBash, "-e", "-o", "pipefail", "-O", "extglob", "-c", line}, "", "`" + line + "`"};
-  return {{"/bin/sh", "-e", "-c", line}, "", "`" + line + "`"};
+    return {{kBash, "-e", "-o", "pipefail", "-O", "extglob", "-c", line}, "", "`" + line + "`", true};
+  return {{"/bin/sh", "-e", "-c", line}, "", "`" + line + "`", true};
 }
 
 bool has_program(const std::string& name) {
@@ -98,6 +117,14 @@ io::Result<RunningCommand> RunningCommand::start(const Command& command) {
     return io::Error{why, "wait for " + name};
   }
   return RunningCommand(command.title.empty() ? name : command.title, process, std::move(ended));
+}
+
+bool RunningCommand::started(pid_t process) const {
+  for (int i = 0; i < kMostGenerations && process > 1; ++i) {
+    if (process == process_) return true;
+    process = parent_of(process);
+  }
+  return false;
 }
 
 void RunningCommand::end() const {

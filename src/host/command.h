@@ -16,6 +16,7 @@ struct Command {
   std::vector<std::string> words;  // the first is looked up in PATH
   std::string input;               // what it reads on its standard input
   std::string title;               // for errors; "": its first word
+  bool is_hook = false;            // runs while its tunnel is either not up yet or up no more
 };
 
 // A hook's, run as wg-quick(8) runs it: by bash where there is one, ending at the first failure.
@@ -33,6 +34,8 @@ class RunningCommand {
 
   // Readable once it has ended. Constant.
   int fd() const { return ended_.get(); }
+  // Whether a process is this one, or was started by it or by one that was. False where there is no /proc.
+  bool started(pid_t process) const;
   // Asks it to end (SIGTERM).
   void end() const;
   // Its outcome, once fd() is readable (else this waits): an error names the program and its status.

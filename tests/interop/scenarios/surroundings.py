@@ -11,7 +11,7 @@ from rig.implementation import generate_key
 from rig.scenario import scenario
 from rig.shell import check, run, wait_until
 from rig.traffic import expect_ping
-from scenarios.gateway import ALONE, NAME, Host, Road, expect_same, private_resolver, section
+from scenarios.gateway import ALONE, NAME, Host, Road, expect_same, hooks_of, private_resolver, section
 
 
 @scenario("name servers that are down at boot, come back, and go again; both families are raced", pairs=ALONE)
@@ -54,6 +54,7 @@ def by_resolvectl(lab, _):
     with open(os.open(os.path.join(programs, "resolvectl"), os.O_WRONLY | os.O_CREAT, 0o755), "w", encoding="ascii") as script:
         script.write(f"#!/bin/sh\n[ -e /proc/sys/net/ipv4/conf/$2 ] && echo \"$@\" >> {log}\n"
                      "for word; do [ $word != refused.example ] || exit 7; done\n")
+        script.write(f"[ ! -e {log}.ask ] || {host.program} reload gw0 2>> {log}.ask || true\n")
     os.symlink(shutil.which("nsenter"), os.path.join(programs, "nsenter"))
     host.env["PATH"] = programs
     clean = host.snapshot()
@@ -78,8 +79,12 @@ def by_resolvectl(lab, _):
     write("")
     host.expect("reload", NAME)
     expect_same(said(), ["revert gw0"], "none any more")
-    write("DNS = 10.80.0.53")
+    with open(f"{log}.ask", "x", encoding="ascii") as ask:
+        write("DNS = 10.80.0.53")
     host.expect("reload", NAME)
+    with open(ask.name, encoding="ascii") as ask:
+        check("which waits for the program that asks" in ask.read(), "a program that asks for a reload meanwhile is told so")
+    os.unlink(ask.name)
     host.expect("down", NAME)
     expect_same(said(), ["dns gw0 10.80.0.53", "domain gw0 ~.", "revert gw0"], "down")
     write("DNS = 10.80.0.53, refused.example")
@@ -161,3 +166,31 @@ def three(lab, _):
     check(threads(process) == threads_of_one, "the last one has the threads for itself")
     near.expect("down", "gw3")
     check(process.wait(30) == 0, "with the last one it ends")
+
+
+@scenario("hooks that ask for what their own process does to other tunnels, and to theirs", pairs=ALONE)
+def hooks_that_ask(lab, _):
+    host = Host(lab, "host")
+    program, log = host.program, host.log
+    readdress = lambda number: f"sed -i 's/^Address.*/Address = 10.81.0.{number}\\/24/' {host.path('gw1')}; {program} reload gw1"
+    hooks = {
+        "gw1": "",
+        "gw2": f"PostUp = {program} reload %i 2>> {log} || true\nPostUp = {readdress(2)}; echo reloaded >> {log}\n"
+               f"PreDown = {program} down gw3; echo gw3 is down >> {log}\nPostDown = {program} down %i 2>> {log} || true",
+        "gw3": f"PostDown = {readdress(3)}; echo again >> {log}",
+    }
+    for number, (name, lines) in enumerate(hooks.items(), 1):
+        keys = generate_key()[0], generate_key()[1]
+        host.write(section(keys, f"Address = 10.8{number}.0.1/24\n{lines}", f"AllowedIPs = 10.8{number}.0.0/24"), name)
+    process = host.start(*(host.path(name) for name in hooks))
+    wait_until(lambda: all(f"{name} is up" in host.said() for name in hooks), "all are up")
+    address = lambda: host.namespace.run("ip", "-4", "address", "show", "dev", "gw1")
+    check("10.81.0.2/24" in address(), "the hook of one has changed another")
+    host.expect("down", "gw2")
+    check("10.81.0.3/24" in address(), "the hook of a tunnel that a hook took down as well")
+    check(run("wg", "show", "interfaces").split() == ["gw1"], "both are down")
+    said = hooks_of(host)
+    check([line for line in said if "culvert: " not in line] == ["reloaded", "again", "gw3 is down"], f"each in its turn: {said}")
+    check("gw2 is not up" in said[0] and "gw2 is served by another culvert" in said[-1], f"for its own tunnel it is refused: {said}")
+    host.expect("down", "gw1")
+    check(process.wait(30) == 0, "with the last one the process ends")
