@@ -102,6 +102,7 @@ void RequestServer::accept_all(int listener, const std::string& interface_name) 
 
 void RequestServer::read(uint64_t id) {
   Client& client = clients_.at(id);
+  if (client.asked) return drop(id);  // nothing more is read: the poller tells of a client that hung up
   std::array<char, kMostRequestBytes> bytes{};
   const ssize_t count = ::recv(client.fd.get(), bytes.data(), bytes.size(), 0);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -110,6 +111,7 @@ void RequestServer::read(uint64_t id) {
   const size_t end = client.in.find('\n');
   if (end == std::string::npos && client.in.size() < kMostRequestBytes) return;
   (void)poller_.modify(client.fd.get(), id, io::Poller::kNone);
+  client.asked = true;
   waiting_.push_back({id, client.interface_name, client.in.substr(0, end), process_of(client.fd.get())});
 }
 

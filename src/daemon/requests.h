@@ -58,7 +58,7 @@ class RequestServer {
     io::Fd fd;
     std::string interface_name;
     std::string in, out;
-    bool replied = false;
+    bool asked = false, replied = false;
   };
 
   RequestServer(io::Poller poller, std::string directory)

@@ -91,6 +91,15 @@ TEST_F(RequestsTest, TakesOneRequestOfAClientWhoSaysMoreThanThat) {
   EXPECT_THAT(take_verbs(), ElementsAre("down"));
 }
 
+TEST_F(RequestsTest, TakesNoSecondRequestFromWhatAClientLeavesUnreadAsItHangsUp) {
+  io::Fd client = say("down\n" + std::string(200, 'x'));
+  handle_all();
+  EXPECT_THAT(take_verbs(), ElementsAre("down"));
+  client.reset();
+  server_->handle_events();
+  EXPECT_THAT(take_verbs(), ElementsAre());
+}
+
 TEST_F(RequestsTest, ForgetsAClientWhoHangsUpBeforeAnybodyLooks) {
   say("down\n");
   say("down\n" + std::string(200, 'x'));
