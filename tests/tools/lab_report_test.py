@@ -32,6 +32,22 @@ def run(kind="run", rounds=2, disturbed=()):
     return kept
 
 
+class Goals(unittest.TestCase):
+    """What is to be reached depends on TCP's congestion control and on the processor."""
+
+    def at_least(self, congestion, cpu):
+        return {each.row: each.wanted_under(congestion, cpu).at_least for each in goals.GOALS
+                if each.row in ("tcp-1500-1", "tcp-1500-both", "tcp-9000-1", "tcp-1500-4")}
+
+    def test_amd_has_its_own_under_bbr(self):
+        self.assertEqual(self.at_least("bbr", "AMD EPYC"), {"tcp-1500-1": 3.0, "tcp-1500-both": 3.2, "tcp-9000-1": 2.1, "tcp-1500-4": 2.6})
+        self.assertEqual(self.at_least("bbr", "Intel"), {"tcp-1500-1": 2.7, "tcp-1500-both": 2.6, "tcp-9000-1": 1.9, "tcp-1500-4": 2.6})
+
+    def test_cubic_has_the_same_everywhere(self):
+        self.assertEqual(self.at_least("cubic", "AMD EPYC")["tcp-1500-1"], 3.6)
+        self.assertEqual(self.at_least("cubic", "AMD EPYC")["tcp-1500-both"], 3.5)
+
+
 class Rounds(unittest.TestCase):
     """`tools/lab show` takes several files together as if all their rounds had been one run."""
 

@@ -3,7 +3,7 @@
 import contextlib
 
 from laboratory.measure import LESS, Measure, Reading
-from laboratory.traffic import bulk, echo, once
+from laboratory.traffic import bulk, echo, loaded_by, once
 
 TITLES = {"rr": "request/response", "crr": "connect/request/response"}
 TIMES = (("mean", "mean_us"), ("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p999_us"))
@@ -17,7 +17,7 @@ def _exchange(kind, loaded):
         with echo(trial, server, address) as port, load:
             found = once(trial, client, kind, "--to", address, "--port", port, "--seconds", trial.seconds,
                          timeout=trial.seconds + 60)
-        name = f"{TITLES[kind]}, {'loaded' if loaded else 'idle'}"
+        name = f"{TITLES[kind]}, {loaded_by(trial) if loaded else 'idle'}"
         return [Reading(name, found["transactions"] / found["seconds"], "per s"),
                 *(Reading(f"{name}: {time}", found[key], "us", LESS) for time, key in TIMES)]
     return take
@@ -30,9 +30,9 @@ def _loaded_cost(seconds):
 WAYS = ("forward", "reverse")
 MEASURES = [
     Measure("rr", "one byte there and back over one TCP connection, idle", _exchange("rr", False), directions=WAYS),
-    Measure("rr-loaded", "the same beside one TCP flow at full speed", _exchange("rr", True), directions=WAYS, bulk_tcp=True,
+    Measure("rr-loaded", "the same beside TCP at full speed, one flow or those of --load", _exchange("rr", True), "load", WAYS, bulk_tcp=True,
             cost=_loaded_cost),
     Measure("crr", "a new TCP connection for each byte, idle", _exchange("crr", False), directions=WAYS),
-    Measure("crr-loaded", "the same beside one TCP flow at full speed", _exchange("crr", True), directions=WAYS, bulk_tcp=True,
+    Measure("crr-loaded", "the same beside TCP at full speed, one flow or those of --load", _exchange("crr", True), "load", WAYS, bulk_tcp=True,
             cost=_loaded_cost),
 ]

@@ -22,7 +22,7 @@ class Trial:
 
     seconds: float
     direction: str  # "forward", "reverse" or "both"
-    variant: object  # what the measure varies: flows, a datagram size, or None
+    variant: object  # what the measure varies: flows, a datagram size, bulk flows beside it if they are several
     cores: tuple
     program: str  # lab_traffic
     congestion: str  # TCP's congestion control, by the kernel's name
@@ -35,7 +35,7 @@ class Measure:
     name: str
     help: str
     take: typing.Callable
-    varies: str = ""  # "flows", "size" or nothing
+    varies: str = ""  # "flows", "load", "size" or nothing
     directions: tuple = ("forward",)  # those that mean something to it
     planes: tuple = ("program", "kernel", "none")  # the kinds of planes that it applies to
     traffic: bool = True  # wants lab_traffic

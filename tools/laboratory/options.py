@@ -126,6 +126,8 @@ def add_run(run):
     run.add_argument("--mtu", type=listed(within(1360, 65535)), default=(1500,),
                      help="wire MTUs (default: 1500); the tunnel's is 80 less")
     run.add_argument("--flows", type=listed(within(1, 128)), default=(1, 4), help="TCP flows (default: 1,4)")
+    run.add_argument("--load", type=listed(within(1, 128)), default=(1,),
+                     help="TCP flows beside which the measures -loaded are taken (default: 1)")
     run.add_argument("--sizes", type=listed(size), default=("64", "imix", "1372", "max"),
                      help="UDP payload bytes, imix (64, 576 and 1420 byte packets, 7:4:1) or max, the largest that fits")
     run.add_argument("--direction", type=listed(one_of(("forward", "reverse", "both"))), default=("forward",),
@@ -156,7 +158,7 @@ def planes_of(arguments):
 def choices_of(arguments):
     if arguments.kind == "run":
         return (plan.Choice(arguments.measures, arguments.mtu, arguments.inner, arguments.outer, arguments.peers, arguments.flows,
-                            arguments.sizes, arguments.direction, arguments.seconds, congestions_of(arguments)),)
+                            arguments.load, arguments.sizes, arguments.direction, arguments.seconds, congestions_of(arguments)),)
     return [dataclasses.replace(choice, congestions=congestions_of(arguments))
             for choice in {"quick": plan.QUICK, "full": plan.FULL}[arguments.kind]]
 

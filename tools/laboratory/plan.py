@@ -41,6 +41,7 @@ class Choice:
     outer: tuple = ("v4",)
     peers: tuple = (1,)
     flows: tuple = (1, 4)
+    load: tuple = (1,)
     sizes: tuple = ("64", "imix", "1372", "max")
     directions: tuple = ("forward",)
     seconds: float = 2.0
@@ -49,6 +50,8 @@ class Choice:
     def variants(self, measure, setting):
         if measure.varies == "flows":
             return self.flows
+        if measure.varies == "load":
+            return [None if each == 1 else each for each in self.load]  # as a goal has it
         if measure.varies == "size":
             return [each for each in self.sizes if each in ("imix", "max") or int(each) <= setting.largest_datagram]
         return (None,)

@@ -88,20 +88,24 @@ def echo(trial, node, address):
         end(process)
 
 
+def loaded_by(trial):
+    return f"loaded by {trial.variant} flows" if trial.variant else "loaded"
+
+
 def _sent(node, interface):
     return json.loads(node.namespace.run("ip", "-j", "-s", "link", "show", interface))[0]["stats64"]["tx"]["bytes"]
 
 
 @contextlib.contextmanager
 def bulk(topology, trial):
-    """One TCP flow that fills the tunnel in the meantime."""
+    """TCP that fills the tunnel in the meantime: one flow, or as many as the variant says."""
     client, server = topology.ends(trial.direction)[0]
     address = topology.address(server)
     serving = topology.background(server.namespace.start("iperf3", "-s", "-1", "-p", BULK_PORT, "-B", address))
     wait_until(lambda: f":{BULK_PORT}" in server.namespace.run("ss", "-Hltn", f"sport = :{BULK_PORT}"), "iperf3 listens")
     before = _sent(client, "wire")
     flow = topology.background(client.namespace.start("iperf3", "-c", address, "-p", BULK_PORT, "-C", trial.congestion,
-                                                      "-t", "600"))
+                                                      "-P", trial.variant or 1, "-t", "600"))
     try:
         wait_until(lambda: _sent(client, "wire") > before + (16 << 20), f"a flow through {topology.plane} is under way")
         yield

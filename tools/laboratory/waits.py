@@ -3,7 +3,7 @@
 import contextlib
 
 from laboratory.measure import LESS, Measure, Reading
-from laboratory.traffic import PROBE_PORT, bulk, once
+from laboratory.traffic import PROBE_PORT, bulk, loaded_by, once
 
 STRETCHES = {"to_device": "to the device", "sender": "sender", "wire": "wire", "receiver": "receiver",
              "to_program": "to the program", "tunnel": "tunnel", "whole": "whole"}
@@ -19,7 +19,7 @@ def _probes(loaded):
                          "--far-namespace", far.namespace.path, "--near-inner", near.interface, "--near-outer", "wire",
                          "--far-outer", "wire", "--far-inner", far.interface,
                          *(["--outer-v6"] if topology.setting.outer == "v6" else []), timeout=trial.seconds + 60)
-        name = f"waits, {'loaded' if loaded else 'idle'}"
+        name = f"waits, {loaded_by(trial) if loaded else 'idle'}"
         readings = [Reading(f"{name}: lost", 100 * (1 - found["received"] / found["sent"]), "%", LESS)]
         for stretch, title in STRETCHES.items():
             if found["stretches"][stretch]["count"]:  # outside, only tunnels that copy ECN out are seen
@@ -33,6 +33,6 @@ PLANES = ("program", "kernel")
 MEASURES = [
     Measure("waits", "where sparse probes wait: the device's queue and the sender, the wire, the receiver's socket", _probes(False),
             directions=("forward", "reverse"), planes=PLANES),
-    Measure("waits-loaded", "the same beside one TCP flow at full speed", _probes(True), directions=("forward", "reverse"),
+    Measure("waits-loaded", "the same beside TCP at full speed, one flow or those of --load", _probes(True), "load", ("forward", "reverse"),
             planes=PLANES, bulk_tcp=True, cost=lambda seconds: seconds + 0.9),
 ]
