@@ -30,11 +30,15 @@ uint16_t pseudo_header_sum(const uint8_t* ip, bool v6, uint32_t transport_bytes,
 }
 
 // What a port says of a packet whose checksum its sender has not finished, or that is a superpacket. False when such a
-// packet cannot be what it says.
-bool read_offload(const rte_mbuf& mbuf, uint8_t* ip_bytes, const packet::IpHeader& ip, io::Offload& offload) {
+// packet cannot be what it says. `guess`: where the port does not say, the checksum tells by itself; a finished one
+// that happens to look unfinished comes out the same.
+bool read_offload(const rte_mbuf& mbuf, bool guess, uint8_t* ip_bytes, const packet::IpHeader& ip,
+                  io::Offload& offload) {
+  const uint64_t checksum = mbuf.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
   const bool is_super = (mbuf.ol_flags & RTE_MBUF_F_RX_LRO) != 0 && mbuf.tso_segsz != 0;
-  const bool is_open = (mbuf.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE;
-  if (!is_super && !is_open) return true;
+  const bool is_open = checksum == RTE_MBUF_F_RX_L4_CKSUM_NONE;
+  const bool may_be_open = guess && checksum == RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN;
+  if (!is_super && !is_open && !may_be_open) return true;
   if (ip.is_fragment()) return !is_super;
   uint8_t protocol = ip.protocol;
   uint32_t start = ip.header_length;
@@ -46,10 +50,13 @@ bool read_offload(const rte_mbuf& mbuf, uint8_t* ip_bytes, const packet::IpHeade
   const uint32_t transport_bytes = ip.total_length - start;
   if (transport_bytes < (tcp ? packet::kTcpHeaderBytes : packet::kUdpHeaderBytes)) return !is_super;
   uint8_t* const transport = ip_bytes + start;
+  const uint32_t field = tcp ? packet::kTcpChecksum : packet::kUdpChecksum;
+  const uint16_t begun = pseudo_header_sum(ip_bytes, ip.v6(), transport_bytes, protocol);
+  if (!is_super && !is_open && packet::load<uint16_t>(transport + field) != begun) return true;
   offload.needs_checksum = true;
   offload.checksum_start = static_cast<uint16_t>(start);
-  offload.checksum_offset = static_cast<uint16_t>(tcp ? packet::kTcpChecksum : packet::kUdpChecksum);
-  packet::store(transport + offload.checksum_offset, pseudo_header_sum(ip_bytes, ip.v6(), transport_bytes, protocol));
+  offload.checksum_offset = static_cast<uint16_t>(field);
+  packet::store(transport + field, begun);
   if (!is_super) return true;
   offload.gso = io::GsoType::tcp;
   offload.gso_size = mbuf.tso_segsz;
@@ -121,7 +128,8 @@ inline void InnerPort::add_packet(rte_mbuf* mbuf, io::PlainBatch& batch, const N
     return drop(port_counters_.malformed);
   packet::IpHeader ip;
   const bool good = packet::parse_ip({packet.bytes, packet.length}, ip) == packet::IpError::none &&
-                    ip.v6() == link.v6 && read_offload(*mbuf, packet.bytes, ip, packet.offload);
+                    ip.v6() == link.v6 &&
+                    read_offload(*mbuf, port_.has_unfinished_checksums(), packet.bytes, ip, packet.offload);
   if (!good) return drop(counters_.read_refused);
   packet.length = ip.total_length;  // what the link has padded is no part of it
   if (!is_whole) going_home_.add(mbuf);

@@ -38,6 +38,9 @@ struct PortOptions {
   bool coalescing = false;    // LRO: what arrives may be superpackets of up to 64 KiB, in chains
   // Everything that a transmit queue gets is of one pool, in one piece, and nobody else's.
   bool fast_free = false;
+  // Frames of the kernel by a driver that does not say which of them have a checksum that is only begun (af_packet,
+  // af_xdp): a packet whose field holds the sum of the pseudo header alone is taken for one.
+  bool unfinished_checksums = false;
   // The kernel keeps the port but for what flow rules take (mlx5's isolated mode). A device that cannot is not opened.
   bool isolated = false;
 };
@@ -86,6 +89,7 @@ class Port {
   // Takes all rules back.
   void stop_steering();
   bool is_isolated() const { return options_.isolated; }
+  bool has_unfinished_checksums() const { return options_.unfinished_checksums; }
 
   bool is_up() const;
   // Whether the device was taken away. Final.

@@ -283,6 +283,7 @@ io::Status Ports::open_port(const Planned& planned, bool is_inner, size_t worker
   options.mtu = planned.mtu;
   options.segmentation = is_inner;
   options.isolated = !is_inner && planned.facts.driver == kMlx5Driver;
+  options.unfinished_checksums = planned.facts.driver == "net_af_packet" || planned.facts.driver == "net_af_xdp";
   std::vector<rte_mempool*> pools;
   for (const dpdk::Pool& pool : pools_) pools.push_back(pool.get());
   auto port = dpdk::Port::open(planned.facts.id, options, pools);

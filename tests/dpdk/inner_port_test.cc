@@ -12,9 +12,9 @@ using test::Bytes;
 using test::RingPort;
 
 struct World {
-  explicit World(uint32_t mbufs = 2047, uint16_t vlan = 0)
+  explicit World(uint32_t mbufs = 2047, uint16_t vlan = 0, const PortOptions& options = {})
       : pool(test::test_pool(mbufs)),
-        ring(pool.get()),
+        ring(pool.get(), options),
         hops(test::host_at(ring.port->mac(), "10.9.9.9", "[fd00::9]", vlan)),
         inner(*ring.port, 0, hops),
         vlan_(vlan),
@@ -163,6 +163,37 @@ TEST(InnerPort, FinishesAChecksumThatTheSenderLeftOpen) {
   plan.write(0, out.data());
   EXPECT_EQ(out, packet_of(100, false, false));
   world.inner.release(batch);
+}
+
+TEST(InnerPort, SeesByItselfThatAChecksumIsOnlyBegunWhereTheDriverDoesNotSay) {
+  World silent(2047, 0, {.unfinished_checksums = true}), usual;
+  for (const bool tcp : {false, true}) {
+    for (const bool v6 : {false, true}) {
+      const Bytes whole = packet_of(100, v6, tcp);
+      const size_t transport = v6 ? 40 : 20, field = transport + (tcp ? 16 : 6);
+      Bytes begun = whole;
+      const uint32_t length = static_cast<uint32_t>(whole.size() - transport);
+      // The kernel's CHECKSUM_PARTIAL: the sum of the pseudo header, not its complement.
+      packet::test::put16(begun, field,
+                          packet::test::naive_checksum(std::span(whole).subspan(v6 ? 8 : 12, v6 ? 32 : 8),
+                                                       length + (tcp ? IPPROTO_TCP : IPPROTO_UDP)));
+      silent.ring.arrive(silent.frame(begun));
+      silent.ring.arrive(silent.frame(whole));
+      io::PlainBatch& batch = silent.read();
+      ASSERT_EQ(batch.count, 2u);
+      EXPECT_TRUE(batch.packets[0].offload.needs_checksum);
+      EXPECT_FALSE(batch.packets[1].offload.needs_checksum);
+      packet::SegmentPlan plan;
+      ASSERT_EQ(plan.plan(batch.packets[0]), packet::SegmentError::none);
+      Bytes out(plan.length(0));
+      plan.write(0, out.data());
+      EXPECT_EQ(out, whole);
+      silent.inner.release(batch);
+      usual.ring.arrive(usual.frame(begun));
+      EXPECT_FALSE(usual.read().packets[0].offload.needs_checksum) << "a driver that would have said so";
+      usual.inner.release(usual.batch);
+    }
+  }
 }
 
 // A packet to write, gathered from `parts`; those with a lease lie in mbufs.
