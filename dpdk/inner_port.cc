@@ -82,6 +82,7 @@ io::ReadOutcome InnerPort::read(io::PlainBatch& batch) {
   register_this_thread();
   batch.count = 0;
   if (port_.gone()) return io::ReadOutcome::gone;
+  if (!waiting_.empty()) send_waiting(next_hops_.refresh());
   std::array<rte_mbuf*, kBurst> mbufs;
   const uint16_t count = rte_eth_rx_burst(port_.id(), queue_, mbufs.data(), kBurst);
   if (count == 0) return io::ReadOutcome::ok;
@@ -157,6 +158,7 @@ void InnerPort::release(io::PlainBatch& batch) {
 size_t InnerPort::write(std::span<const io::GatheredPacket> packets) {
   register_this_thread();
   const NextHops& hops = next_hops_.refresh();
+  if (!waiting_.empty()) send_waiting(hops);  // before those that have come later
   destination_ = {};
   size_t written = 0;
   for (const io::GatheredPacket& packet : packets) {
@@ -168,7 +170,23 @@ size_t InnerPort::write(std::span<const io::GatheredPacket> packets) {
   return written;
 }
 
-// Makes a frame of the packet, to be sent next. False: it is dropped.
+// Sends those whose next hop is known by now, in order, and gives up those that have waited too long.
+void InnerPort::send_waiting(const NextHops& hops) {
+  WaitingFrames::Taken taken;
+  waiting_.take(hops, *wanted_, taken);
+  for (rte_mbuf* const mbuf : std::span(taken.expired).first(taken.expired_count)) going_home_.add(mbuf);
+  going_home_.go();
+  port_counters_.no_neighbour.add(taken.expired_count);
+  counters_.write_dropped.add(taken.expired_count);
+  static_assert(WaitingFrames::kMost <= kBurst);
+  for (rte_mbuf* const mbuf : std::span(taken.ready).first(taken.ready_count)) {
+    frames_[frame_count_++] = mbuf;
+    frame_bytes_ += mbuf->pkt_len;
+  }
+  counters_.written_packets.add(send_frames());
+}
+
+// Makes a frame of the packet, to be sent next or when there is a MAC address for it. False: it is dropped.
 bool InnerPort::add_frame(const io::GatheredPacket& packet, const NextHops& hops) {
   if (packet.parts.empty() || packet.parts[0].iov_len < packet::kIpv4HeaderBytes) return false;
   if (packet.offload.gso == io::GsoType::none && packet.length > std::min(port_.mtu(), hops.mtu)) {
@@ -176,7 +194,7 @@ bool InnerPort::add_frame(const io::GatheredPacket& packet, const NextHops& hops
     return false;
   }
   const MacAddress* const next_hop = next_hop_of(packet, hops);
-  if (next_hop == nullptr) {
+  if (next_hop == nullptr && !may_wait_) {
     port_counters_.no_neighbour.add(1);
     return false;
   }
@@ -193,10 +211,16 @@ bool InnerPort::add_frame(const io::GatheredPacket& packet, const NextHops& hops
   uint8_t* const ip = rte_pktmbuf_mtod(first, uint8_t*);
   const uint32_t link_bytes = hops.link.header_bytes();
   ask_offload(packet, link_bytes, first);
-  (void)write_link_header(hops.link, *next_hop, *ip >> 4 == 6, ip);
+  (void)write_link_header(hops.link, next_hop != nullptr ? *next_hop : MacAddress(), *ip >> 4 == 6, ip);
   first->data_off = static_cast<uint16_t>(first->data_off - link_bytes);
   first->data_len = static_cast<uint16_t>(first->data_len + link_bytes);
   first->pkt_len = packet.length + link_bytes;
+  if (next_hop == nullptr) {
+    if (waiting_.add(first, destination_, asked_)) return true;
+    port_counters_.no_neighbour.add(1);
+    rte_pktmbuf_free(first);
+    return false;
+  }
   frames_[frame_count_++] = first;
   frame_bytes_ += first->pkt_len;
   return true;
@@ -205,7 +229,11 @@ bool InnerPort::add_frame(const io::GatheredPacket& packet, const NextHops& hops
 const MacAddress* InnerPort::next_hop_of(const io::GatheredPacket& packet, const NextHops& hops) {
   const auto* const ip = static_cast<const uint8_t*>(packet.parts[0].iov_base);
   const bool v6 = *ip >> 4 == 6;
-  if (v6 && packet.parts[0].iov_len < packet::kIpv6HeaderBytes) return nullptr;
+  if (v6 && packet.parts[0].iov_len < packet::kIpv6HeaderBytes) {
+    may_wait_ = false;
+    destination_ = {};
+    return nullptr;
+  }
   const io::Family family = v6 ? io::Family::v6 : io::Family::v4;
   const uint8_t* const destination = ip + (v6 ? packet::kIpv6Destination : packet::kIpv4Destination);
   const size_t bytes = v6 ? 16 : 4;
@@ -218,9 +246,13 @@ const MacAddress* InnerPort::next_hop_of(const io::GatheredPacket& packet, const
   destination_.family = family;
   std::copy_n(destination, bytes, destination_.bytes.begin());
   next_hop_ = hops.find(destination_);
-  if (next_hop_ == nullptr && wanted_ != nullptr)
-    if (const std::optional<io::Address> hop = hops.hop_to(destination_)) wanted_->want(*hop);
-  return next_hop_;
+  may_wait_ = false;
+  if (next_hop_ != nullptr || wanted_ == nullptr) return next_hop_;
+  if (const std::optional<io::Address> hop = hops.hop_to(destination_)) {
+    asked_ = wanted_->want(*hop);
+    may_wait_ = true;
+  }
+  return nullptr;
 }
 
 // The packet as mbufs: those that its parts lie in, where we may take them, else copies. Null: there is no memory.

@@ -9,6 +9,7 @@
 #include "dpdk/mbufs.h"
 #include "dpdk/next_hops.h"
 #include "dpdk/port.h"
+#include "dpdk/waiting_frames.h"
 #include "dpdk/wanted_hops.h"
 #include "io/inner_side.h"
 
@@ -40,6 +41,7 @@ class InnerPort final : public io::InnerSide {
   bool append_copy(const uint8_t* bytes, size_t length, rte_mbuf*& first, rte_mbuf*& last);
   void ask_offload(const io::GatheredPacket& packet, uint32_t link_bytes, rte_mbuf* first) const;
   bool add_frame(const io::GatheredPacket& packet, const NextHops& hops);
+  void send_waiting(const NextHops& hops);
   size_t send_frames();
 
   // Constant after construction.
@@ -51,9 +53,12 @@ class InnerPort final : public io::InnerSide {
 
   PublishedNextHops::Reader next_hops_;
   std::unique_ptr<Whole[]> whole_;
+  WaitingFrames waiting_;
   // Of the batch that is written: whose next hop was looked up last.
   io::Address destination_;
   const MacAddress* next_hop_ = nullptr;
+  bool may_wait_ = false;  // somebody can ask for the MAC address of that next hop
+  bool asked_ = false;     // and does so already
   std::array<rte_mbuf*, kBurst> frames_;
   size_t frame_count_ = 0;
   uint64_t frame_bytes_ = 0;

@@ -1,6 +1,5 @@
 #include "dpdk/outer_port.h"
 
-#include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_prefetch.h>
 
@@ -22,9 +21,6 @@ constexpr size_t kAllocation = 64;
 constexpr size_t kTextAt = RTE_PKTMBUF_HEADROOM;
 static_assert(kTextAt >= kMaxFrameHeaderBytes + io::Outgoing::kPlainOffset && kTextAt % RTE_CACHE_LINE_SIZE == 0);
 
-// The kernel has asked three times by then, and given up.
-constexpr uint64_t kMostSecondsWaiting = 3;
-
 }  // namespace
 
 OuterPort::OuterPort(const Port& port, uint16_t queue, const PublishedNextHops& next_hops,
@@ -43,10 +39,6 @@ OuterPort::OuterPort(const Port& port, uint16_t queue, const PublishedNextHops& 
   for (const uint16_t local_port : ports_) is_ours_.set(local_port);
 }
 
-OuterPort::~OuterPort() {
-  for (const WaitingFrame& frame : std::span(waiting_).first(waiting_count_)) rte_pktmbuf_free(frame.mbuf);
-}
-
 void OuterPort::receive(io::Received& batch) {
   register_this_thread();
   batch.count = batch.envelope_count = 0;
@@ -55,7 +47,7 @@ void OuterPort::receive(io::Received& batch) {
     if (wanted_ != nullptr) wanted_->tell_gone();
     return;
   }
-  if (waiting_count_ != 0) send_waiting(next_hops_.refresh());
+  if (!waiting_.empty()) send_waiting(next_hops_.refresh());
   std::array<rte_mbuf*, kBurst> mbufs;
   const uint16_t count = rte_eth_rx_burst(port_.id(), queue_, mbufs.data(), kBurst);
   if (count == 0) return;
@@ -152,7 +144,8 @@ void OuterPort::prepare_destinations(io::Sending& batch, const NextHops& hops) {
       source = hops.source_for(endpoint.remote);
     }
     const MacAddress* const next_hop = hops.find(endpoint.remote);
-    waits_[i] = next_hop == nullptr && ask_for_hop_to(endpoint.remote, hops);
+    asked_[i] = false;
+    waits_[i] = next_hop == nullptr && ask_for_hop_to(endpoint.remote, hops, asked_[i]);
     reachable_[i] = false;
     if (source == nullptr || port_.gone() || (next_hop == nullptr && !waits_[i])) continue;
     reachable_[i] = true;
@@ -161,50 +154,32 @@ void OuterPort::prepare_destinations(io::Sending& batch, const NextHops& hops) {
   }
 }
 
-// Whether somebody asks for the MAC address of the next hop to there.
-bool OuterPort::ask_for_hop_to(const io::Address& remote, const NextHops& hops) {
+// Whether somebody can ask for the MAC address of the next hop to there. `asked`: does so already.
+bool OuterPort::ask_for_hop_to(const io::Address& remote, const NextHops& hops, bool& asked) {
   if (wanted_ == nullptr) return false;
   const std::optional<io::Address> hop = hops.hop_to(remote);
-  if (hop) wanted_->want(*hop);
+  if (hop) asked = wanted_->want(*hop);
   return hop.has_value();
-}
-
-// False: too many wait.
-bool OuterPort::let_wait(rte_mbuf* mbuf, const io::Address& remote) {
-  if (waiting_count_ == waiting_.size()) return false;
-  waiting_[waiting_count_++] = {mbuf, remote, rte_rdtsc() + kMostSecondsWaiting * rte_get_tsc_hz()};
-  return true;
 }
 
 // Sends those whose next hop is known by now, in order, and gives up those that have waited too long.
 void OuterPort::send_waiting(const NextHops& hops) {
-  const uint64_t now = rte_rdtsc();
-  std::array<rte_mbuf*, kMostWaiting> ready;
-  size_t ready_count = 0, kept = 0;
-  for (const WaitingFrame& frame : std::span(waiting_).first(waiting_count_)) {
-    if (const MacAddress* const next_hop = hops.find(frame.remote)) {
-      std::copy(next_hop->begin(), next_hop->end(), rte_pktmbuf_mtod(frame.mbuf, uint8_t*));
-      ready[ready_count++] = frame.mbuf;
-    } else if (frame.until > now) {
-      waiting_[kept++] = frame;
-    } else {
-      port_counters_.no_neighbour.add(1);
-      counters_.send_errors.add(1);
-      going_home_.add(frame.mbuf);
-    }
-  }
-  waiting_count_ = kept;
-  const uint16_t sent =
-      ready_count != 0 ? send_burst(port_.id(), queue_, std::span(ready).first(ready_count)) : uint16_t{0};
-  for (size_t i = sent; i < ready_count; ++i) going_home_.add(ready[i]);
+  WaitingFrames::Taken taken;
+  waiting_.take(hops, *wanted_, taken);
+  const std::span ready = std::span(taken.ready).first(taken.ready_count);
+  const uint16_t sent = !ready.empty() ? send_burst(port_.id(), queue_, ready) : uint16_t{0};
+  for (rte_mbuf* const mbuf : ready.subspan(sent)) going_home_.add(mbuf);
+  for (rte_mbuf* const mbuf : std::span(taken.expired).first(taken.expired_count)) going_home_.add(mbuf);
   going_home_.go();
+  port_counters_.no_neighbour.add(taken.expired_count);
   counters_.datagrams_sent.add(sent);
-  counters_.send_errors.add(ready_count - sent);
+  counters_.send_errors.add(ready.size() - sent + taken.expired_count);
 }
 
 void OuterPort::lend(io::Sending& batch) {
   register_this_thread();
   const NextHops& hops = next_hops_.refresh();
+  if (!waiting_.empty()) send_waiting(hops);  // before those that have come later
   prepare_destinations(batch, hops);
   const uint32_t mtu = std::min(port_.mtu(), hops.mtu);
   size_t wanting = 0;
@@ -280,7 +255,7 @@ size_t OuterPort::write_frames(io::Sending& batch) {
       mbuf->l3_len = (headers.bytes() - headers.link_bytes() - packet::kUdpHeaderBytes) & 0x1ff;
     }
     if (waits_[out.destination]) {
-      if (let_wait(mbuf, batch.destinations[out.destination].envelope.endpoint.remote)) {
+      if (waiting_.add(mbuf, batch.destinations[out.destination].envelope.endpoint.remote, asked_[out.destination])) {
         ++left_waiting_;
       } else {
         port_counters_.no_neighbour.add(1);

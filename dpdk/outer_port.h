@@ -10,6 +10,7 @@
 #include "dpdk/mbufs.h"
 #include "dpdk/next_hops.h"
 #include "dpdk/port.h"
+#include "dpdk/waiting_frames.h"
 #include "dpdk/wanted_hops.h"
 #include "io/outer_side.h"
 
@@ -27,8 +28,6 @@ struct OuterPortOptions {
 class OuterPort final : public io::OuterSide {
  public:
   OuterPort(const Port& port, uint16_t queue, const PublishedNextHops& next_hops, const OuterPortOptions& options);
-  ~OuterPort() override;
-
   void receive(io::Received& batch) override;
   void release(io::Received& batch) override;
   void lend(io::Sending& batch) override;
@@ -49,17 +48,7 @@ class OuterPort final : public io::OuterSide {
   void add_datagram(rte_mbuf* mbuf, io::Received& batch, const NextHops& hops);
   bool begin_envelope(const uint8_t* frame, const DatagramFrame& read, io::Received& batch, const NextHops& hops);
   void prepare_destinations(io::Sending& batch, const NextHops& hops);
-  // A frame whose next hop is not known yet.
-  struct WaitingFrame {
-    rte_mbuf* mbuf = nullptr;
-    io::Address remote;
-    uint64_t until = 0;  // cycles
-  };
-  // As many as a few handshakes and the first packets behind them are; the kernel keeps about as many.
-  static constexpr size_t kMostWaiting = 64;
-
-  bool ask_for_hop_to(const io::Address& remote, const NextHops& hops);
-  bool let_wait(rte_mbuf* mbuf, const io::Address& remote);
+  bool ask_for_hop_to(const io::Address& remote, const NextHops& hops, bool& asked);
   void send_waiting(const NextHops& hops);
   bool take_over(io::Outgoing& out, const DatagramHeaders& headers, rte_mbuf*& mbuf);
   void lend_fresh(io::Sending& batch, size_t wanted);
@@ -83,13 +72,13 @@ class OuterPort final : public io::OuterSide {
   std::array<DatagramHeaders, io::Sending::kMaxDestinations> headers_;
   std::array<bool, io::Sending::kMaxDestinations> reachable_;
   std::array<bool, io::Sending::kMaxDestinations> waits_;  // for the MAC address of its next hop
+  std::array<bool, io::Sending::kMaxDestinations> asked_;  // waits_, and is asked for
   size_t left_waiting_ = 0;                                // datagrams of the batch
   std::array<rte_mbuf*, io::Sending::kMaxDatagrams> mbufs_;
   std::array<uint16_t, io::Sending::kMaxDatagrams> wanting_;
   std::array<rte_mbuf*, io::Sending::kMaxDatagrams> frames_;
   std::array<uint16_t, io::Sending::kMaxDatagrams> frame_of_;  // the datagram in frames_[i]
-  std::array<WaitingFrame, kMostWaiting> waiting_;
-  size_t waiting_count_ = 0;
+  WaitingFrames waiting_;
   GoingHome<io::Sending::kMaxDatagrams> going_home_;
   io::OuterCounters counters_;
   PortCounters port_counters_;

@@ -13,13 +13,16 @@ constexpr uint64_t kWakeupsPerSecond = 100;
 
 }  // namespace
 
-void WantedHops::want(const io::Address& hop) {
+bool WantedHops::want(const io::Address& hop) {
   const uint64_t now = rte_rdtsc();
-  if (now < quiet_until_.load(std::memory_order_relaxed)) return;
+  if (now < quiet_until_.load(std::memory_order_relaxed)) return false;
   const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock || hops_.size() == kMost || std::find(hops_.begin(), hops_.end(), hop) != hops_.end()) return;
+  if (!lock) return false;
+  if (std::find(hops_.begin(), hops_.end(), hop) != hops_.end()) return true;
+  if (hops_.size() == kMost) return false;
   hops_.push_back(hop);
   if (hops_.size() == 1) wakeup_.notify();
+  return true;
 }
 
 std::vector<io::Address> WantedHops::take() {

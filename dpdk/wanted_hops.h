@@ -18,8 +18,8 @@ class WantedHops {
   // The wakeup outlives it.
   explicit WantedHops(const io::Wakeup& wakeup) : wakeup_(wakeup) {}
 
-  // Never waits. What is one too many, or comes too soon after the last, is forgotten: whoever sends wants it again.
-  void want(const io::Address& hop);
+  // Never waits. False: it is one too many, or comes too soon after the last, and is forgotten: want it again.
+  bool want(const io::Address& hop);
   std::vector<io::Address> take();
 
   // The port was taken away: wakes whoever waits, once.

@@ -308,6 +308,39 @@ TEST(InnerPort, DropsAndCountsWhatItCannotWrite) {
   EXPECT_EQ(world.inner.counters().write_dropped.get(), 3u);
 }
 
+TEST(InnerPort, KeepsTheFirstPacketsUntilTheNextHopIsKnown) {
+  World world;
+  const auto wakeup = io::Wakeup::open();
+  ASSERT_TRUE(wakeup);
+  WantedHops wanted(*wakeup);
+  const NextHops known = test::host_at(world.ring.port->mac());
+  NextHops lonely = known;
+  lonely.neighbours.clear();
+  PublishedNextHops hops(lonely);
+  auto inner = std::make_unique<InnerPort>(*world.ring.port, uint16_t{0}, hops, &wanted);
+  std::vector<Bytes> packets = {packet_of(100), packet_of(200), packet_of(300, true)};
+  const auto write = [&](Bytes& packet) {
+    Gathering one;
+    one.parts = {{packet.data(), packet.size()}};
+    one.leases = {nullptr};
+    return inner->write({&one.finish(), 1});
+  };
+  for (Bytes& packet : packets) EXPECT_EQ(write(packet), 0u);
+  EXPECT_TRUE(world.packets_that_left().empty());
+  EXPECT_EQ(wanted.take().size(), 2u) << "each is asked for once";
+  EXPECT_EQ(inner->counters().write_dropped.get(), 0u);
+  hops.publish(known);
+  packets.push_back(packet_of(400));
+  EXPECT_EQ(write(packets.back()), 1u);
+  EXPECT_EQ(world.packets_that_left(), packets) << "in order";
+  EXPECT_EQ(inner->counters().written_packets.get(), 4u);
+  hops.publish(lonely);
+  size_t kept = 0;
+  while (inner->port_counters().no_neighbour.get() == 0 && write(packets[0]) == 0 && kept < 1000) ++kept;
+  EXPECT_EQ(kept, WaitingFrames::kMost + 1) << "and no more than a few";
+  inner.reset();
+}
+
 TEST(InnerPort, DropsChainsThatAreTooLongForTheDeviceHoweverMany) {
   World world(8191);
   Bytes packet = packet_of(1000);

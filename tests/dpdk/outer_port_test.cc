@@ -344,6 +344,17 @@ TEST(OuterPort, KeepsTheFirstDatagramsUntilTheNextHopIsKnown) {
   EXPECT_EQ(test::take_frames(world.ring).size(), 1u) << "the way is known";
 }
 
+TEST(OuterPort, AsksAgainForANextHopThatWasForgotten) {
+  AskingWorld world;
+  (void)world.wanted.take();  // for a while now, what is wanted is forgotten
+  EXPECT_EQ(world.send(1), 0u);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  bool asked = false;
+  while (!(asked = world.wakeup->drain()) && std::chrono::steady_clock::now() < until)
+    world.outer->receive(world.received);
+  EXPECT_TRUE(asked);
+}
+
 TEST(OuterPort, KeepsNoMoreThanAFewAndLeavesNone) {
   AskingWorld world;
   EXPECT_EQ(world.send(100), 36u);

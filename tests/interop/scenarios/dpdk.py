@@ -2,12 +2,14 @@
 
 import os
 
-from rig.implementation import implementation
+from rig.implementation import Daemon, implementation
 from rig.lab import reset
+from rig.namespace import join
 from rig.scenario import SELF_AND_OFFLOADS, scenario
 from rig.shell import Missing, attempt, check
 from rig.traffic import Stream, echo_datagrams, expect_ping, transfer
 
+RING = "framesz=2048,blocksz=4096"
 EAL = "--no-huge --no-shconf --no-telemetry -m 64 --no-pci"
 
 
@@ -63,13 +65,13 @@ def memif(lab, left, right):
 
 def start_on_wire(node, *words, mtu=1420):
     """Starts a node on its end of the wire by af_packet. What the kernel knows of the wire, the port knows."""
-    node.start(mtu, arguments=("--workers", 1, "--dpdk", f"{EAL} --vdev=net_af_packet0,iface=wire,framesz=2048,blocksz=4096",
+    node.start(mtu, arguments=("--workers", 1, "--dpdk", f"{EAL} --vdev=net_af_packet0,iface=wire,{RING}",
                                "--outer-port", " ".join(["net_af_packet0", *words])))
 
 
-def send_plain_frames(node):
+def send_plain_frames(node, interface="wire"):
     """A port of af_packet gets a superpacket in one piece, and cannot take it: the other end may send none."""
-    done = node.namespace.attempt("ethtool", "-K", "wire", "tso", "off", "gso", "off", "gro", "off", "tx-udp-segmentation", "off")
+    done = node.namespace.attempt("ethtool", "-K", interface, "tso", "off", "gso", "off", "gro", "off", "tx-udp-segmentation", "off")
     if done.returncode != 0:
         raise Missing(f"ethtool cannot turn offloads off: {done.stderr.strip()}")
 
@@ -100,3 +102,32 @@ def af_packet(lab, left, right):
     a.set("peer", b.public_key, "endpoint", f"10.71.0.2:{b.port}")
     expect_ping(a, b.inner["v4"])
     check(a.peer(b)["endpoint"].startswith("10.71"), f"the new address is used: {a.peer(b)['endpoint']}")
+
+
+@scenario("DPDK: TCP of a host behind a gateway from port to port")
+def gateway(lab, left, right):
+    need_dpdk()
+    a, b = lab.pair(left, right, start=False)
+    host = lab.node(1, left, lab.namespace("host"))  # only a namespace: it has a's inner addresses
+    join(a.namespace, "plain", host.namespace, "plain", 1420)
+    for node, number in ((a, 1), (host, 2)):
+        node.namespace.add_address("plain", f"10.90.0.{number}/24", f"fd90::{number}/64")
+    host.namespace.add_address("plain", f"{host.inner['v4']}/32", f"{host.inner['v6']}/128")
+    for family, subnet, network in (("v4", "10.80.0.0/24", "10.90.0."), ("v6", "fd80::/64", "fd90::")):
+        host.namespace.ip("route", "add", subnet, "via", f"{network}1", "src", host.inner[family])
+        a.namespace.ip("route", "add", host.inner[family], "via", f"{network}2", "dev", "plain")
+        a.namespace.ip("route", "add", "blackhole", subnet)  # it sees copies, and is not to say that there is no way
+    for node, interface in ((b, "wire"), (host, "plain")):
+        send_plain_frames(node, interface)
+    b.start()
+    a.daemon = Daemon(a.which, a.namespace, a.interface, lab.log(a.interface), {"LOG_LEVEL": lab.log_level}, arguments=(
+        "--workers", 1, "--dpdk", f"{EAL} --vdev=net_af_packet0,iface=wire,{RING} --vdev=net_af_packet1,iface=plain,{RING}",
+        "--outer-port", "net_af_packet0", "--inner-port", "net_af_packet1"))
+    lab.daemons.append(a.daemon)
+    a.set("listen-port", a.port, "private-key", lab.secret(a.private_key))
+    reset(a, b, "v4", None)
+    for family in ("v4", "v6"):
+        expect_ping(host, b.inner[family], 2)
+        expect_ping(b, host.inner[family], 1, 1372)
+        transfer(host, b, family, mebibytes=4)
+        transfer(b, host, family, mebibytes=4)
