@@ -16,8 +16,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # Who may include what beside its own folder: folders, or names of headers. src/DESIGN.md says why. A folder that is not
 # here may include anything.
-CONTRACTS = ("io/counters.h", "io/endpoint.h", "io/inner_side.h", "io/lease.h", "io/local_addresses.h", "io/outer_side.h",
-             "io/poller.h", "io/result.h", "io/spsc_ring.h", "io/steering_table.h", "io/superpacket.h", "io/wakeup.h")
+CONTRACTS = ("io/counters.h", "io/cpu_times.h", "io/endpoint.h", "io/inner_side.h", "io/lease.h", "io/local_addresses.h",
+             "io/outer_side.h", "io/poller.h", "io/result.h", "io/spsc_ring.h", "io/steering_table.h", "io/superpacket.h",
+             "io/wakeup.h")
 DEVICE = ("src/device/configurable.h", "src/device/encoding.h", "src/device/port_request.h", "src/device/worker_request.h", "src/log.h", "io/*.h", "crypto/secret.h")
 ARROWS = {
     "crypto": (),
