@@ -58,6 +58,7 @@ Worker::Worker(const Published& published, const io::Wakeup& control, io::InnerS
       control_(control),
       clock_(options.clock),
       busy_poll_(options.busy_poll),
+      beat_(options.beat),
       poller_(std::move(poller)),
       wakeup_(std::move(wakeup)),
       inner_(inner),
@@ -190,7 +191,14 @@ void Worker::turn(WorkerPresence& presence, bool may_sleep) {
   size_t handled = 0;
   if (outer_ready || polls_outer_) handled += run_inbound();
   if (inner_ready || polls_inner_) handled += run_outbound();
+  if (handled != 0 && beat_ != protocol::Duration::zero()) beat(clock_());
   idle_turns_ = handled != 0 ? 0 : std::min(idle_turns_ + 1, kTurnsBeforeRest + kRestDoublings);
+}
+
+void Worker::beat(protocol::Instant now) {
+  if (now - beat_at_ < beat_) return;
+  beat_at_ = now;
+  control_.notify();
 }
 
 std::span<io::PollEvent> Worker::wait_for_events(std::span<io::PollEvent> events) {

@@ -17,9 +17,11 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "io/cpu_times.h"
 #include "io/inner_side.h"
 #include "io/outer_side.h"
 #include "io/poller.h"
@@ -42,7 +44,9 @@ struct WorkerOptions {
   std::vector<int> cpus = {};               // that it may run on; empty: all that the process may
   bool held = false;                        // see hold()
   bool busy_poll = false;                   // never rests while a side has to be polled
-  WorkerThreads* threads = nullptr;         // whose threads are shared; null: it has one of its own
+  // How often the control thread is notified while there is traffic, to look at the worker's load. Zero: never.
+  protocol::Duration beat{};
+  WorkerThreads* threads = nullptr;  // whose threads are shared; null: it has one of its own
 };
 
 // Thread safety: the public methods are the control thread's; mailbox() and stats() say their own rules. The
@@ -102,6 +106,8 @@ class Worker final : private Turned {
   io::OuterState outer_state() const;
   const io::InnerCounters& inner_counters() const { return inner_.counters(); }
   io::InnerOffloads inner_offloads() const { return inner_.offloads(); }
+  // Of its thread, with all that runs there; see WorkerThread.
+  std::optional<io::CpuTimes> cpu_times() const { return thread_->cpu_times(); }
   // Whether the inner side was deleted.
   bool inner_gone() const { return inner_gone_.load(std::memory_order_acquire); }
 
@@ -134,12 +140,14 @@ class Worker final : private Turned {
   void watch_inner(bool watch);
   void watch_outer(bool watch);
   void pass_on_what_waits();
+  void beat(protocol::Instant now);
 
   // Constant after construction.
   const Published& published_;
   const io::Wakeup& control_;
   const BootClockReader clock_;
   const bool busy_poll_;
+  const protocol::Duration beat_;
 
   io::Poller poller_;
   io::Wakeup wakeup_;
@@ -159,6 +167,7 @@ class Worker final : private Turned {
   bool held_;
   std::array<io::PollEvent, 16> events_;
   bool polls_inner_, polls_outer_ = false;  // sides without descriptors
+  protocol::Instant beat_at_{};             // the last time
   unsigned idle_turns_ = 0;                 // since a turn last had traffic
   unsigned turns_unlooked_ = 0;             // since descriptors were last looked at
 

@@ -71,6 +71,7 @@ io::Result<std::shared_ptr<WorkerThread>> WorkerThread::start(const std::vector<
   std::future<int> failed = settled.get_future();
   try {
     made->thread_ = std::thread([self = made.get(), cpus, settled = std::move(settled)]() mutable {
+      self->cpu_times_ = io::CpuTimesReader::of_this_thread();
       settled.set_value(stay_on(cpus));
       self->loop();
     });

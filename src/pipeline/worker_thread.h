@@ -7,10 +7,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "io/cpu_times.h"
 #include "io/poller.h"
 #include "io/result.h"
 #include "io/wakeup.h"
@@ -53,6 +55,9 @@ class WorkerThread {
   // Returns when the thread has let go of it.
   void remove(Turned& turned);
 
+  // Of all that runs on it. Any thread.
+  std::optional<io::CpuTimes> cpu_times() const { return cpu_times_.read(); }
+
  private:
   WorkerThread(io::Poller poller, io::Wakeup wakeup) : poller_(std::move(poller)), wakeup_(std::move(wakeup)) {}
 
@@ -63,6 +68,7 @@ class WorkerThread {
 
   io::Poller poller_;  // asked while there is not exactly one
   io::Wakeup wakeup_;
+  io::CpuTimesReader cpu_times_;      // set before start() returns
   std::vector<const Turned*> known_;  // the control thread's: whom to wake
 
   // The thread's.

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <string>
 #include <thread>
@@ -100,6 +101,29 @@ TEST_F(WorkerTest, SendsWhatItReads) {
   inner_.push(packet);
   ASSERT_TRUE(eventually([&] { return cable_.pushed(1) == 1; }));
   EXPECT_EQ(arrived(), std::vector<Bytes>{packet.bytes});
+}
+
+TEST_F(WorkerTest, CallsTheControlThreadOnceAPeriodWhileThereIsTraffic) {
+  static std::atomic<int64_t> clock_ns;
+  clock_ns = test::kStart.time_since_epoch().count();
+  WorkerOptions options;
+  options.clock = [] { return protocol::Instant(protocol::Duration(clock_ns.load())); };
+  options.beat = std::chrono::milliseconds(250);
+  ThreadedInner inner;
+  auto worker = Worker::start(here_.published, *control_, inner, options);
+  ASSERT_TRUE(worker);
+  const auto read = [&](uint64_t packets) {
+    inner.push(packet_to(9));
+    return eventually([&] { return (*worker)->stats().inner_packets_read.get() == packets; });
+  };
+  ASSERT_TRUE(read(1));
+  EXPECT_TRUE(eventually([&] { return control_->drain(); }));
+  ASSERT_TRUE(read(2) && read(3));
+  // The call would have come before the next packet was read.
+  EXPECT_FALSE(control_->drain());
+  clock_ns += std::chrono::nanoseconds(options.beat).count();
+  ASSERT_TRUE(read(4));
+  EXPECT_TRUE(eventually([&] { return control_->drain(); }));
 }
 
 TEST_F(WorkerTest, WritesWhatItReceives) {

@@ -109,6 +109,20 @@ TEST(WorkerThread, PreparesOnItsOwnThread) {
   (*thread)->remove(counter);
 }
 
+TEST(WorkerThread, TellsHowLongItRan) {
+  auto thread = WorkerThread::start({});
+  ASSERT_TRUE(thread);
+  const auto before = (*thread)->cpu_times();
+  ASSERT_TRUE(before) << "CONFIG_SCHED_INFO, and /proc";
+  Counter busy;
+  busy.poll_from_now_on();
+  ASSERT_TRUE((*thread)->add(
+      busy, [] {}));
+  EXPECT_TRUE(eventually([&] { return (*thread)->cpu_times()->ran > before->ran; }));
+  EXPECT_GE((*thread)->cpu_times()->waited, before->waited);
+  (*thread)->remove(busy);
+}
+
 TEST(WorkerThreads, AreOneForANumberOnTheSameCpusAsLongAsSomebodyHasIt) {
   const size_t before = threads_of_process();
   const int cpu = ::sched_getcpu();
