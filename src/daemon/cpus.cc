@@ -109,6 +109,7 @@ io::Result<device::WorkerPlan> plan_workers(const device::WorkerRequest& request
   const size_t all = std::min(host.usable.size(), host.quota.value_or(host.usable.size()));
   plan.count = request.count.value_or(std::min(all, io::kMaxWorkers));
   plan.cpus = by_node(host);
+  plan.balanced = true;
   return plan;
 }
 

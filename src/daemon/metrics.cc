@@ -179,6 +179,7 @@ std::string metrics_text(const device::Metrics& metrics) {
   out.gauge("peers", "Configured peers.", "", metrics.peers);
   out.gauge("link_up", "Whether the interface is up.", "", metrics.link_up ? 1 : 0);
   out.gauge("workers", "Threads that carry traffic.", "", metrics.workers_now);
+  out.gauge("workers_serving", "Of these, the ones that flows go to now.", "", metrics.workers_serving);
   write_drops(out, metrics);
   write_workers(out, metrics);
   write_sides(out, metrics);

@@ -22,6 +22,7 @@ Metrics Device::metrics() const {
   outer.engine = io::chosen_engine(options_.udp_engine);
   outer.gso_active = outer.gro_active = metrics.tun_tcp = metrics.tun_udp = !workers_.empty();
   metrics.workers_now = workers_.size();
+  metrics.workers_serving = workers_.serving();
   metrics.workers = workers_.metrics();
   metrics.outer = workers_.outer_counters();
   metrics.inner = workers_.inner_counters();

@@ -85,6 +85,7 @@ struct Metrics {
   size_t peers = 0;
   bool link_up = false;
   size_t workers_now = 0;
+  size_t workers_serving = 0;          // of these
   std::vector<WorkerMetrics> workers;  // all that there ever were
   std::vector<PortMetrics> ports;      // none while the link is down
   // Of all workers.

@@ -40,6 +40,7 @@ protocol::Duration Device::draw_jitter() {
 }
 
 bool Device::attend() {
+  if (workers_.balance(now_)) tell_groups_of_workers();
   const bool more_peers = attend_peers();
   const bool more_handshakes = attend_handshakes();
   return more_peers || more_handshakes;

@@ -119,6 +119,8 @@ io::Status WorkerPool::resize(size_t count, io::UdpSocketGroup* sockets,
     return io::Error{EOPNOTSUPP, "there can be no other number of workers here: " + fixed_because_};
   const size_t before = size();
   plan_.insisted = true;
+  balance_ = {};
+  looked_at_ = {};
   io::Status done = count > before ? add_workers(count, sockets) : io::Success{};
   if (done) done = move_slots_to(count);
   const size_t kept = done ? count : before;
@@ -154,6 +156,7 @@ io::Status WorkerPool::add_worker(io::UdpSocketGroup* sockets) {
   if (!plan_.cpus.empty()) options.cpus = plan_.cpus[number % plan_.cpus.size()];
   options.held = number > 0 && map_ != nullptr;
   options.busy_poll = plan_.busy_poll;
+  if (plan_.balanced && map_ != nullptr) options.beat = WorkerBalance::kPeriod;
   options.threads = plan_.threads;
   auto worker = pipeline::Worker::start(published_, control_, inner_->queue(number), options);
   if (!worker) {
@@ -199,6 +202,47 @@ io::Status WorkerPool::move_slots_to(size_t workers) {
   }
   ask_each(moves.gaining, [](pipeline::Worker& worker) { return worker.release(); });
   return moved;
+}
+
+io::Status WorkerPool::serve(size_t workers) {
+  if (workers == serving()) return io::Success{};
+  if (workers == 0 || workers > size() || map_ == nullptr) return io::Error{EINVAL, "there are no such workers"};
+  return move_slots_to(workers);
+}
+
+bool WorkerPool::balance(protocol::Instant now) {
+  if (!plan_.balanced || map_ == nullptr || size() < 2) return false;
+  // Each worker calls once a period, by a clock of its own.
+  if (now - looked_at_ < WorkerBalance::kPeriod * 3 / 4) return false;
+  const size_t wanted = balance_.advise(serving(), size(), look_at_load(now));
+  if (wanted == serving()) return false;
+  const size_t before = serving();
+  if (const io::Status moved = serve(wanted); !moved) {
+    log_error("Workers that serve: {} as before, because of: {}", before, moved.error().text());
+    return false;
+  }
+  log_verbose("Workers that serve: {} instead of {}, of {}", wanted, before, size());
+  return true;
+}
+
+// Since the last look.
+WorkerLoad WorkerPool::look_at_load(protocol::Instant now) {
+  WorkerLoad load;
+  load.elapsed = load.least_at_rest = now - std::exchange(looked_at_, now);
+  for (size_t i = 0; i < size(); ++i) {
+    const pipeline::WorkerStats& stats = workers_[i]->stats();
+    const Seen seen = {workers_[i]->cpu_times().value_or(io::CpuTimes{}),
+                       stats.messages_sealed.get() + stats.messages_opened.get()};
+    const Seen before = std::exchange(seen_[i], seen);
+    if (i >= serving()) continue;
+    const protocol::Duration ran = seen.times.ran - before.times.ran, waited = seen.times.waited - before.times.waited;
+    load.ran += ran;
+    load.waited += waited;
+    load.most_ran = std::max(load.most_ran, ran);
+    load.least_at_rest = std::min(load.least_at_rest, load.elapsed - ran - waited);
+    load.messages += seen.messages - before.messages;
+  }
+  return load;
 }
 
 void WorkerPool::adopt(io::UdpSocketGroup* sockets) {

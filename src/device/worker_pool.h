@@ -7,6 +7,7 @@
 //   a port instead of sockets       the number that it was opened with
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "io/cpu_times.h"
 #include "io/engine.h"
 #include "io/inner_device.h"
 #include "io/outer_device.h"
@@ -23,6 +25,7 @@
 #include "io/udp_socket_group.h"
 #include "io/wakeup.h"
 #include "src/device/metrics.h"
+#include "src/device/worker_balance.h"
 #include "src/pipeline/clock.h"
 #include "src/pipeline/shared_state.h"
 #include "src/pipeline/worker.h"
@@ -34,6 +37,7 @@ struct WorkerPlan {
   size_t count = 1;                    // 1 to io::kMaxWorkers
   std::vector<std::vector<int>> cpus;  // the CPUs of worker i are those of entry i % size; empty: no worker is kept
   bool insisted = false;               // somebody asked for that many: fewer are an error in the log
+  bool balanced = false;               // as few of them have slots as carry the load, where processors are short
   bool busy_poll = false;              // sides that have to be polled are polled without a rest
   pipeline::WorkerThreads* threads = nullptr;  // that are shared with other devices, and outlive this one; null: none
 };
@@ -63,6 +67,13 @@ class WorkerPool {
   // `leaving` is called for each worker before it ends: nobody reads its mailbox after that.
   io::Status resize(size_t count, io::UdpSocketGroup* sockets,
                     const std::function<void(const pipeline::Worker&)>& leaving);
+
+  // Gives all slots to the first so many workers, as resize() does it; the others go on without any. Errors: EINVAL for
+  // the number, that of the map; then all is as it was.
+  io::Status serve(size_t workers);
+  // Does so where the plan allows it and the load asks for it (WorkerBalance). Cheap; to be called whenever a worker
+  // has notified `control`. True: slots have moved.
+  bool balance(protocol::Instant now);
 
   // Has every worker use its member of the sockets, null: none. Afterwards nobody uses those before.
   void adopt(io::UdpSocketGroup* sockets);
@@ -95,6 +106,9 @@ class WorkerPool {
   // Whether somebody asked for a number.
   bool insisted() const { return plan_.insisted; }
 
+  // Those that have slots; the others have nothing to do.
+  size_t serving() const { return table_.workers(); }
+
   bool empty() const { return workers_.empty(); }
   size_t size() const { return workers_.size(); }
   pipeline::Worker& operator[](size_t i) const { return *workers_[i]; }
@@ -110,6 +124,7 @@ class WorkerPool {
   void remove_workers(size_t count, io::UdpSocketGroup* sockets);
   io::Status move_slots_to(size_t workers);
   void remember_counters();
+  WorkerLoad look_at_load(protocol::Instant now);
 
   pipeline::Published& published_;
   const io::Wakeup& control_;
@@ -123,6 +138,14 @@ class WorkerPool {
   std::unique_ptr<io::SocketSteering> socket_steering_;
   io::SteeringTable table_;
   std::vector<std::unique_ptr<pipeline::Worker>> workers_;
+  // What was seen at the last look at the load.
+  struct Seen {
+    io::CpuTimes times;
+    uint64_t messages = 0;
+  };
+  WorkerBalance balance_;
+  protocol::Instant looked_at_{};
+  std::array<Seen, io::kMaxWorkers> seen_{};
   // Of workers that are no more.
   std::vector<WorkerMetrics> former_;
   io::CounterValues<io::kOuterCounters.size()> former_outer_{};

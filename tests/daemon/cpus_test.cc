@@ -18,6 +18,7 @@ TEST(Cpus, RunsOneWorkerForEachUsableCpuUnlessToldOtherwise) {
   EXPECT_EQ(plan->count, 3u);
   EXPECT_TRUE(plan->cpus.empty()) << "kept nowhere";
   EXPECT_FALSE(plan->insisted);
+  EXPECT_TRUE(plan->balanced);
   EXPECT_EQ(plan_workers({}, {{0, 1, 5}, {}, 2})->count, 2u) << "the control group's quota";
   EXPECT_EQ(plan_workers({}, {Cpus(300, 0), {}, std::nullopt})->count, 128u);
   EXPECT_EQ(plan_workers({.count = 7, .cpus = {}}, host)->count, 7u) << "more than there are CPUs";
@@ -29,6 +30,7 @@ TEST(Cpus, KeepsEachWorkerOfAListOnItsCpu) {
   ASSERT_TRUE(plan);
   EXPECT_EQ(plan->count, 2u);
   EXPECT_EQ(plan->cpus, (std::vector<Cpus>{{3}, {1}}));
+  EXPECT_FALSE(plan->balanced) << "whoever names CPUs wants these to serve";
   const auto refused = plan_workers({.count = {}, .cpus = {3, 4}}, host);
   EXPECT_NE(refused.error().context.find("CPU 4"), std::string::npos);
 }

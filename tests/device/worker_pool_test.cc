@@ -229,6 +229,25 @@ TEST(WorkerPool, GoesOnWithAsManyWorkersAsThereCanBeQueues) {
   EXPECT_EQ(pool.table().workers(), 3u);
 }
 
+TEST(WorkerPool, GivesAllSlotsToSomeOfItsWorkers) {
+  pipeline::Published published;
+  const auto control = io::Wakeup::open();
+  FakeInnerDevice inner;
+  WorkerPool pool(published, *control, test::now, io::Engine::epoll);
+  ASSERT_TRUE(pool.start(inner, planned(4)));
+  EXPECT_EQ(pool.serving(), 4u);
+  for (const size_t serving : {1u, 3u, 2u, 2u, 4u}) {
+    ASSERT_TRUE(pool.serve(serving));
+    EXPECT_EQ(pool.serving(), serving);
+    EXPECT_EQ(pool.size(), 4u);
+    EXPECT_EQ(inner.queue_count(), 4u);
+  }
+  for (const size_t impossible : {0u, 5u}) EXPECT_EQ(pool.serve(impossible).error().number, EINVAL);
+  ASSERT_TRUE(pool.serve(1));
+  ASSERT_TRUE(pool.resize(5, nullptr, [](const pipeline::Worker&) {}));
+  EXPECT_EQ(pool.serving(), 5u) << "whoever changes the number begins with all";
+}
+
 TEST(WorkerPool, RefusesCpusThatAreNotThere) {
   pipeline::Published published;
   const auto control = io::Wakeup::open();
