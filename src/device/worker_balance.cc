@@ -8,7 +8,7 @@ namespace culvert::device {
 namespace {
 
 constexpr double kCarries = 0.9;       // of a processor: what one worker can be asked to run
-constexpr double kCrowded = 0.5;       // waiting for processors, of what workers run
+constexpr double kCrowded = 2.0 / 3;   // waiting for processors, of what workers run
 constexpr double kRestless = 0.05;     // of the time: who rests less has more to do than it can
 constexpr double kNoticed = 0.1;       // of the rate: a trial's gain or loss
 constexpr double kNewestWeight = 0.5;  // in the recent rate
