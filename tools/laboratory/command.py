@@ -24,6 +24,8 @@ def gather(arguments):
                 raise
             left_out.append(f"{name}: {missing}")
             print(f"lab: without {left_out[-1]}", file=sys.stderr)
+    for name, tunnels in getattr(arguments, "tunnels", ()):
+        found[name].tunnels = tunnels
     return found, left_out
 
 

@@ -38,6 +38,8 @@ examples:
   tools/lab run --planes culvert,wireguard-go --measures tcp,udp-gso --mtu 1500,9000 --flows 1,8 --direction forward,both
   tools/lab run --measures tcp --flows 1 --peers 1,100,10000 --inner v6 --outer v6 --json figures.json
   tools/lab run --measures tcp,rr-loaded --congestion cubic,bbr
+  tools/lab run --planes none --impl one=culvert --impl four=culvert --tunnels four=4 --baseline one --rps --flows 16 \\
+      --receiver CULVERT_AEAD=portable,CULVERT_WORKERS=1
   tools/lab targets --rows tcp-1500-1,cpu --rounds 3 --json part1.json; tools/lab show part1.json part2.json
 
 exit status: 0; 1 if it could not be set up or a plane failed (the table tells); 2 for a wrong command line; 130 when
@@ -82,6 +84,23 @@ def seconds(text):
     if not 0.05 <= value <= 3600:
         raise argparse.ArgumentTypeError(f"`{text}` is no number of seconds from 0.05 to 3600")
     return value
+
+
+def group(text):
+    """NAME=N as (name, number)."""
+    name, equals, number = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"`{text}`: wants NAME=N")
+    return name, within(2, 64)(number)
+
+
+def variables(text):
+    """VARIABLE=VALUE[,...] as pairs."""
+    pairs = tuple(tuple(word.split("=", 1)) for word in text.split(","))
+    for pair in pairs:
+        if len(pair) != 2 or not pair[0]:
+            raise argparse.ArgumentTypeError(f"`{text}`: wants VARIABLE=VALUE[,VARIABLE=VALUE...]")
+    return pairs
 
 
 def implementation(text):
@@ -136,6 +155,11 @@ def add_run(run):
     run.add_argument("--outer", type=listed(one_of(("v4", "v6"))), default=("v4",), help="v4, v6 (default: v4)")
     run.add_argument("--peers", type=listed(within(1, 1000000)), default=(1,),
                      help="configured peers (default: 1), like 1,100,10000")
+    run.add_argument("--tunnels", type=group, action="append", default=[], metavar="NAME=N",
+                     help="joins the ends of that plane, a culvert, by a group of N tunnels; the other end has N daemons")
+    run.add_argument("--receiver", type=variables, default=(), metavar="VARIABLE=VALUE[,...]",
+                     help="environment of the second end's daemons alone, like CULVERT_AEAD=portable to make it the bottleneck")
+    run.add_argument("--rps", action="store_true", help="the kernel spreads what the wire brings over all cores")
     run.add_argument("--seconds", type=seconds, default=2.0, help="per trial (default: 2); iperf3 takes whole seconds")
 
 
@@ -158,7 +182,8 @@ def planes_of(arguments):
 def choices_of(arguments):
     if arguments.kind == "run":
         return (plan.Choice(arguments.measures, arguments.mtu, arguments.inner, arguments.outer, arguments.peers, arguments.flows,
-                            arguments.load, arguments.sizes, arguments.direction, arguments.seconds, congestions_of(arguments)),)
+                            arguments.load, arguments.sizes, arguments.direction, arguments.seconds, congestions_of(arguments), arguments.rps,
+                            arguments.receiver),)
     return [dataclasses.replace(choice, congestions=congestions_of(arguments))
             for choice in {"quick": plan.QUICK, "full": plan.FULL}[arguments.kind]]
 
@@ -182,6 +207,12 @@ def check(arguments, top):
     kinds = {name: what if what in ("kernel", "none") else "program" for name, what, _ in chosen}
     if not tasks_of(arguments, kinds):
         top.error("none of these measures applies to any of these planes")
+    for name, _ in getattr(arguments, "tunnels", ()):
+        if kinds.get(name) != "program":
+            top.error(f"--tunnels {name}: wants one of the planes that are programs: "
+                      f"{', '.join(each for each, kind in kinds.items() if kind == 'program')}")
+        if (arguments.inner, arguments.outer, arguments.peers) != (("v4",), ("v4",), (1,)):
+            top.error("--tunnels: groups are measured with v4 inside and outside, and without more peers")
     allowed = os.sched_getaffinity(0)
     if arguments.cores and not set(arguments.cores) <= allowed:
         top.error(f"--cores: this process may use only {', '.join(map(str, sorted(allowed)))}")

@@ -46,6 +46,8 @@ class Choice:
     directions: tuple = ("forward",)
     seconds: float = 2.0
     congestions: tuple = ("cubic",)  # what does not depend on it is measured under the first alone
+    rps: bool = False
+    receiver: tuple = ()
 
     def variants(self, measure, setting):
         if measure.varies == "flows":
@@ -61,10 +63,10 @@ def tasks(choice, planes):
     """Everything of a choice for these planes (name: kind), settings by turns outermost."""
     made = []
     for wire_mtu, inner, outer in itertools.product(choice.wire_mtus, choice.inner, choice.outer):
-        settings = [Setting(wire_mtu, inner, outer, peers) for peers in choice.peers]
+        settings = [Setting(wire_mtu, inner, outer, peers, choice.rps, choice.receiver) for peers in choice.peers]
         for measure in (MEASURES[name] for name in choice.measures):
             contenders = tuple(Contender(plane, setting) for plane, kind in planes.items() if kind in measure.planes
-                               for setting in (settings if kind != "none" else [Setting(wire_mtu, inner, outer)]))
+                               for setting in (settings if kind != "none" else [Setting(wire_mtu, inner, outer, rps=choice.rps)]))
             variants = choice.variants(measure, settings[0])
             congestions = choice.congestions if measure.bulk_tcp else choice.congestions[:1]
             for variant, direction, congestion in itertools.product(variants, measure.directed(choice.directions), congestions):

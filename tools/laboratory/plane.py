@@ -19,10 +19,13 @@ class Plane(Implementation):
         super().__init__(name, program)
         self.kind = kind  # "program", "kernel" or "none"
         self.env = env or {}
+        self.tunnels = 1  # to the other end, which has an interface for each; set before use
 
     def describe(self):
         """For the record: what exactly was measured."""
         described = {"name": self.name, "kind": self.kind, "version": self.version()}
+        if self.tunnels > 1:
+            described["tunnels"] = self.tunnels
         if self.program:
             with open(self.program, "rb") as file:
                 described |= {"program": self.program, "sha256": hashlib.sha256(file.read()).hexdigest(), "environment": self.env}

@@ -36,7 +36,8 @@ def heading(record):
     for plane in record.planes:
         environment = " ".join(f"{key}={value}" for key, value in plane.get("environment", {}).items())
         program = f", {plane['program']}, sha256 {plane['sha256'][:12]}" if "program" in plane else ""
-        lines.append(f"plane     {plane['name']}: {plane['version']}{program}{', ' + environment if environment else ''}")
+        lines.append(f"plane     {plane['name']}: {plane['version']}{program}{', ' + environment if environment else ''}"
+                     f"{', a group of %d tunnels' % plane['tunnels'] if 'tunnels' in plane else ''}")
     lines += [f"left out  {each}" for each in record.left_out]
     return "\n".join(lines)
 

@@ -6,11 +6,15 @@ from laboratory.measure import LESS, Measure, Reading, flows_of
 from laboratory.processor import Watch, seconds_of
 
 
+def _seconds(daemons):
+    return sum(seconds_of(daemon.pid) for daemon in daemons)
+
+
 def take(topology, trial):
     client, server = topology.ends(trial.direction)[0]
     both = ["--bidir"] if trial.direction == "both" else []
-    ends = [node.daemon for node in (client, server)] if topology.daemons else []
-    before = [seconds_of(daemon.pid) for daemon in ends]
+    ends = [topology.daemons_of(node) for node in (client, server)] if topology.daemons else []
+    before = [_seconds(daemons) for daemons in ends]
     watch = Watch(trial.cores)
     # iperf3 knows whole seconds only.
     end = iperf(client, server, topology.address(server), "-P", trial.variant, "-C", trial.congestion, *both,
@@ -23,7 +27,7 @@ def take(topology, trial):
     readings = [Reading(name, sum(each["bits_per_second"] for each in received) / 1e9, "Gb/s"),
                 Reading(f"{name}: CPU, machine", use.lab / gigabits, "s/Gb", LESS),
                 Reading(f"{name}: retransmits", sum(each.get("retransmits", 0) for each in sent) / gigabits, "per Gb", LESS)]
-    spent = [(seconds_of(daemon.pid) - then) / gigabits for daemon, then in zip(ends, before)]
+    spent = [(_seconds(daemons) - then) / gigabits for daemons, then in zip(ends, before)]
     if spent:  # last: not every plane has it
         readings.append(Reading(f"{name}: CPU, daemons", sum(spent), "s/Gb", LESS))
         readings += [Reading(f"{name}: CPU, daemon of the {end}", each, "s/Gb", LESS)

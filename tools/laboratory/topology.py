@@ -5,8 +5,9 @@ import dataclasses
 import itertools
 import os
 
+from rig.group import FAR, connect_group
 from rig.implementation import wireguard
-from rig.lab import Lab, Node, introduce
+from rig.lab import PORT, Lab, Node, introduce
 from rig.namespace import join
 from rig.shell import Failure, wait_until
 from rig.traffic import until_ping
@@ -24,6 +25,8 @@ class Setting:
     inner: str = "v4"
     outer: str = "v4"
     peers: int = 1
+    rps: bool = False  # receive packet steering: the kernel spreads what the wire brings over all cores
+    receiver: tuple = ()  # (variable, value) of the second end's daemons alone
 
     @property
     def mtu(self):
@@ -33,6 +36,18 @@ class Setting:
     def largest_datagram(self):
         """The largest UDP payload that goes through the tunnel in one packet."""
         return self.mtu - (28 if self.inner == "v4" else 48)
+
+
+def spread_receiving(namespace):
+    """Receive packet steering on the wire, over the cores that this process may use."""
+    mask = sum(1 << core for core in os.sched_getaffinity(0))
+    words = []
+    while mask or not words:
+        words.append(f"{mask & 0xffffffff:08x}")
+        mask >>= 32
+    # A sysfs shows the devices of the namespace in which it was mounted.
+    namespace.run("unshare", "--mount", "sh", "-c", "mount -t sysfs sysfs /sys && echo $0 >/sys/class/net/wire/queues/rx-0/rps_cpus",
+                  ",".join(reversed(words)))
 
 
 class KernelNode(Node):
@@ -87,13 +102,27 @@ class Topology(Lab):
         for node in self.nodes:
             node.namespace.add_address("wire", f"{node.outer['v4']}/24", f"{node.outer['v6']}/64")
             wait_until(lambda owner=node: owner.namespace.owns(owner.outer["v6"]), f"{node.outer['v6']} is up")
-            node.start(self.setting.mtu, self.plane.env)
-        if self.tunnel:
+            node.start(self.setting.mtu, self.plane.env | dict(self.setting.receiver if node is right else ()))
+            if self.setting.rps:
+                spread_receiving(node.namespace)
+        if self.plane.tunnels > 1:
+            self._connect_group(kind)
+        elif self.tunnel:
             self._configure_more_peers()
             introduce(left, right, self.setting.outer)
-        until_ping(left, right.inner[self.setting.inner], 60)
+        until_ping(left, self.address(right), 60)
         if self.daemons:
             self.idle_kib = self.resident_kib()
+
+    def _connect_group(self, kind):
+        """Gives the second node an interface for each more tunnel, with a daemon, key and port of its own."""
+        left, right = self.nodes
+        ends = [right]
+        for number in range(3, 2 + self.plane.tunnels):
+            end = kind(self, self.plane, number, right.namespace)
+            end.outer, end.port = right.outer, PORT + number
+            ends.append(end.start(self.setting.mtu, self.plane.env | dict(self.setting.receiver)))
+        connect_group(left, ends)
 
     def _configure_more_peers(self):
         """Peers that never speak, so that as many as wanted are configured."""
@@ -123,7 +152,13 @@ class Topology(Lab):
         return {"forward": [(left, right)], "reverse": [(right, left)], "both": [(left, right), (right, left)]}[direction]
 
     def address(self, node):
+        if self.plane.tunnels > 1 and node is self.nodes[1]:
+            return FAR
         return node.inner[self.setting.inner]
+
+    def daemons_of(self, node):
+        """Those of an end: the second one has one for each tunnel."""
+        return self.daemons[:1] if node is self.nodes[0] else self.daemons[1:]
 
     def daemon_seconds(self):
         """Processor seconds of both daemons so far; None for a plane without."""

@@ -7,10 +7,11 @@ import itertools
 import os
 import types
 
+from rig.group import FAR, HUB, hex_key, uapi
 from rig.implementation import generate_key, generate_preshared_key
 from rig.scenario import scenario
 from rig.shell import check, wait_until
-from scenarios.groups import FAR, HUB, far_ends, hex_key, uapi
+from scenarios.groups import far_ends
 from scenarios.order import Streams, ask
 
 TURNS = int(os.environ.get("CHANGES_TURNS", "1"))

@@ -1,13 +1,13 @@
 """Groups: several tunnels to one place, which has an interface for each and ECMP over them for the way back."""
 
-import base64
 import collections
 import socket
 import struct
 import threading
 import types
 
-from rig.implementation import SOCKETS, wireguard
+from rig.group import FAR, HUB, connect_group, uapi
+from rig.implementation import wireguard
 from rig.lab import PORT
 from rig.scenario import SELF_AND_OFFLOADS, scenario
 from rig.shell import Missing, check, wait_until
@@ -15,26 +15,10 @@ from rig.traffic import bound
 
 TUNNELS = 3
 FLOWS = 24
-HUB, FAR = "10.80.0.1", "10.82.0.2"
-
-
-def uapi(interface, text):
-    """One operation on the UAPI socket; its reply."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(f"{SOCKETS}/{interface}.sock")
-        client.sendall(text.encode())
-        reply = b""
-        while not reply.endswith(b"\n\n"):
-            reply += client.recv(65536)
-    return reply.decode()
 
 
 def group_lines(hub):
     return uapi(hub.interface, "get=1\n\n").splitlines().count("group=far")
-
-
-def hex_key(key):
-    return base64.b64decode(key).hex()
 
 
 class Flows:
@@ -93,23 +77,6 @@ def far_ends(lab, hub, first):
         ends.append(end.start())
     connect_group(hub, ends)
     return ends
-
-
-def connect_group(hub, ends):
-    """Makes the ends, in one namespace, a group of the hub's, and spreads what they send over all of them."""
-    namespace = ends[0].namespace
-    namespace.ip("addr", "add", f"{FAR}/32", "dev", "lo")
-    for end in ends:
-        end.set("peer", hub.public_key, "allowed-ips", f"{HUB}/32")
-        hub.set("peer", end.public_key, "endpoint", end.endpoint("v4"))
-    lines = [f"public_key={hex_key(end.public_key)}\ngroup=far\nallowed_ip={FAR}/32\n" for end in ends]
-    reply = uapi(hub.interface, "set=1\n" + "".join(lines) + "\n")
-    check(reply == "errno=0\n\n", f"the group is taken: {reply}")
-    hub.namespace.ip("route", "add", f"{FAR}/32", "dev", hub.interface)
-    with namespace.entered():
-        namespace.sysctl("net/ipv4/fib_multipath_hash_policy", 1)
-    hops = [word for end in ends for word in ("nexthop", "dev", end.interface)]
-    namespace.ip("route", "replace", f"{HUB}/32", "src", FAR, *hops)
 
 
 def carried(hub, ends, what):

@@ -7,11 +7,11 @@ import os
 import subprocess
 import time
 
+from rig.group import FAR, HUB, hex_key, uapi
 from rig.implementation import ROOT, implementation
 from rig.scenario import scenario
 from rig.shell import Missing, attempt, check, run, wait_until
 from rig.traffic import until_ping
-from scenarios.groups import FAR, HUB, hex_key, uapi
 
 RIG = f"{ROOT}/tests/interop/kernel_peer"
 

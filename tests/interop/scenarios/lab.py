@@ -76,6 +76,8 @@ def refuses(lab):
              (("run", "--impl", "old=/no/such"), 2, "/no/such"), (("run", "--impl", "culvert"), 2, "twice"),
              (("run", "--seconds", "never"), 2, "never"), (("run", "--planes", "none", "--measures", "memory"), 2, "applies"),
              (("run", "--baseline", "x"), 2, "--baseline x"), (("targets", "--rows", "speed"), 2, "speed"),
+             (("run", "--tunnels", "x=4"), 2, "--tunnels x"), (("run", "--tunnels", "culvert=1"), 2, "2 to 64"),
+             (("run", "--tunnels", "culvert=4", "--inner", "v6"), 2, "v4"), (("run", "--receiver", "A"), 2, "VARIABLE=VALUE"),
              (("run", "--json", "/no/such/file"), 2, "/no/such/file"), (("show", "/no/such"), 1, "/no/such"),
              (("show", LAB), 1, "no figures"))
     for words, status, reason in cases:
@@ -87,6 +89,21 @@ def refuses(lab):
     check(done.returncode == 1, f"broken: status {done.returncode}: {done.stderr}")
     check("failed: round 1, broken" in done.stdout and "cannot be set up" in done.stdout, f"broken: {done.stdout}")
     check(f"TCP, 1 flow, {DEFAULT}, Gb/s" in done.stdout, "the others are measured")
+
+
+@scenario("the lab measures a group of tunnels against one, where the other end is slow", pairs=NO_PAIR)
+def group(lab):
+    env, path = environment(lab), os.path.join(lab.directory, "figures.json")
+    words = ("run", "--planes", "culvert", "--impl", "three=culvert", "--tunnels", "three=3", "--rps", "--receiver",
+             "CULVERT_AEAD=portable", "--baseline", "culvert", "--rounds", "1", "--flows", "8", "--seconds", "1", "--json", path)
+    before = traces()
+    done = attempt(LAB, *words, env=env, timeout=120)
+    check(done.returncode == 0, f"status {done.returncode}: {done.stdout} {done.stderr}")
+    check(traces() == before, "nothing is left")
+    written = figures(path)
+    rates = {each["plane"]: each["value"] for each in written["figures"] if each["unit"] == "Gb/s"}
+    check(set(rates) == {"culvert", "three"} and all(rates.values()), f"both carry something: {rates}")
+    check("a group of 3 tunnels" in done.stdout, f"the table says what was measured: {done.stdout}")
 
 
 @scenario("nothing outlives the lab, however it is ended", pairs=NO_PAIR)
@@ -132,7 +149,7 @@ def arithmetic(_):
     check(ratios.series(found, plane="none") is None and ratios.ratio(mine, ratios.Series()) is None, "no figures, no ratio")
     check([ratios.number(each) for each in (0, 0.1234, 1.234, 12.34, 123.4)] == ["0", "0.123", "1.23", "12.3", "123"], "numbers")
 
-    kept = record.Record("tools/lab", "targets", {}, [{"name": "culvert"}, {"name": "wireguard-go"}], "wireguard-go", [])
+    kept = record.Record("tools/lab", "targets", {"cpu": "AMD EPYC"}, [{"name": "culvert"}, {"name": "wireguard-go"}], "wireguard-go", [])
     kept.figures.extend(found)
     check("8.50! [4.00 30.0]  3.00x" in report.tables(kept), f"a table: {report.tables(kept)}")
     check("others used up to 0.50 cores" in report.warnings(kept), "a warning")
@@ -156,3 +173,6 @@ def arithmetic(_):
     check([len(task.contenders) for task in made] == [3] * 6 + [2], "no tunnel has no peers and no daemon")
     arguments = options.parser().parse_args(["run", "--impl", "slow=culvert,CULVERT_GSO=off,A=b=c"])
     check(arguments.impl == [("slow", "culvert", {"CULVERT_GSO": "off", "A": "b=c"})], f"its environment: {arguments.impl}")
+    arguments = options.parser().parse_args(["run", "--tunnels", "a=4", "--tunnels", "b=64", "--receiver", "A=b,C=d=e", "--rps"])
+    check(arguments.tunnels == [("a", 4), ("b", 64)], f"tunnels: {arguments.tunnels}")
+    check(arguments.receiver == (("A", "b"), ("C", "d=e")) and arguments.rps, f"the other end: {arguments.receiver}")
