@@ -81,6 +81,8 @@ io::Status Tunnel::claim(std::vector<std::string>& notes) {
   auto journal = host::Journal::open(name());
   if (!journal && journal.error().number == EBUSY)
     return io::Error{0, "it is up already; `culvert reload " + name() + "` applies changes of its file"};
+  if (!journal && journal.error().number == EXDEV)
+    return io::Error{0, journal.error().context + ", and names are shared by all of them; give the file another name"};
   if (!journal) return journal.error();
   host_ = std::make_unique<host::Host>(
       name(), std::move(*journal),

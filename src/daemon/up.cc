@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -140,7 +141,8 @@ int say_nobody_serves(const std::string& name) {
 int clean_up_after(const std::string& name) {
   auto journal = host::Journal::open(name);
   if (!journal) {
-    say(journal.error().text());
+    const bool served = journal.error().number == EBUSY || journal.error().number == EXDEV;
+    say(served ? journal.error().context : journal.error().text());
     return kExitSetupFailed;
   }
   const bool something = !journal->lines().empty();

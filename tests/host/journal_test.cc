@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,6 +10,8 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+
+#include "tests/own_namespace.h"
 
 namespace culvert::host {
 namespace {
@@ -74,6 +77,46 @@ TEST_F(JournalTest, SaysNothingOfAnotherNetworkNamespace) {
 TEST_F(JournalTest, FollowsNoLink) {
   std::filesystem::create_symlink("/etc/passwd", file());
   EXPECT_FALSE(Journal::open("wg0", folder_));
+}
+
+// Whatever `look` finds in a network namespace of its own, in a process of its own.
+template <typename Look>
+bool holds_elsewhere(Look look) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(test::enter_own_namespaces(CLONE_NEWNET) && look() ? 0 : 1);
+  int status = 1;
+  return ::waitpid(child, &status, 0) == child && status == 0;
+}
+
+TEST_F(JournalTest, KeepsWhatADeadProcessLeftInAnotherNetworkNamespace) {
+  { ASSERT_TRUE(Journal::open("wg0", folder_)->write({"hook a tunnel's", "dns"})); }
+  EXPECT_TRUE(holds_elsewhere([this] {
+    auto journal = Journal::open("wg0", folder_);
+    if (!journal || !journal->lines().empty() || !journal->write({"rule 6 1"})) return false;
+    journal->remove();
+    return true;
+  }));
+  EXPECT_TRUE(holds_elsewhere([this] { return bool{Journal::open("wg0", folder_)->write({"rule 4 51820"})}; }));
+  auto journal = Journal::open("wg0", folder_);
+  ASSERT_TRUE(journal);
+  EXPECT_THAT(journal->lines(), ElementsAre("hook a tunnel's", "dns"));
+  journal->remove();
+  EXPECT_TRUE(std::filesystem::exists(file())) << "the other namespace may still be there";
+}
+
+TEST_F(JournalTest, ForgetsNamespacesThatAreManyOthersAgo) {
+  for (int i = 0; i < 100; ++i)
+    EXPECT_TRUE(holds_elsewhere([this] { return bool{Journal::open("wg0", folder_)->write({"dns"})}; }));
+  EXPECT_LT(std::filesystem::file_size(file()), 1000U);
+}
+
+TEST_F(JournalTest, SaysThatALivingProcessOfAnotherNetworkNamespaceHoldsIt) {
+  auto holder = Journal::open("wg0", folder_);
+  ASSERT_TRUE(holder && holder->write({}));
+  EXPECT_TRUE(holds_elsewhere([this] {
+    const auto second = Journal::open("wg0", folder_);
+    return !second && second.error().number == EXDEV;
+  }));
 }
 
 }  // namespace

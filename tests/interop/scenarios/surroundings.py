@@ -194,3 +194,24 @@ def hooks_that_ask(lab, _):
     check("gw2 is not up" in said[0] and "gw2 is served by another culvert" in said[-1], f"for its own tunnel it is refused: {said}")
     host.expect("down", "gw1")
     check(process.wait(30) == 0, "with the last one the process ends")
+
+
+@scenario("one name in two network namespaces", pairs=ALONE)
+def one_name(lab, _):
+    one, other = Host(lab, "one"), Host(lab, "other")
+    for host in (one, other):
+        host.write(section((generate_key()[0], generate_key()[1]), f"Address = 10.80.0.1/24\nPostDown = echo down >> {host.log}",
+                           "AllowedIPs = 0.0.0.0/0"))
+    clean = one.snapshot()
+    process = one.start(one.file)
+    wait_until(lambda: "gw0 is up" in one.said(), "it is up in one")
+    done = other.culvert("up", other.file)
+    check(done.returncode == 1 and "in another network namespace" in done.stderr, f"the other refuses: {done}")
+    check(not hooks_of(other), "before it does anything")
+    process.kill()
+    process.wait()
+    other.expect("up", other.file)
+    other.expect("down", NAME)
+    one.expect("down", NAME)
+    expect_same([line.replace("src_valid_mark: 1", "src_valid_mark: 0") for line in one.snapshot()], clean, "what was left in one is cleaned up there")
+    check(hooks_of(one) == ["down"] and hooks_of(other) == ["down"], "by its own hooks")
