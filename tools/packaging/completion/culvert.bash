@@ -1,14 +1,18 @@
 # shellcheck shell=bash
 # Completion of culvert(8) for bash. The verbs are those that --help lists.
 _culvert() {
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options='--foreground --config --source-ports --workers'
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options='--foreground --config --source-ports --workers --dpdk --outer-port --inner-port --busy-poll'
     local verbs names
     verbs=$(culvert --help 2>/dev/null | sed -n 's/^  culvert \([a-z]*\) .*/\1/p' | tr '\n' ' ')
-    if [ "$before" = --config ]; then
-        mapfile -t COMPREPLY < <(compgen -f -- "$word")
-        compopt -o filenames 2>/dev/null
-        return
-    fi
+    case $before in
+        --config)
+            mapfile -t COMPREPLY < <(compgen -f -- "$word")
+            compopt -o filenames 2>/dev/null
+            return
+            ;;
+        --workers) mapfile -t COMPREPLY < <(compgen -W auto -- "$word"); return ;;
+        --source-ports | --dpdk | --outer-port | --inner-port) return ;;
+    esac
     if [ "$COMP_CWORD" = 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$options --help --version $verbs" -- "$word")
         return
