@@ -24,7 +24,7 @@ class Applier {
   bool accepted_port(int number, uint16_t port) {
     const std::string setting = "ListenPort " + std::to_string(port), why = target_.port_refusal();
     if (number != 0 && !why.empty()) {
-      error_ = {number, setting + ": " + why};
+      error_ = {0, setting + ": " + why};  // which has the number's text
       return false;
     }
     if (number != EADDRINUSE) return accepted(number, setting);
@@ -36,7 +36,7 @@ class Applier {
     const int number = target_.set_source_ports(ports);
     const std::string setting = "SourcePorts " + io::to_string(ports), why = target_.port_refusal();
     if (number == 0 || why.empty()) return accepted(number, setting);
-    error_ = {number, setting + ": " + why};
+    error_ = {0, setting + ": " + why};
     return false;
   }
 

@@ -77,7 +77,7 @@ bool Synchronizer::sync_device(const Config& after) {
     const int number = target_.set_source_ports(ports);
     const std::string why = target_.port_refusal();
     if (!accepted(number, "SourcePorts " + io::to_string(ports))) {
-      if (!why.empty()) error_ = {number, "SourcePorts " + io::to_string(ports) + ": " + why};
+      if (!why.empty()) error_ = {0, "SourcePorts " + io::to_string(ports) + ": " + why};
       return false;
     }
   }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <optional>
 
 #include "src/daemon/tunnel.h"
@@ -25,9 +26,11 @@ void add_hooks(std::vector<std::string>& lines, const std::vector<std::string>& 
 }
 
 std::vector<device::Prefix> allowed_ips_of(const config::Config& config) {
+  std::map<device::Key, const config::ConfigPeer*> peers;  // of a peer that is there twice the last section counts
+  for (const config::ConfigPeer& peer : config.peers) peers[peer.public_key] = &peer;
   std::vector<device::Prefix> out;
-  for (const config::ConfigPeer& peer : config.peers)
-    for (const config::ConfigAllowedIp& allowed_ip : peer.allowed_ips)
+  for (const auto& [key, peer] : peers)
+    for (const config::ConfigAllowedIp& allowed_ip : peer->allowed_ips)
       if (!allowed_ip.remove) out.push_back(allowed_ip.prefix);
   return out;
 }

@@ -89,8 +89,9 @@ void add_head(const Between& all, std::vector<std::string>& lines) {
   std::string offloads;
   for (const MetricSample& sample : all.samples("offload_active"))
     offloads += (sample.value != 0 ? " " : " no-") + sample.label("offload");
-  lines.push_back(fmt::format("{}  {}  {} peers  {}  culvert {}", all.text("link_up", "device"),
-                              all.now("link_up") != 0 ? "up" : "down", all.now("peers"), all.text("engine", "name"),
+  lines.push_back(fmt::format("{}  {}  {} {}  {}  culvert {}", all.text("link_up", "device"),
+                              all.now("link_up") != 0 ? "up" : "down", all.now("peers"),
+                              all.now("peers") == 1 ? "peer" : "peers", all.text("engine", "name"),
                               all.text("build_info", "version")));
   lines.push_back("offloads:" + offloads);
   lines.push_back(fmt::format("UDP: received {:>7}/s, {:>4.1f} in a train      sent {:>7}/s, {:>4.1f} in a train",

@@ -307,13 +307,13 @@ TEST(Config, ReadsSourcePortsOfTheDeviceAndOfPeers) {
     EXPECT_THAT(parse(peer + "SourcePorts = " + wrong + "\n").errors.at(0), HasSubstr("SourcePorts"));
 }
 
-TEST(Config, NamesTheSourcePortThatTheDeviceRefuses) {
+TEST(Config, NamesThePortThatTheDeviceRefusesOnce) {
   test::FakeDevice device;
   device.refusal = EADDRINUSE;
   device.port_refusal_text = "UDP port 40003 is taken by another program";
-  const io::Status status = apply_config(parse("[Interface]\nSourcePorts = 40000-40007\n").config, device);
+  const io::Status status = apply_config(parse("[Interface]\nListenPort = 40003\n").config, device);
   ASSERT_FALSE(status);
-  EXPECT_THAT(status.error().text(), HasSubstr("UDP port 40003 is taken"));
+  EXPECT_EQ(status.error().text(), "ListenPort 40003: UDP port 40003 is taken by another program");
 }
 
 TEST(Config, SaysWhatTheDeviceRefuses) {

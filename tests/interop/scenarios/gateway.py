@@ -276,6 +276,9 @@ def all_or_nothing(lab, _):
         expect_same(left, clean, lines)
         check(not os.path.exists(SOCKET) and not os.listdir("/run/culvert"), f"{lines}: nothing is left")
     other.close()
+    host.write(section(keys, "Address = 10.80.0.1/24", everything) + f"[Peer]\nPublicKey = {keys[1]}\nAllowedIPs = 10.81.0.0/16\n")
+    plan = host.expect("check", host.file)
+    check("10.81.0.0/16" in plan and "0.0.0.0/0" not in plan, f"of a peer that is there twice the last section counts: {plan}")
     for name, lines in (("gw1", "Address = 10.81.0.1/24"), ("gw2", "Address = 10.82.0.1/24\nPostUp = false"), ("gw3", "Address = 10.83.0.1/24")):
         host.write(section((generate_key()[0], generate_key()[1]), lines, "AllowedIPs = " + lines.split()[2].replace(".1/", ".0/").split("\n")[0]), name)
     done = host.culvert("up", *(host.path(name) for name in ("gw1", "gw2", "gw3")))
