@@ -26,6 +26,13 @@ TABLE = {
         "AllowedIPs = 0.0.0.0/0, ::/0"),
     "IPv4 alone, by a mark": ("Address = 10.80.0.1/24\nFwMark = 0x1234\nListenPort = 41000", "AllowedIPs = 0.0.0.0/0"),
     "a table of its own": ("Address = 10.80.0.1/24\nTable = 1234", "AllowedIPs = 0.0.0.0/0, 10.80.0.2/32"),
+    "IPv6 alone, no mark, plain addresses": ("Address = fd80::1\nFwMark = off\nDNS = fd80::53", "AllowedIPs = ::/0, 10.81.0.0/16"),
+    "both families in a table of hooks": (
+        "Address = 10.80.0.1, fd80::1/64\nTable = 1234\nPreUp = true\nPostUp = ip -6 rule add table 1234\n"
+        "PostDown = ip -6 rule del table 1234", "AllowedIPs = ::/0, 0.0.0.0/1, 128.0.0.0/1"),
+    "the main table by name, no peer's address": ("Address = 10.80.0.1/31\nTable = main\nMTU = 1500", "AllowedIPs = 10.83.0.0/16, fd83::/32"),
+    "no addresses": ("ListenPort = 41002", "AllowedIPs = 10.84.0.0/16, fd84::/32"),
+    "nothing allowed": ("Address = 10.80.0.1/24, 10.80.1.1/24", "PersistentKeepalive = 1"),
     "no table": ("Address = 10.80.0.1/24\nTable = off", "AllowedIPs = 0.0.0.0/0, 10.99.0.0/16"),
     "an MTU and hooks": (
         "Address = 10.80.0.1/24\nMTU = 1280\nPreUp = echo %i pre >> {log}\nPostUp = wg show %i peers | wc -l >> {log}; "
