@@ -24,8 +24,10 @@ class InnerDevice final : public io::InnerDevice {
   io::Status add_queue() override;
   void remove_last_queue() override {}
   io::Status steer(const io::SteeringMap& table) override;
+  io::DeviceCounts counts() const override;
 
  private:
+  const Port& port_;
   std::vector<std::unique_ptr<InnerPort>> queues_;
 };
 

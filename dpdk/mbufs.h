@@ -17,8 +17,8 @@ inline constexpr uint16_t kBurst = 64;
 // How far ahead of the one that is read the next mbufs are fetched.
 inline constexpr uint16_t kFetchAhead = 4;
 
-// What a port counts beside the side that it is; one set for each queue and side.
-struct PortCounters {
+// What a port counts beside the side that it is; one set for each queue and side, on a cache line of its own.
+struct alignas(64) PortCounters {
   io::Counter foreign;       // frames for others, or of other protocols, addresses and ports
   io::Counter malformed;     // frames with a broken header or a bad checksum
   io::Counter fragments;     // outer fragments
@@ -30,14 +30,14 @@ struct PortCounters {
 };
 
 inline constexpr auto kPortCounters = std::to_array<io::CounterEntry<PortCounters>>({
-    {&PortCounters::foreign, "port_foreign_total", "Frames that were not for this port or its UDP ports."},
-    {&PortCounters::malformed, "port_malformed_total", "Frames with a broken header or a bad checksum."},
-    {&PortCounters::fragments, "port_fragments_total", "Outer fragments, which are dropped."},
-    {&PortCounters::no_memory, "port_no_memory_total", "Packets that were dropped because the pool was empty."},
-    {&PortCounters::no_neighbour, "port_no_neighbour_total", "Packets to whose next hop there is no MAC address."},
-    {&PortCounters::too_long, "port_too_long_total", "Packets longer than the MTU of the port."},
-    {&PortCounters::taken_over, "port_taken_over_total", "Datagrams that left in the mbuf their packet came in."},
-    {&PortCounters::copied, "port_copied_total", "Packets that were copied from one memory to another."},
+    {&PortCounters::foreign, "dpdk_port_foreign_total", "Frames that were not for this port or its UDP ports."},
+    {&PortCounters::malformed, "dpdk_port_malformed_total", "Frames with a broken header or a bad checksum."},
+    {&PortCounters::fragments, "dpdk_port_fragments_total", "Outer fragments, which are dropped."},
+    {&PortCounters::no_memory, "dpdk_port_no_memory_total", "Packets that were dropped because the pool was empty."},
+    {&PortCounters::no_neighbour, "dpdk_port_no_neighbour_total", "Packets to whose next hop there is no MAC address."},
+    {&PortCounters::too_long, "dpdk_port_too_long_total", "Packets longer than the MTU of the port."},
+    {&PortCounters::taken_over, "dpdk_port_taken_over_total", "Datagrams that left in the mbuf their packet came in."},
+    {&PortCounters::copied, "dpdk_port_copied_total", "Packets that were copied from one memory to another."},
 });
 static_assert(io::describes_all(kPortCounters), "a counter of PortCounters has no line in the table");
 

@@ -89,8 +89,15 @@ io::Status OuterDevice::steer(const std::vector<uint16_t>& ports) {
 }
 
 std::unique_ptr<io::OuterSide> OuterDevice::make_side(size_t queue) {
-  return std::make_unique<OuterPort>(port_, static_cast<uint16_t>(queue), next_hops_,
-                                     OuterPortOptions{.local_ports = ports_, .wanted = wanted_});
+  return std::make_unique<OuterPort>(
+      port_, static_cast<uint16_t>(queue), next_hops_,
+      OuterPortOptions{.local_ports = ports_, .wanted = wanted_, .counters = &counters_[queue]});
+}
+
+io::DeviceCounts OuterDevice::counts() const {
+  io::CounterValues<kPortCounters.size()> sides{};
+  for (const PortCounters& one : counters_) io::add_counters(one, kPortCounters, sides);
+  return port_.counts(sides);
 }
 
 }  // namespace culvert::dpdk

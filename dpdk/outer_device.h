@@ -20,13 +20,14 @@ class OuterDevice final : public io::OuterDevice {
  public:
   // `wanted`: see OuterPortOptions; it outlives the device.
   OuterDevice(Port& port, const PublishedNextHops& next_hops, WantedHops* wanted = nullptr)
-      : port_(port), next_hops_(next_hops), wanted_(wanted) {}
+      : port_(port), next_hops_(next_hops), wanted_(wanted), counters_(port.queues()) {}
 
   size_t queue_count() const override { return port_.queues(); }
   io::Result<std::vector<uint16_t>> listen(uint16_t port, const io::SourcePorts& wanted) override;
   void stop_listening() override;
   std::unique_ptr<io::OuterSide> make_side(size_t queue) override;
   bool gone() const override { return port_.gone(); }
+  io::DeviceCounts counts() const override;
 
  private:
   io::Status steer(const std::vector<uint16_t>& ports);
@@ -34,6 +35,7 @@ class OuterDevice final : public io::OuterDevice {
   Port& port_;
   const PublishedNextHops& next_hops_;
   WantedHops* const wanted_;
+  std::vector<PortCounters> counters_;  // of each queue
   std::vector<uint16_t> ports_;
   std::unique_ptr<io::UdpSockets> reserved_;  // null: the kernel does not have the port, or we do not listen
 };

@@ -35,7 +35,8 @@ OuterPort::OuterPort(const Port& port, uint16_t queue, const PublishedNextHops& 
       checksum_v6_(port.offloads().udp_checksum ? UdpChecksum::device : UdpChecksum::software),
       wanted_(options.wanted),
       ports_(options.local_ports),
-      next_hops_(next_hops) {
+      next_hops_(next_hops),
+      port_counters_(options.counters != nullptr ? *options.counters : own_counters_) {
   for (const uint16_t local_port : ports_) is_ours_.set(local_port);
 }
 

@@ -22,6 +22,8 @@ struct OuterPortOptions {
   // for middleboxes that want it.
   bool checksum_v4 = false;
   WantedHops* wanted = nullptr;  // who asks for MAC addresses; null: nobody
+  // Where to count: of all sides that a queue has, one after the other. It outlives them; null: each has its own.
+  PortCounters* counters = nullptr;
 };
 
 // Thread safety: as OuterSide says. The port, its pool and the published addresses outlive it.
@@ -81,7 +83,8 @@ class OuterPort final : public io::OuterSide {
   WaitingFrames waiting_;
   GoingHome<io::Sending::kMaxDatagrams> going_home_;
   io::OuterCounters counters_;
-  PortCounters port_counters_;
+  PortCounters own_counters_;
+  PortCounters& port_counters_;
 };
 
 }  // namespace culvert::dpdk

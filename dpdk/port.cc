@@ -220,6 +220,24 @@ void Port::stop_steering() {
   (void)rte_flow_flush(id_, &why);
 }
 
+io::DeviceCounts Port::counts(const io::CounterValues<kPortCounters.size()>& sides) const {
+  rte_eth_stats stats{};
+  if (!gone()) (void)rte_eth_stats_get(id_, &stats);
+  io::DeviceCounts all{name_,
+                       {{"dpdk_port_up", "Whether the link of a port is up.", is_up() ? 1U : 0U},
+                        {"dpdk_port_received_packets_total", "Frames that a port received.", stats.ipackets},
+                        {"dpdk_port_received_bytes_total", "Bytes that a port received.", stats.ibytes},
+                        {"dpdk_port_sent_packets_total", "Frames that a port sent.", stats.opackets},
+                        {"dpdk_port_sent_bytes_total", "Bytes that a port sent.", stats.obytes},
+                        {"dpdk_port_missed_total", "Frames that found no room in the queues.", stats.imissed},
+                        {"dpdk_port_receive_errors_total", "Frames that arrived broken.", stats.ierrors},
+                        {"dpdk_port_send_errors_total", "Frames that the port failed to send.", stats.oerrors},
+                        {"dpdk_port_no_mbuf_total", "Frames for which the pool had no mbuf.", stats.rx_nombuf}}};
+  for (size_t i = 0; i < sides.size(); ++i)
+    all.counts.push_back({kPortCounters[i].name, kPortCounters[i].help, sides[i]});
+  return all;
+}
+
 bool Port::is_up() const {
   rte_eth_link link{};
   return !gone() && rte_eth_link_get_nowait(id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;

@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "dpdk/frame.h"
+#include "dpdk/mbufs.h"
 #include "dpdk/mlx5.h"
+#include "io/device_counts.h"
 #include "io/result.h"
 
 namespace culvert::dpdk {
@@ -92,6 +94,9 @@ class Port {
   bool has_unfinished_checksums() const { return options_.unfinished_checksums; }
 
   bool is_up() const;
+  // What its driver counts, and the link's state; then `sides`, in the order of kPortCounters. Nothing of the driver's
+  // once the device is gone.
+  io::DeviceCounts counts(const io::CounterValues<kPortCounters.size()>& sides) const;
   // Whether the device was taken away. Final.
   bool gone() const { return gone_.load(std::memory_order_acquire); }  // pairs with the release in on_gone()
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "io/device_counts.h"
 #include "io/inner_side.h"
 #include "io/result.h"
 #include "io/steering_map.h"
@@ -29,6 +30,9 @@ class InnerDevice {
   // From now on queue i gets the packets whose slots belong to worker i in `table`, also when that changes. An error
   // says why flows would move between queues by themselves: then there may be one queue alone.
   virtual Status steer(const SteeringMap& table) = 0;
+
+  // What it has counted so far, beside its sides.
+  virtual DeviceCounts counts() const { return {}; }
 };
 
 }  // namespace culvert::io

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "io/device_counts.h"
 #include "io/outer_side.h"
 #include "io/result.h"
 #include "io/source_ports.h"
@@ -35,6 +36,9 @@ class OuterDevice {
 
   // Whether the device was taken away: final.
   virtual bool gone() const = 0;
+
+  // What it has counted so far.
+  virtual DeviceCounts counts() const { return {}; }
 };
 
 }  // namespace culvert::io

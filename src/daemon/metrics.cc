@@ -119,6 +119,20 @@ void write_sides(Exposition& out, const device::Metrics& metrics) {
             label("name", io::engine_name(metrics.outer_state.engine)), 1);
 }
 
+// Both have the same families where both are ports.
+void write_devices(Exposition& out, const device::Metrics& metrics) {
+  const auto write = [&](const io::DeviceCounts& device, std::string_view side, const io::DeviceCount& count) {
+    out.sample(fmt::format("{},{}", label("port", escape_label(device.device)), label("side", side)), count.value);
+  };
+  const io::DeviceCounts &outer = metrics.outer_device, &inner = metrics.inner_device;
+  for (size_t i = 0; i < outer.counts.size(); ++i) {
+    const io::DeviceCount& count = outer.counts[i];
+    out.family(count.name, count.name.ends_with("_total") ? "counter" : "gauge", count.help);
+    write(outer, "outer", count);
+    if (i < inner.counts.size()) write(inner, "inner", inner.counts[i]);
+  }
+}
+
 using Number = std::optional<uint64_t>;
 
 struct PeerFamily {
@@ -184,6 +198,7 @@ std::string metrics_text(const device::Metrics& metrics) {
   write_workers(out, metrics);
   write_sides(out, metrics);
   write_ports(out, metrics);
+  write_devices(out, metrics);
   out.families(device::kControlCounters,
                [&](size_t i) { out.sample(device::kControlCounters[i].label, metrics.control[i]); });
   write_groups(out, metrics);

@@ -29,6 +29,8 @@ Metrics Device::metrics() const {
   if (sockets_ != nullptr)
     for (size_t i = 0; i < sockets_->ports().size(); ++i)
       metrics.ports.push_back({sockets_->ports()[i], sockets_->datagrams_sent(i)});
+  if (options_.outer != nullptr) metrics.outer_device = options_.outer->counts();
+  metrics.inner_device = workers_.inner_device_counts();
   for (const auto& worker : workers_) {
     const io::OuterState one = worker->outer_state();
     if (one.engine != io::Engine::automatic) outer.engine = one.engine;

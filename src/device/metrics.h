@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "io/counters.h"
+#include "io/device_counts.h"
 #include "io/endpoint.h"
 #include "io/engine.h"
 #include "io/inner_side.h"
@@ -85,9 +86,10 @@ struct Metrics {
   size_t peers = 0;
   bool link_up = false;
   size_t workers_now = 0;
-  size_t workers_serving = 0;          // of these
-  std::vector<WorkerMetrics> workers;  // all that there ever were
-  std::vector<PortMetrics> ports;      // none while the link is down
+  size_t workers_serving = 0;                   // of these
+  std::vector<WorkerMetrics> workers;           // all that there ever were
+  std::vector<PortMetrics> ports;               // none while the link is down
+  io::DeviceCounts outer_device, inner_device;  // empty where there are sockets, or a TUN device
   // Of all workers.
   io::CounterValues<io::kOuterCounters.size()> outer{};
   io::CounterValues<io::kInnerCounters.size()> inner{};

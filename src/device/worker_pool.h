@@ -102,6 +102,7 @@ class WorkerPool {
   std::vector<WorkerMetrics> metrics() const;
   io::CounterValues<io::kOuterCounters.size()> outer_counters() const;
   io::CounterValues<io::kInnerCounters.size()> inner_counters() const;
+  io::DeviceCounts inner_device_counts() const { return inner_ != nullptr ? inner_->counts() : io::DeviceCounts(); }
 
   // Whether somebody asked for a number.
   bool insisted() const { return plan_.insisted; }

@@ -111,6 +111,18 @@ TEST(Metrics, OfSeveralInterfacesAreOneText) {
   EXPECT_EQ(join_metrics({}), "");
 }
 
+TEST(Metrics, TellOfPortsOfBothSidesUnderTheSameFamilies) {
+  device::Metrics metrics = two_workers();
+  metrics.outer_device = {"a\"b", {{"dpdk_port_up", "Whether it is up.", 1}, {"dpdk_port_lost_total", "Lost.", 7}}};
+  auto families = parse(metrics_text(metrics));
+  EXPECT_EQ(families["culvert_dpdk_port_up"].samples.size(), 1u);
+  metrics.inner_device = {"c", {{"dpdk_port_up", "Whether it is up.", 0}, {"dpdk_port_lost_total", "Lost.", 8}}};
+  families = parse(metrics_text(metrics));
+  EXPECT_EQ(families["culvert_dpdk_port_up"].type, "gauge");
+  EXPECT_EQ(families["culvert_dpdk_port_lost_total"].samples.at(R"({device="wg0",port="a\"b",side="outer"})"), 7u);
+  EXPECT_EQ(families["culvert_dpdk_port_lost_total"].samples.at(R"({device="wg0",port="c",side="inner"})"), 8u);
+}
+
 TEST(Metrics, EscapeTheNameOfTheInterface) {
   device::Metrics metrics = two_workers();
   metrics.name = "a\"b\\c";

@@ -52,12 +52,59 @@ TEST(OuterDevice, MakesSidesOfThePortsThatItListensOn) {
   EXPECT_FALSE(world.device.gone());
 }
 
+uint64_t count_of(const io::DeviceCounts& all, std::string_view name) {
+  for (const io::DeviceCount& count : all.counts)
+    if (count.name == name) return count.value;
+  ADD_FAILURE() << name << " is not counted";
+  return 0;
+}
+
+TEST(OuterDevice, AddsUpWhatItsPortAndAllOfItsSidesCounted) {
+  World world;
+  io::Received batch;
+  for (int i = 1; i <= 2; ++i) {  // a new side for new ports, and nothing counts backwards
+    (void)world.listen(static_cast<uint16_t>(5555 + i));
+    const auto side = world.device.make_side(0);
+    world.ring.arrive(test::Bytes(64, 0xee));
+    side->receive(batch);
+    side->release(batch);
+    const io::DeviceCounts counts = world.device.counts();
+    EXPECT_EQ(counts.device, world.ring.port->name());
+    EXPECT_EQ(count_of(counts, "dpdk_port_up"), 1u);
+    EXPECT_EQ(count_of(counts, "dpdk_port_received_packets_total"), static_cast<uint64_t>(i));
+    EXPECT_EQ(count_of(counts, "dpdk_port_foreign_total"), static_cast<uint64_t>(i));
+  }
+  // What holds all mbufs leaves none for datagrams: counted, and over once they are home.
+  std::vector<rte_mbuf*> held;
+  while (rte_mbuf* const mbuf = rte_pktmbuf_alloc(world.pool.get())) held.push_back(mbuf);
+  const auto side = world.device.make_side(0);
+  io::Sending sending;
+  const auto send = [&] {
+    sending.clear();
+    sending.count = sending.destination_count = 1;
+    sending.destinations[0].envelope = {test::endpoint("203.0.113.5:51820"), 5557, 0};
+    sending.datagrams[0] = {.length = 100};
+    side->lend(sending);
+    side->send(sending);
+    return sending.lost;
+  };
+  EXPECT_EQ(send(), 1u);
+  EXPECT_EQ(count_of(world.device.counts(), "dpdk_port_no_memory_total"), 1u);
+  rte_pktmbuf_free_bulk(held.data(), static_cast<unsigned>(held.size()));
+  EXPECT_EQ(send(), 0u);
+  EXPECT_EQ(test::take_frames(world.ring).size(), 1u);
+}
+
 TEST(InnerDevice, HasTheQueuesOfItsPort) {
   World world;
   InnerDevice inner(*world.ring.port, world.hops);
   EXPECT_EQ(inner.queue_count(), 1u);
   EXPECT_FALSE(inner.can_grow());
   EXPECT_FALSE(inner.add_queue());
+  world.ring.arrive(test::Bytes(64, 0xee));
+  io::PlainBatch batch;
+  EXPECT_EQ(inner.queue(0).read(batch), io::ReadOutcome::ok);
+  EXPECT_EQ(count_of(inner.counts(), "dpdk_port_foreign_total"), 1u);
 }
 
 }  // namespace
