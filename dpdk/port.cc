@@ -1,9 +1,11 @@
 #include "dpdk/port.h"
 
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_flow.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 
 #include <algorithm>
 #include <array>
@@ -56,6 +58,28 @@ int on_gone(uint16_t id, rte_eth_event_type, void*, void*) {
 
 constexpr std::array kGoneEvents = {RTE_ETH_EVENT_INTR_RMV, RTE_ETH_EVENT_DESTROY};
 
+// As rte_pktmbuf_pool_create() does, but with mbufs side by side where there are no hugepages. They would lie on pages
+// of 4 KiB of their own, for devices that see physical memory, of which there are none then; and af_xdp, which takes the
+// pool for one piece of memory, would refuse to send from two of five.
+rte_mempool* create_pool(const std::string& name, uint32_t mbufs, uint32_t cache, uint16_t room, int socket) {
+  const unsigned flags = rte_eal_has_hugepages() != 0 ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
+  Pool pool(rte_mempool_create_empty(name.c_str(), mbufs, sizeof(rte_mbuf) + room, cache,
+                                     sizeof(rte_pktmbuf_pool_private), socket, flags));
+  if (pool == nullptr) return nullptr;
+  if (const int status = rte_mempool_set_ops_byname(pool.get(), rte_mbuf_best_mempool_ops(), nullptr); status != 0) {
+    rte_errno = -status;
+    return nullptr;
+  }
+  rte_pktmbuf_pool_private about{.mbuf_data_room_size = room, .mbuf_priv_size = 0, .flags = 0};
+  rte_pktmbuf_pool_init(pool.get(), &about);
+  if (const int status = rte_mempool_populate_default(pool.get()); status < 0) {
+    rte_errno = -status;
+    return nullptr;
+  }
+  rte_mempool_obj_iter(pool.get(), rte_pktmbuf_init, nullptr);
+  return pool.release();
+}
+
 }  // namespace
 
 io::Result<Pool> make_pool(const std::string& name, uint32_t mbufs, uint32_t mtu, int socket) {
@@ -65,7 +89,7 @@ io::Result<Pool> make_pool(const std::string& name, uint32_t mbufs, uint32_t mtu
       std::max<size_t>(mtu + kMaxFrameHeaderBytes + io::Outgoing::kPlainOffset + io::kTailroom, kLeastRoom);
   const size_t room = RTE_ALIGN_CEIL(RTE_PKTMBUF_HEADROOM + frame, size_t{RTE_CACHE_LINE_SIZE});
   if (room > UINT16_MAX) return io::Error{EINVAL, "an MTU of " + std::to_string(mtu) + " does not fit an mbuf"};
-  Pool pool(rte_pktmbuf_pool_create(name.c_str(), mbufs, cache, 0, static_cast<uint16_t>(room), socket));
+  Pool pool(create_pool(name, mbufs, cache, static_cast<uint16_t>(room), socket));
   if (pool == nullptr)
     return io::Error{rte_errno, "make a pool of " + std::to_string(mbufs) + " mbufs of " + std::to_string(room) +
                                     " bytes (more hugepages, or fewer descriptors?)"};

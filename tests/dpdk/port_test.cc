@@ -3,6 +3,8 @@
 #include <rte_dev.h>
 #include <rte_mempool.h>
 
+#include <algorithm>
+
 #include "tests/dpdk/ring_ports.h"
 
 namespace culvert::dpdk {
@@ -68,6 +70,17 @@ TEST(Pool, HoldsFramesOfTheMtuInOneMbuf) {
   }
   EXPECT_FALSE(make_pool(test::unique_name("pool"), 63, 65535, SOCKET_ID_ANY)) << "no mbuf is that long";
   EXPECT_FALSE(make_pool(test::unique_name("pool"), 1 << 20, 9000, SOCKET_ID_ANY)) << "there is no such memory";
+}
+
+TEST(Pool, IsOnePieceWithoutHugepages) {
+  const Pool pool = test::test_pool(255);
+  std::vector<uintptr_t> mbufs;
+  while (rte_mbuf* const mbuf = rte_pktmbuf_alloc(pool.get())) mbufs.push_back(reinterpret_cast<uintptr_t>(mbuf));
+  ASSERT_EQ(mbufs.size(), 255u);
+  const auto [first, last] = std::minmax_element(mbufs.begin(), mbufs.end());
+  const size_t each = pool->header_size + pool->elt_size + pool->trailer_size;
+  EXPECT_EQ(*last - *first, 254 * each) << "what af_xdp takes the pool for";
+  for (const uintptr_t mbuf : mbufs) rte_pktmbuf_free(reinterpret_cast<rte_mbuf*>(mbuf));
 }
 
 }  // namespace
