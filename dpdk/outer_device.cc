@@ -78,8 +78,9 @@ void OuterDevice::stop_listening() {
   ports_.clear();
 }
 
-// A port that is not isolated brings every frame, and its sides choose.
+// Any other port that is not isolated brings every frame, and its sides choose.
 io::Status OuterDevice::steer(const std::vector<uint16_t>& ports) {
+  if (xdp_ != nullptr) return xdp_->steer(ports);
   if (!port_.is_isolated()) return io::Success{};
   port_.stop_steering();
   if (ports.empty()) return io::Success{};

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "dpdk/next_hops.h"
 #include "dpdk/outer_port.h"
 #include "dpdk/port.h"
+#include "dpdk/xdp_steering.h"
 #include "io/outer_device.h"
 #include "io/udp_sockets.h"
 
@@ -18,9 +20,11 @@ namespace culvert::dpdk {
 // Thread safety: as OuterDevice says. The port and the published addresses outlive it.
 class OuterDevice final : public io::OuterDevice {
  public:
-  // `wanted`: see OuterPortOptions; it outlives the device.
-  OuterDevice(Port& port, const PublishedNextHops& next_hops, WantedHops* wanted = nullptr)
-      : port_(port), next_hops_(next_hops), wanted_(wanted), counters_(port.queues()) {}
+  // `wanted`: see OuterPortOptions; it outlives the device. `xdp`: what steers datagrams to a port of af_xdp; null: no
+  // such port, or a program of somebody else's.
+  OuterDevice(Port& port, const PublishedNextHops& next_hops, WantedHops* wanted = nullptr,
+              std::unique_ptr<XdpSteering> xdp = nullptr)
+      : port_(port), next_hops_(next_hops), wanted_(wanted), xdp_(std::move(xdp)), counters_(port.queues()) {}
 
   size_t queue_count() const override { return port_.queues(); }
   io::Result<std::vector<uint16_t>> listen(uint16_t port, const io::SourcePorts& wanted) override;
@@ -35,6 +39,7 @@ class OuterDevice final : public io::OuterDevice {
   Port& port_;
   const PublishedNextHops& next_hops_;
   WantedHops* const wanted_;
+  const std::unique_ptr<XdpSteering> xdp_;
   std::vector<PortCounters> counters_;  // of each queue
   std::vector<uint16_t> ports_;
   std::unique_ptr<io::UdpSockets> reserved_;  // null: the kernel does not have the port, or we do not listen

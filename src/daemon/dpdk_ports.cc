@@ -19,6 +19,7 @@
 #include "dpdk/next_hops.h"
 #include "dpdk/outer_device.h"
 #include "dpdk/port.h"
+#include "dpdk/xdp_steering.h"
 #include "io/fd.h"
 #include "io/poller.h"
 #include "io/wakeup.h"
@@ -34,6 +35,8 @@ constexpr uint32_t kUsualMtu = 1500;
 constexpr uint32_t kMbufsInHands = 2048;
 constexpr const char* kMellanox = "0x15b3";
 constexpr const char* kMlx5Driver = "mlx5_pci";
+constexpr const char* kAfPacketDriver = "net_af_packet";
+constexpr const char* kAfXdpDriver = "net_af_xdp";
 
 bool is_pci_address(const std::string& name) {
   return std::count(name.begin(), name.end(), ':') == 2 && name.find('.') != std::string::npos;
@@ -52,11 +55,35 @@ bool chooses_devices(const std::string& argument) {
   return false;
 }
 
+// Has ports of af_xdp among the devices, but for that of the inner side, get our datagrams alone, unless the user gives
+// them a program. Without eBPF the driver's own takes every frame from the kernel.
+io::Status choose_xdp_program(std::vector<std::string>& words, const device::DpdkRequest& request) {
+  static io::Fd program;  // in the arguments by its number
+  for (size_t i = 0; i < words.size(); ++i) {
+    std::string& word = words[i];
+    constexpr std::string_view kOption = "--vdev=";
+    const bool is_option = word.starts_with(kOption);
+    if (!is_option && (i == 0 || words[i - 1] != "--vdev")) continue;
+    const std::string device = word.substr(is_option ? kOption.size() : 0);
+    if (!device.starts_with(kAfXdpDriver) || device.find(",xdp_prog=") != std::string::npos ||
+        (request.inner && request.inner->name == device.substr(0, device.find(','))))
+      continue;
+    if (!program) {
+      auto made = dpdk::XdpSteering::make_program_file();
+      if (!made) return made.error();
+      program = std::move(*made);
+    }
+    word += fmt::format(",xdp_prog=/proc/self/fd/{}", program.get());
+  }
+  return io::Success{};
+}
+
 // What the user says, and the devices that the ports name. No other is touched: DPDK by itself would take every card
 // that it knows, also those that the kernel is using.
 io::Result<std::vector<std::string>> eal_arguments(const device::DpdkRequest& request) {
   auto words = dpdk::split_arguments(request.arguments);
   if (!words) return words;
+  if (const io::Status chosen = choose_xdp_program(*words, request); !chosen) return chosen.error();
   if (std::any_of(words->begin(), words->end(), chooses_devices)) return words;
   bool allows = false;
   for (const auto* const port : {&request.outer, &request.inner}) {
@@ -255,7 +282,14 @@ io::Status Ports::open_all(const device::DpdkRequest& request, size_t workers) {
   }
   if (io::Status made = make_pools(*outer, inner ? &*inner : nullptr, workers); !made) return made;
   if (io::Status opened = open_port(*outer, false, workers, outer_); !opened) return opened;
-  outer_device_ = std::make_unique<dpdk::OuterDevice>(outer_->port(), outer_->next_hops(), &outer_->wanted());
+  std::unique_ptr<dpdk::XdpSteering> xdp;
+  if (outer->facts.driver == kAfXdpDriver) {
+    auto found = dpdk::XdpSteering::find(outer->facts.kernel_interface);
+    if (!found) log_verbose("The port gets what its own XDP program gives it: {}", found.error().text());
+    if (found) xdp = std::move(*found);
+  }
+  outer_device_ =
+      std::make_unique<dpdk::OuterDevice>(outer_->port(), outer_->next_hops(), &outer_->wanted(), std::move(xdp));
   if (!inner) return io::Success{};
   if (io::Status opened = open_port(*inner, true, workers, inner_); !opened) return opened;
   inner_device_ = std::make_unique<dpdk::InnerDevice>(inner_->port(), inner_->next_hops(), &inner_->wanted());
@@ -283,7 +317,7 @@ io::Status Ports::open_port(const Planned& planned, bool is_inner, size_t worker
   options.mtu = planned.mtu;
   options.segmentation = is_inner;
   options.isolated = !is_inner && planned.facts.driver == kMlx5Driver;
-  options.unfinished_checksums = planned.facts.driver == "net_af_packet" || planned.facts.driver == "net_af_xdp";
+  options.unfinished_checksums = planned.facts.driver == kAfPacketDriver || planned.facts.driver == kAfXdpDriver;
   std::vector<rte_mempool*> pools;
   for (const dpdk::Pool& pool : pools_) pools.push_back(pool.get());
   auto port = dpdk::Port::open(planned.facts.id, options, pools);

@@ -63,10 +63,9 @@ def memif(lab, left, right):
     stream.stop()
 
 
-def start_on_wire(node, *words, mtu=1420):
-    """Starts a node on its end of the wire by af_packet. What the kernel knows of the wire, the port knows."""
-    node.start(mtu, arguments=("--workers", 1, "--dpdk", f"{EAL} --vdev=net_af_packet0,iface=wire,{RING}",
-                               "--outer-port", " ".join(["net_af_packet0", *words])))
+def start_on_wire(node, driver, arguments):
+    """Starts a node on its end of the wire. What the kernel knows of the wire, the port knows."""
+    node.start(arguments=("--workers", 1, "--dpdk", f"{EAL} --vdev={driver}0,iface=wire,{arguments}", "--outer-port", f"{driver}0"))
 
 
 def send_plain_frames(node, interface="wire"):
@@ -81,7 +80,7 @@ def af_packet(lab, left, right):
     need_dpdk()
     a, b = lab.pair(left, right, start=False)
     send_plain_frames(b)
-    start_on_wire(a)
+    start_on_wire(a, "net_af_packet", RING)
     b.start()
     # In this order: wireguard-go keeps the addresses that it sends to, and copies four bytes of a v6 one over a v4 one
     # before it makes it longer (StdNetBind.Send), so that what goes to fd70::1 first goes to fd70::.
@@ -131,3 +130,23 @@ def gateway(lab, left, right):
         expect_ping(b, host.inner[family], 1, 1372)
         transfer(host, b, family, mebibytes=4)
         transfer(b, host, family, mebibytes=4)
+
+
+@scenario("DPDK: a port of af_xdp gets its datagrams, and the kernel the rest", pairs=SELF_AND_OFFLOADS)
+def af_xdp(lab, left, right):
+    need_dpdk()
+    a, b = lab.pair(left, right, start=False)
+    send_plain_frames(b)
+    start_on_wire(a, "net_af_xdp", "force_copy=1")
+    b.start()
+    for outer in ("v6", "v4"):  # the order: see af_packet
+        for initiator, responder in ((a, b), (b, a)):
+            reset(initiator, responder, outer, None)
+            for inner in ("v4", "v6"):
+                expect_ping(initiator, responder.inner[inner], 2)
+                expect_ping(responder, initiator.inner[inner], 1, 1372)
+        expect_ping(b, a.outer[outer])  # by the kernel
+    transfer(a, b, mebibytes=4)
+    transfer(b, a, "v6", mebibytes=4)
+    a.set("listen-port", a.port + 1)  # the program follows
+    expect_ping(a, b.inner["v4"], 2)
