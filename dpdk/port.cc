@@ -58,9 +58,9 @@ int on_gone(uint16_t id, rte_eth_event_type, void*, void*) {
 
 constexpr std::array kGoneEvents = {RTE_ETH_EVENT_INTR_RMV, RTE_ETH_EVENT_DESTROY};
 
-// As rte_pktmbuf_pool_create() does, but with mbufs side by side where there are no hugepages. They would lie on pages
-// of 4 KiB of their own, for devices that see physical memory, of which there are none then; and af_xdp, which takes the
-// pool for one piece of memory, would refuse to send from two of five.
+// As rte_pktmbuf_pool_create() does, but with mbufs side by side where there are no hugepages. Each would lie on a page
+// of its own, for devices that see physical memory, of which there are none then; and af_xdp, which takes the pool for
+// one piece of memory, would refuse to send from two of five.
 rte_mempool* create_pool(const std::string& name, uint32_t mbufs, uint32_t cache, uint16_t room, int socket) {
   const unsigned flags = rte_eal_has_hugepages() != 0 ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
   Pool pool(rte_mempool_create_empty(name.c_str(), mbufs, sizeof(rte_mbuf) + room, cache,
