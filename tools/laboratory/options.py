@@ -38,7 +38,7 @@ examples:
   tools/lab run --planes culvert,wireguard-go --measures tcp,udp-gso --mtu 1500,9000 --flows 1,8 --direction forward,both
   tools/lab run --measures tcp --flows 1 --peers 1,100,10000 --inner v6 --outer v6 --json figures.json
   tools/lab run --measures tcp,rr-loaded --congestion cubic,bbr
-  tools/lab run --planes none --impl one=culvert --impl four=culvert --tunnels four=4 --baseline one --rps --flows 16 \\
+  tools/lab run --planes '' --impl one=culvert --impl four=culvert --tunnels four=4 --baseline one --rps --flows 16 \\
       --receiver CULVERT_AEAD=portable,CULVERT_WORKERS=1
   tools/lab targets --rows tcp-1500-1,cpu --rounds 3 --json part1.json; tools/lab show part1.json part2.json
 
@@ -122,7 +122,8 @@ def parser():
                         help="congestion controls of TCP to measure under, of " + ", ".join(machine.congestions())
                         + f" (default: the machine's, {machine.congestion()}; targets: cubic and bbr, where they are there)")
     comparison = argparse.ArgumentParser(add_help=False)
-    comparison.add_argument("--planes", type=listed(one_of(KNOWN)), help="default: culvert,wireguard-go,none; full: all")
+    comparison.add_argument("--planes", type=lambda text: listed(one_of(KNOWN))(text) if text else (),
+                            help="default: culvert,wireguard-go,none; full: all; '' for those of --impl alone")
     comparison.add_argument("--impl", type=implementation, action="append", default=[],
                             metavar="NAME=PROGRAM[,VARIABLE=VALUE...]",
                             help="one plane more: a path, or one of the planes with another environment; may come often")
@@ -175,7 +176,8 @@ def planes_of(arguments):
     """The planes of a run, as (name, what, environment)."""
     if arguments.kind == "targets":
         return [(name, name, {}) for name in goals.PLANES]
-    names = arguments.planes or (KNOWN if arguments.kind == "full" else ("culvert", "wireguard-go", "none"))
+    usual = KNOWN if arguments.kind == "full" else ("culvert", "wireguard-go", "none")
+    names = usual if arguments.planes is None else arguments.planes
     return [(name, name, {}) for name in names] + arguments.impl
 
 

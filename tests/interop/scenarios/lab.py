@@ -76,7 +76,7 @@ def refuses(lab):
              (("run", "--impl", "old=/no/such"), 2, "/no/such"), (("run", "--impl", "culvert"), 2, "twice"),
              (("run", "--seconds", "never"), 2, "never"), (("run", "--planes", "none", "--measures", "memory"), 2, "applies"),
              (("run", "--baseline", "x"), 2, "--baseline x"), (("targets", "--rows", "speed"), 2, "speed"),
-             (("run", "--tunnels", "x=4"), 2, "--tunnels x"), (("run", "--tunnels", "culvert=1"), 2, "2 to 64"),
+             (("run", "--planes", ""), 2, "none of these measures"), (("run", "--tunnels", "x=4"), 2, "--tunnels x"), (("run", "--tunnels", "culvert=1"), 2, "2 to 64"),
              (("run", "--tunnels", "culvert=4", "--inner", "v6"), 2, "v4"), (("run", "--receiver", "A"), 2, "VARIABLE=VALUE"),
              (("run", "--json", "/no/such/file"), 2, "/no/such/file"), (("show", "/no/such"), 1, "/no/such"),
              (("show", LAB), 1, "no figures"))
@@ -173,6 +173,8 @@ def arithmetic(_):
     check([len(task.contenders) for task in made] == [3] * 6 + [2], "no tunnel has no peers and no daemon")
     arguments = options.parser().parse_args(["run", "--impl", "slow=culvert,CULVERT_GSO=off,A=b=c"])
     check(arguments.impl == [("slow", "culvert", {"CULVERT_GSO": "off", "A": "b=c"})], f"its environment: {arguments.impl}")
+    arguments = options.parser().parse_args(["run", "--planes", "", "--impl", "a=culvert"])
+    check(options.planes_of(arguments) == [("a", "culvert", {})], f"only what was named: {options.planes_of(arguments)}")
     arguments = options.parser().parse_args(["run", "--tunnels", "a=4", "--tunnels", "b=64", "--receiver", "A=b,C=d=e", "--rps"])
     check(arguments.tunnels == [("a", 4), ("b", 64)], f"tunnels: {arguments.tunnels}")
     check(arguments.receiver == (("A", "b"), ("C", "d=e")) and arguments.rps, f"the other end: {arguments.receiver}")
