@@ -10,6 +10,8 @@
 #include <array>
 #include <cerrno>
 #include <fstream>
+#include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -109,32 +111,54 @@ void fill_rule(nl_msg* message, RuleKind kind, uint32_t table) {
     nla_put_u32(message, FRA_SUPPRESS_PREFIXLEN, 0);
 }
 
-// Whether the rules hold this one.
-bool has_mark_rule(IpVersion version, uint32_t mark) {
-  bool found = false;
+using RuleAttributes = std::array<nlattr*, FRA_MAX + 1>;
+
+std::optional<uint32_t> number_in(const RuleAttributes& attributes, int type) {
+  const nlattr* const value = attributes[static_cast<size_t>(type)];
+  return value != nullptr && nla_len(value) >= 4 ? std::optional(nla_get_u32(value)) : std::nullopt;
+}
+
+void for_each_rule(IpVersion version, const std::function<void(const fib_rule_hdr&, const RuleAttributes&)>& visit) {
   fib_rule_hdr head{};
   head.family = family_of(version);
   (void)request(
       RTM_GETRULE, NLM_F_DUMP, head, "list rules", [](nl_msg*) {},
       [&](nlmsghdr& reply) {
-        std::array<nlattr*, FRA_MAX + 1> attributes{};
-        if (reply.nlmsg_type != RTM_NEWRULE ||
-            nlmsg_parse(&reply, sizeof(fib_rule_hdr), attributes.data(), FRA_MAX, nullptr) != 0)
-          return;
-        const auto& rule = *static_cast<const fib_rule_hdr*>(nlmsg_data(&reply));
-        const auto is = [&](int type) {
-          const nlattr* const value = attributes[static_cast<size_t>(type)];
-          return value != nullptr && nla_len(value) >= 4 && nla_get_u32(value) == mark;
-        };
-        found |= (rule.flags & FIB_RULE_INVERT) != 0 && is(FRA_TABLE) && is(FRA_FWMARK);
+        RuleAttributes attributes{};
+        if (reply.nlmsg_type == RTM_NEWRULE &&
+            nlmsg_parse(&reply, sizeof(fib_rule_hdr), attributes.data(), FRA_MAX, nullptr) == 0)
+          visit(*static_cast<const fib_rule_hdr*>(nlmsg_data(&reply)), attributes);
       });
+}
+
+bool has_mark_rule(IpVersion version, uint32_t mark) {
+  bool found = false;
+  for_each_rule(version, [&](const fib_rule_hdr& rule, const RuleAttributes& attributes) {
+    found |= (rule.flags & FIB_RULE_INVERT) != 0 && number_in(attributes, FRA_TABLE) == mark &&
+             number_in(attributes, FRA_FWMARK) == mark;
+  });
   return found;
+}
+
+// The priority of the last of those rules: the first one is before the mark rules of all tunnels.
+std::optional<uint32_t> last_suppress_rule(IpVersion version) {
+  std::optional<uint32_t> last;
+  for_each_rule(version, [&](const fib_rule_hdr& rule, const RuleAttributes& attributes) {
+    if (rule.flags == 0 && rule.src_len == 0 && rule.dst_len == 0 && number_in(attributes, FRA_TABLE) == kMainTable &&
+        number_in(attributes, FRA_SUPPRESS_PREFIXLEN) == 0U)
+      last = std::max(last, number_in(attributes, FRA_PRIORITY));
+  });
+  return last;
 }
 
 io::Status change_rule(Change change, IpVersion version, RuleKind kind, uint32_t table, const std::string& action) {
   const bool add = change == Change::add;
+  const auto priority = !add && kind == RuleKind::suppress ? last_suppress_rule(version) : std::nullopt;
   return request(add ? RTM_NEWRULE : RTM_DELRULE, add ? NLM_F_CREATE | NLM_F_EXCL : 0, rule_head(version, kind, table),
-                 action, [&](nl_msg* message) { fill_rule(message, kind, table); });
+                 action, [&](nl_msg* message) {
+                   fill_rule(message, kind, table);
+                   if (priority) nla_put_u32(message, FRA_PRIORITY, *priority);
+                 });
 }
 
 // What is gone is as good as removed.

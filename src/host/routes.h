@@ -21,7 +21,7 @@ io::Status change_route(Change change, const std::string& interface_name, const 
 // `ip rule add not fwmark MARK table MARK`. One that is there already is as good as added.
 io::Status change_mark_rule(Change change, protocol::IpVersion version, uint32_t mark);
 
-// `ip rule add table main suppress_prefixlength 0`. One more each time; removes one.
+// `ip rule add table main suppress_prefixlength 0`. One more each time; removes the last one.
 io::Status change_suppress_rule(Change change, protocol::IpVersion version);
 
 // Whether a routing table has neither IPv4 nor IPv6 routes.

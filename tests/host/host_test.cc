@@ -122,6 +122,18 @@ TEST_F(HostTest, WritesDownWhatOutlivesIt) {
   EXPECT_THAT(test::output_of("ip -4 rule"), testing::Not(testing::HasSubstr("51820")));
 }
 
+TEST_F(HostTest, LeavesTheMainTableFirstForOtherTunnels) {
+  const Step rule{.kind = Step::Kind::rule, .number = 51820};
+  const Step suppress{.kind = Step::Kind::suppress};
+  ASSERT_TRUE(host_->change_to({kUp, rule, suppress}));
+  // Another tunnel, in the same order; each goes before what is there.
+  ASSERT_EQ(test::run("ip rule add not fwmark 51821 table 51821 && ip rule add table main suppress_prefixlength 0"), 0);
+  EXPECT_THAT(host_->undo_all(), IsEmpty());
+  const std::string rules = test::output_of("ip -4 rule");
+  EXPECT_LT(rules.find("suppress_prefixlength"), rules.find("51821")) << rules;
+  EXPECT_EQ(test::run("ip rule del table 51821 && ip rule del table main suppress_prefixlength 0"), 0);
+}
+
 TEST_F(HostTest, SetsASysctlOfAnInterfaceWithADotInItsName) {
   const io::Fd dotted = test::make_tun("cvhost0.7", IFF_TUN | IFF_NO_PI);
   ASSERT_TRUE(dotted);
