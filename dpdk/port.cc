@@ -1,16 +1,20 @@
 #include "dpdk/port.h"
 
+#include <net/if.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_flow.h>
 #include <rte_mbuf.h>
 #include <rte_mbuf_pool_ops.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 
+#include "io/fd.h"
 #include "io/lease.h"
 #include "io/outer_side.h"
 
@@ -57,6 +61,13 @@ int on_gone(uint16_t id, rte_eth_event_type, void*, void*) {
 }
 
 constexpr std::array kGoneEvents = {RTE_ETH_EVENT_INTR_RMV, RTE_ETH_EVENT_DESTROY};
+
+bool runs_in_kernel(unsigned interface_index) {
+  ifreq request{};
+  const io::Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return ::if_indextoname(interface_index, request.ifr_name) != nullptr &&
+         ::ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+}
 
 // As rte_pktmbuf_pool_create() does, but with mbufs side by side where there are no hugepages. Each would lie on a page
 // of its own, for devices that see physical memory, of which there are none then; and af_xdp, which takes the pool for
@@ -263,8 +274,10 @@ io::DeviceCounts Port::counts(const io::CounterValues<kPortCounters.size()>& sid
 }
 
 bool Port::is_up() const {
+  if (gone()) return false;
+  if (kernel_interface_ != 0) return runs_in_kernel(kernel_interface_);  // af_packet's driver always says that it is up
   rte_eth_link link{};
-  return !gone() && rte_eth_link_get_nowait(id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+  return rte_eth_link_get_nowait(id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 
 }  // namespace culvert::dpdk

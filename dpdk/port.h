@@ -93,6 +93,7 @@ class Port {
   bool is_isolated() const { return options_.isolated; }
   bool has_unfinished_checksums() const { return options_.unfinished_checksums; }
 
+  // The kernel's word, where it has the port as well; else the driver's.
   bool is_up() const;
   // What its driver counts, and the link's state; then `sides`, in the order of kPortCounters. Nothing of the driver's
   // once the device is gone.

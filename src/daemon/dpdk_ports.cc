@@ -203,6 +203,9 @@ class OpenPort {
     if (port_->gone() && !std::exchange(told_gone_, true))
       log_error("DPDK port {} was taken away: nothing comes or goes by it until culvert is started anew",
                 port_->name());
+    // The kernel takes routes away and gives them back with the link: that is when we look.
+    if (const bool up = port_->is_up(); !port_->gone() && std::exchange(was_up_, up) != up)
+      log_verbose("The link of DPDK port {} is {}", port_->name(), up ? "up" : "down");
     const std::vector<io::Address> hops = wanted_.take();
     if (!follows_kernel()) return;
     // What the kernel refuses stays unknown: datagrams there are dropped and counted, and wanted again.
@@ -218,6 +221,7 @@ class OpenPort {
   dpdk::PublishedNextHops next_hops_;
   dpdk::WantedHops wanted_;
   bool told_gone_ = false;
+  bool was_up_ = port_->is_up();
 };
 
 class Ports final : public DpdkPorts {

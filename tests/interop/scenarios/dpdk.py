@@ -1,13 +1,14 @@
 """Ports of DPDK instead of sockets: memif between two culverts, af_packet on a wire to others. No hugepages, no card."""
 
 import os
+import socket
 
 from rig.implementation import Daemon, implementation
 from rig.lab import reset
 from rig.namespace import join
 from rig.scenario import SELF_AND_OFFLOADS, scenario
-from rig.shell import Missing, attempt, check
-from rig.traffic import Stream, echo_datagrams, expect_ping, transfer
+from rig.shell import Missing, attempt, check, wait_until
+from rig.traffic import Stream, echo_datagrams, expect_ping, ping, transfer, until_ping
 
 RING = "framesz=2048,blocksz=4096"
 EAL = "--no-huge --no-shconf --no-telemetry -m 64 --no-pci"
@@ -29,14 +30,28 @@ def static(node, other):
     return words + [f"neighbour={other.outer[family]}@{mac(other)}" for family in ("v4", "v6")]
 
 
+def metrics(node):
+    """The page of a daemon: {'name{labels without the device}': value}."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(node.daemon.socket)
+        client.sendall(b"metrics=1\n\n")
+        text = b""
+        while not text.endswith(b"errno=0\n\n"):
+            piece = client.recv(1 << 16)
+            check(piece, "the daemon tells its metrics")
+            text += piece
+    lines = (line.rsplit(" ", 1) for line in text.decode().splitlines() if line.startswith("culvert_"))
+    return {name.replace(f'device="{node.interface}"', "").replace("{,", "{"): int(value) for name, value in lines}
+
+
 def start_on_memif(lab, node, other, role):
     path = os.path.join(lab.directory, "memif")
     vdev = f"net_memif0,role={role},id=0,socket={path},socket-abstract=no,mac={mac(node)}"
-    node.start(arguments=("--workers", 1, "--dpdk", f"{EAL} --vdev={vdev}",
+    node.start(env={"CULVERT_SOURCE_PORTS": "4"}, arguments=("--workers", 2, "--dpdk", f"{EAL} --vdev={vdev}",
                           "--outer-port", " ".join(["net_memif0", *static(node, other)])))
 
 
-@scenario("DPDK: a tunnel over memif between two ports")
+@scenario("DPDK: a tunnel over memif between two ports of two workers and four source ports each")
 def memif(lab, left, right):
     need_dpdk()
     a, b = lab.node(1, left), lab.node(2, right)
@@ -48,7 +63,8 @@ def memif(lab, left, right):
             for inner in ("v4", "v6"):
                 for size in (0, 1, 56, 1372, 1373, 8000):
                     expect_ping(initiator, responder.inner[inner], 1, size)
-            check(responder.peer(initiator)["endpoint"] == initiator.endpoint(outer), "the endpoint is learnt")
+            learnt = responder.peer(initiator)["endpoint"]
+            check(learnt in [f"{initiator.endpoint(outer)[:-1]}{i}" for i in range(4)], f"the endpoint is learnt: {learnt}")
     echo_datagrams(a, b, sizes=(1, 1372, 9000, 60000))
     for family in ("v4", "v6"):
         transfer(a, b, family)
@@ -61,6 +77,21 @@ def memif(lab, left, right):
     a.add_peer(b, "v4")
     stream.flows(200)
     stream.stop()
+    for node in (a, b):
+        told = metrics(node)
+        for name in ("messages_sealed_total", "messages_opened_total"):
+            check(all(told[f'culvert_{name}{{worker="{worker}"}}'] for worker in (0, 1)), f"each worker carries: {name}")
+        port = {name: told[f'culvert_dpdk_port_{name}{{port="net_memif0",side="outer"}}'] for name in (
+            "up", "received_packets_total", "sent_packets_total", "no_memory_total")}
+        check(port.pop("no_memory_total") == 0 and all(port.values()), f"the port counts: {port}")
+    b.daemon.stop()  # and comes back; the server serves on
+    lab.daemons.remove(b.daemon)
+    wait_until(lambda: metrics(a)['culvert_dpdk_port_up{port="net_memif0",side="outer"}'] == 0, "the other end is gone")
+    ping(a, b.inner["v4"], 1, wait=0)  # to nobody
+    start_on_memif(lab, b, a, "client")
+    b.add_peer(a, "v4")
+    expect_ping(b, a.inner["v4"], 3)
+    expect_ping(a, b.inner["v6"], 3)
 
 
 def start_on_wire(node, driver, arguments):
@@ -101,6 +132,12 @@ def af_packet(lab, left, right):
     a.set("peer", b.public_key, "endpoint", f"10.71.0.2:{b.port}")
     expect_ping(a, b.inner["v4"])
     check(a.peer(b)["endpoint"].startswith("10.71"), f"the new address is used: {a.peer(b)['endpoint']}")
+    a.namespace.ip("link", "set", "wire", "down")
+    wait_until(lambda: "is down" in a.daemon.log_tail(), "it is said that the link is down")
+    ping(a, b.inner["v4"], 2, wait=0)  # to nobody
+    a.namespace.ip("link", "set", "wire", "up")
+    wait_until(lambda: "is up" in a.daemon.log_tail(), "it is said that the link is up")
+    until_ping(a, b.inner["v4"])
 
 
 @scenario("DPDK: TCP of a host behind a gateway from port to port")
