@@ -56,6 +56,20 @@ Status BpfObject::share_map(const char* name, int map) {
   return Success{};
 }
 
+Status BpfObject::shrink_map(const char* name) {
+  bpf_map* const own = bpf_object__find_map_by_name(object_.get(), name);
+  const int outcome = own == nullptr ? -ENOENT : bpf_map__set_map_flags(own, 0);
+  if (outcome != 0) return error_of(std::string("shrink the BPF map ") + name, outcome);
+  return size_map(name, 1);
+}
+
+Status BpfObject::size_map(const char* name, uint32_t entries) {
+  bpf_map* const own = bpf_object__find_map_by_name(object_.get(), name);
+  const int outcome = own == nullptr ? -ENOENT : bpf_map__set_max_entries(own, entries);
+  if (outcome != 0) return error_of(std::string("size the BPF map ") + name, outcome);
+  return Success{};
+}
+
 Status BpfObject::set_constants(std::span<const unsigned char> bytes) {
   bpf_map* const constants = bpf_object__find_map_by_name(object_.get(), ".rodata");
   if (constants == nullptr || bpf_map__set_initial_value(constants, bytes.data(), bytes.size()) != 0)
@@ -102,6 +116,12 @@ Result<BpfObject> BpfObject::open(const char*, std::span<const unsigned char>) {
   return Error{EOPNOTSUPP, "this build has no eBPF programs (it needs clang and libbpf)"};
 }
 Status BpfObject::share_map(const char*, int) {
+  return Error{EOPNOTSUPP, name_};
+}
+Status BpfObject::shrink_map(const char*) {
+  return Error{EOPNOTSUPP, name_};
+}
+Status BpfObject::size_map(const char*, uint32_t) {
   return Error{EOPNOTSUPP, name_};
 }
 Status BpfObject::set_constants(std::span<const unsigned char>) {

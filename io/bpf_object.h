@@ -1,6 +1,7 @@
 // A BPF object file that was built into the library: opened, completed and loaded into the kernel by libbpf.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 
@@ -20,6 +21,10 @@ class BpfObject {
 
   // Before load(): the object's map `name` is this one.
   Status share_map(const char* name, int map);
+  // Before load(): the object's map `name` has one entry, and nothing that an old kernel does not know.
+  Status shrink_map(const char* name);
+  // Before load(): the object's map `name` has so many entries.
+  Status size_map(const char* name, uint32_t entries);
   // Before load(): the object's constants, all of .rodata. EINVAL for another size.
   Status set_constants(std::span<const unsigned char> bytes);
 

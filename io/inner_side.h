@@ -29,6 +29,8 @@ struct PlainBatch {
   static constexpr size_t kMaxPackets = 64;
 
   uint32_t count = 0;
+  bool more = false;         // the side has packets in its hands that come next: read on
+  uint32_t left_behind = 0;  // as far as the side knows, packets that wait behind those with waited_us
   std::array<Superpacket, kMaxPackets> packets;
 };
 

@@ -29,6 +29,7 @@ struct Superpacket {
   uint32_t length = 0;
   Offload offload;
   Lease lease;
+  uint32_t waited_us = 0;  // on the inner side before it was read; 0: not known
 };
 
 // One packet to write to the inner side, gathered from `parts` in order, as writev(2) wants them. leases[i] stands

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -177,12 +178,33 @@ io::Status TunDevice::take_queue(io::Fd fd, bool vnet_header, const io::InnerOff
   return io::Success{};
 }
 
-io::Status TunDevice::add_queue() {
-  if (!can_grow()) return io::Error{EOPNOTSUPP, "add a queue to " + name() + ", which was not made for several"};
+// Another one like the first.
+io::Result<std::unique_ptr<TunQueue>> TunDevice::open_queue() {
   io::Result<io::Fd> fd = open_another_queue(queues_[0]->fd());
   if (!fd) return fd.error();
+  auto transfer = make_transfer(fd->get(), options_.engine);
+  if (!transfer) return transfer.error();
   const TunQueue& first = *queues_[0];
-  return take_queue(std::move(*fd), first.has_vnet_header(), first.offloads());
+  return std::make_unique<TunQueue>(std::move(*fd), first.has_vnet_header(), first.offloads(), io::kernel_syscalls(),
+                                    std::move(*transfer));
+}
+
+io::Status TunDevice::add_queue() {
+  if (!can_grow()) return io::Error{EOPNOTSUPP, "add a queue to " + name() + ", which was not made for several"};
+  io::Result<std::unique_ptr<TunQueue>> queue = open_queue();
+  if (!queue) return queue.error();
+  if (lanes_ != nullptr)
+    if (io::Status added = add_lane(**queue, queues_.size()); !added) return added;
+  queues_.push_back(std::move(*queue));
+  return io::Success{};
+}
+
+// The queue behind `queue`, for the sparse flows of this worker.
+io::Status TunDevice::add_lane(TunQueue& queue, size_t worker) {
+  io::Result<std::unique_ptr<TunQueue>> sparse = open_queue();
+  if (!sparse) return sparse.error();
+  queue.pair_with(std::move(*sparse), worker < lanes_->count() ? &lanes_->of(worker) : nullptr);
+  return io::Success{};
 }
 
 void TunDevice::remove_last_queue() {
@@ -191,9 +213,25 @@ void TunDevice::remove_last_queue() {
 }
 
 io::Status TunDevice::steer(const io::SteeringMap& table) {
-  const io::Result<io::Fd> program = load_tun_steering(table, packet::make_flow_hash_key());
-  if (!program) return program.error();
-  return attach_tun_steering(queues_[0]->fd(), *program);
+  if (options_.lanes && can_grow() && queues_.size() == 1 && lanes_ == nullptr && steer_lanes(table))
+    return io::Success{};
+  const io::Result<TunSteering> steering = load_tun_steering(table, packet::make_flow_hash_key());
+  if (!steering) return steering.error();
+  return attach_tun_steering(queues_[0]->fd(), steering->program);
+}
+
+// As long as there is one queue, the program may say what it likes.
+io::Status TunDevice::steer_lanes(const io::SteeringMap& table) {
+  const auto count = static_cast<uint32_t>(std::clamp(::get_nprocs_conf(), 1, kMaxQueues / 2));
+  const io::Result<TunSteering> steering = load_tun_steering(table, packet::make_flow_hash_key(), count);
+  if (!steering) return steering.error();
+  auto lanes = Lanes::map(steering->lanes, count);
+  if (!lanes) return lanes.error();
+  if (io::Status attached = attach_tun_steering(queues_[0]->fd(), steering->program); !attached) return attached;
+  lanes_ = std::move(*lanes);
+  io::Status added = add_lane(*queues_[0], 0);
+  if (!added) lanes_ = nullptr;
+  return added;
 }
 
 // A wish: an unprivileged adopter goes without.

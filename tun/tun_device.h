@@ -21,7 +21,10 @@ struct TunOptions {
   bool tso = true;   // superpackets of TCP
   bool uso = true;   // superpackets of UDP
   bool join = true;  // superpackets are written too, not only read
-  int queues = 1;    // 1 to kMaxQueues; a device that was there before may have room for one only
+  // With steer() each worker gets a second queue, for its sparse flows (tun/lanes.h). Not with several queues to begin
+  // with.
+  bool lanes = false;
+  int queues = 1;  // 1 to kMaxQueues; a device that was there before may have room for one only
   // Queues can be added later; more than one queue implies it. Costs nothing per packet, but 6 MiB of kernel memory
   // while the interface is up: Linux gives it 256 transmit queues, each with a queueing discipline.
   bool multi_queue = true;
@@ -37,7 +40,7 @@ bool udp_superpackets_are_safe(io::KernelVersion kernel);
 // Lifetime: owns its queues. Destroying it closes them, which deletes a device that is not persistent.
 class TunDevice final : public io::InnerDevice {
  public:
-  static constexpr int kMaxQueues = 256;  // the kernel's
+  static constexpr int kMaxQueues = 256;  // the kernel's; a queue with lanes is two of them
 
   // Makes the device `name` (1 to 15 bytes; "wg%d" lets the kernel number it) or attaches to a persistent one, which
   // has one queue if it was made so. Errors: EINVAL for the name or the number of queues, EPERM without
@@ -63,7 +66,7 @@ class TunDevice final : public io::InnerDevice {
   io::Result<io::Fd> device_namespace_fd() const;
 
   // Whether add_queue() may succeed: not with a device that was made for one queue or adopted.
-  bool can_grow() const override { return multi_queue_ && queues_.size() < kMaxQueues; }
+  bool can_grow() const override { return multi_queue_ && queues_.size() < (lanes_ ? kMaxQueues / 2 : kMaxQueues); }
 
   // Adds a queue, the last one, while the device is in use. It has the offloads that the first one has. Without
   // steer() the kernel moves flows to it. Errors: EOPNOTSUPP when it cannot grow, those of create(), EAGAIN when the
@@ -85,12 +88,16 @@ class TunDevice final : public io::InnerDevice {
  private:
   explicit TunDevice(const TunOptions& options) : options_(options) {}
   io::Status take_first_queue(io::Fd fd, bool vnet_header);
+  io::Result<std::unique_ptr<TunQueue>> open_queue();
+  io::Status add_lane(TunQueue& queue, size_t worker);
+  io::Status steer_lanes(const io::SteeringMap& table);
   io::Status take_queue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads);
   void set_transmit_queue_length();
 
   TunOptions options_;
   bool multi_queue_ = false;
   std::string name_;
+  std::unique_ptr<Lanes> lanes_;  // null: every worker has one queue
   std::vector<std::unique_ptr<TunQueue>> queues_;
 };
 

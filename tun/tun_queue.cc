@@ -33,7 +33,7 @@ bool is_v6(const io::GatheredPacket& packet) {
 TunQueue::TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads, const io::Syscalls& syscalls,
                    std::unique_ptr<io::Transfer> transfer)
     : fd_(std::move(fd)),
-      poll_fd_(fd_.get()),
+      poll_fds_{fd_.get(), -1},
       vnet_header_(vnet_header),
       syscalls_(syscalls),
       transfer_(transfer != nullptr ? std::move(transfer) : std::make_unique<io::PacketTransfer>(syscalls)),
@@ -71,9 +71,15 @@ io::InnerOffloads TunQueue::offloads() const {
 
 io::ReadOutcome TunQueue::read(io::PlainBatch& batch) {
   batch.count = 0;
+  return sparse_ == nullptr ? append(batch) : read_both(batch);
+}
+
+// Adds what is there now.
+io::ReadOutcome TunQueue::append(io::PlainBatch& batch) {
   const size_t header = vnet_header_ ? kVnetHeaderBytes : 0;
   const std::span<mmsghdr> slots(read_messages_);
   const io::Transferred got = transfer_->receive(fd_.get(), slots, kReadBudgetBytes);
+  const uint32_t count_before = batch.count;
   uint64_t bytes_read = 0;
   for (const mmsghdr& message : slots.first(got.count)) {
     uint8_t* const before = static_cast<uint8_t*>(message.msg_hdr.msg_iov->iov_base);
@@ -82,14 +88,14 @@ io::ReadOutcome TunQueue::read(io::PlainBatch& batch) {
     packet.length = static_cast<uint32_t>(message.msg_len - std::min<size_t>(message.msg_len, header));
     if (packet.length == 0 || packet.length > kMaxPacketBytes ||
         (vnet_header_ && !decode_vnet_header(before, packet.offload))) {
-      counters_.read_refused.add(1);
+      counters_->read_refused.add(1);
       continue;
     }
     bytes_read += packet.length;
     batch.packets[batch.count++] = packet;
   }
-  counters_.read_packets.add(batch.count);
-  counters_.read_bytes.add(bytes_read);
+  counters_->read_packets.add(batch.count - count_before);
+  counters_->read_bytes.add(bytes_read);
   if (got.count != 0) return io::ReadOutcome::ok;  // an error comes again with the next call
   switch (got.error) {
     case EIO:
@@ -105,7 +111,7 @@ io::ReadOutcome TunQueue::read(io::PlainBatch& batch) {
 }
 
 size_t TunQueue::write(std::span<const io::GatheredPacket> packets) {
-  const uint64_t written_before = counters_.written_packets.get();
+  const uint64_t written_before = counters_->written_packets.get();
   waited_ = false;
   size_t next = 0;
   WriteOutcome last = WriteOutcome::taken;
@@ -123,16 +129,16 @@ size_t TunQueue::write(std::span<const io::GatheredPacket> packets) {
     }
   }
   if (last == WriteOutcome::stop) {
-    counters_.write_dropped.add(packets.size() - next);
-    counters_.write_down.add(packets.size() - next + 1);
+    counters_->write_dropped.add(packets.size() - next);
+    counters_->write_down.add(packets.size() - next + 1);
   }
-  return counters_.written_packets.get() - written_before;
+  return counters_->written_packets.get() - written_before;
 }
 
 void TunQueue::account(const io::GatheredPacket& packet, WriteOutcome outcome) {
-  if (outcome != WriteOutcome::taken) return counters_.write_dropped.add(1);
-  counters_.written_packets.add(1);
-  counters_.written_bytes.add(packet.length);
+  if (outcome != WriteOutcome::taken) return counters_->write_dropped.add(1);
+  counters_->written_packets.add(1);
+  counters_->written_bytes.add(packet.length);
 }
 
 uint8_t TunQueue::bit_of(const io::Offload& offload, bool v6) {
@@ -216,7 +222,7 @@ TunQueue::WriteOutcome TunQueue::outcome_of(int error) {
     case EAGAIN:
     case ENOBUFS:
     case ENOMEM:
-      counters_.write_full.add(1);
+      counters_->write_full.add(1);
       return WriteOutcome::dropped;
     default:
       return WriteOutcome::dropped;
@@ -235,7 +241,7 @@ bool TunQueue::wait_for_room() {
 bool TunQueue::refuse_offload(const io::GatheredPacket& packet) {
   const uint8_t needed = needed_bits(packet);
   if (needed == 0) return false;
-  counters_.offload_refusals.add(1);
+  counters_->offload_refusals.add(1);
   const uint8_t bits = offload_bits_.load(std::memory_order_relaxed);
   offload_bits_.store(static_cast<uint8_t>(bits & ~needed), std::memory_order_relaxed);
   return true;
@@ -253,7 +259,7 @@ TunQueue::WriteOutcome TunQueue::write_segments(const io::GatheredPacket& packet
   }
   packet::SegmentPlan plan;
   if (plan.plan(whole) != packet::SegmentError::none) return WriteOutcome::dropped;
-  counters_.segmented_writes.add(1);
+  counters_->segmented_writes.add(1);
   WriteOutcome worst = WriteOutcome::taken;
   for (uint32_t first = 0; first < plan.count();) {
     uint32_t used = 0;

@@ -8,12 +8,14 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "io/fd.h"
 #include "io/inner_side.h"
 #include "io/transfer.h"
+#include "tun/lanes.h"
 #include "tun/vnet_header.h"
 
 namespace culvert::tun {
@@ -32,12 +34,16 @@ class TunQueue : public io::InnerSide {
   TunQueue(io::Fd fd, bool vnet_header, const io::InnerOffloads& offloads,
            const io::Syscalls& syscalls = io::kernel_syscalls(), std::unique_ptr<io::Transfer> transfer = nullptr);
 
+  // From now on the queue is that of bulk flows, and `sparse` is read before it. What both count, this one counts.
+  // Before anybody uses it. `shared` outlives it; null: there is no lane for it, and `sparse` gets nothing.
+  void pair_with(std::unique_ptr<TunQueue> sparse, lane* shared);
+
   io::ReadOutcome read(io::PlainBatch& batch) override;
   void release(io::PlainBatch& batch) override { batch.count = 0; }
   size_t write(std::span<const io::GatheredPacket> packets) override;
   io::InnerOffloads offloads() const override;
-  const io::InnerCounters& counters() const override { return counters_; }
-  std::span<const int> poll_fds() const override { return {&poll_fd_, 1}; }
+  const io::InnerCounters& counters() const override { return *counters_; }
+  std::span<const int> poll_fds() const override { return {poll_fds_, sparse_ != nullptr ? 2U : 1U}; }
 
   int fd() const { return fd_.get(); }
   bool has_vnet_header() const { return vnet_header_; }
@@ -56,6 +62,11 @@ class TunQueue : public io::InnerSide {
   static constexpr size_t kWrites = 32;  // messages of one send
   static constexpr size_t kIovecs = 2048;
 
+  io::ReadOutcome append(io::PlainBatch& batch);
+  io::ReadOutcome read_both(io::PlainBatch& batch);
+  io::ReadOutcome append_bulk(io::PlainBatch& batch);
+  void hand_on_kept(io::PlainBatch& batch);
+
   static uint8_t bit_of(const io::Offload& offload, bool v6);
   static uint8_t needed_bits(const io::GatheredPacket& packet);
   bool takes_whole(const io::GatheredPacket& packet) const;
@@ -69,7 +80,7 @@ class TunQueue : public io::InnerSide {
   void account(const io::GatheredPacket& packet, WriteOutcome outcome);
 
   const io::Fd fd_;
-  const int poll_fd_;
+  int poll_fds_[2];  // the second one is that of sparse_
   const bool vnet_header_;
   const io::Syscalls& syscalls_;
   const std::unique_ptr<io::Transfer> transfer_;
@@ -89,7 +100,18 @@ class TunQueue : public io::InnerSide {
   bool waited_ = false;  // this batch has waited for room already
   // Relaxed everywhere: it tells of no other memory. The owner alone writes it.
   std::atomic<uint8_t> offload_bits_;
-  io::InnerCounters counters_;
+  io::InnerCounters own_counters_;
+  io::InnerCounters* counters_ = &own_counters_;
+
+  // With a queue of sparse flows.
+  std::unique_ptr<TunQueue> sparse_;
+  std::optional<LaneReader> lane_;
+  bool bulk_came_ = false;     // with the last read of this queue
+  bool bulk_skipped_ = false;  // by the last read of both
+  // Packets of this queue that those of the sparse one go before, which are still looked for; and how many of these
+  // there can be.
+  std::array<io::Superpacket, kReadSlots> kept_;
+  size_t kept_count_ = 0, patience_ = 0;
 };
 
 }  // namespace culvert::tun

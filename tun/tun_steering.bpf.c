@@ -4,13 +4,38 @@
 #include <bpf/bpf_helpers.h>
 
 #include "io/bpf/steering_table.bpf.h"
+#include "tun/lane_layout.h"
 
 enum { HOP_BY_HOP = 0, ICMP = 1, TCP = 6, UDP = 17, DCCP = 33, ROUTING = 43, FRAGMENT = 44, AH = 51, ICMPV6 = 58,
        DESTINATION = 60, SCTP = 132, MOBILITY = 135, UDPLITE = 136, HOST_IDENTITY = 139, SHIM6 = 140 };
 enum { MOST_EXTENSION_HEADERS = 8 };
 
-// Random, so that nobody can choose flows that meet on one worker.
-const volatile __u64 seed[2] = {};
+// A flow is sparse while it sends less than this, bursts apart: 2 MB/s and 16 KiB. It is so again once it was silent for
+// a while, and the worker is done with all that it had queued.
+enum { BYTE_LEAKS_EVERY = 1 << 9, MOST_BYTES = 16384, SILENCE = 20000000, FLOWS = 8192 };
+
+const volatile struct tun_settings settings = {};
+
+// Of the flows that hash here together: they are sparse or not together, so that each stays in order.
+struct flow {
+  __u64 last;   // packet
+  __u32 bytes;  // that came faster than they leak out
+  __u32 is_bulk;
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, FLOWS);
+  __type(key, __u32);
+  __type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, SLOTS);
+  __type(key, __u32);
+  __type(value, struct lane);
+} lanes SEC(".maps");
 
 struct ipv4 {
   __u8 version_and_length, tos;
@@ -58,7 +83,7 @@ static __always_inline __u64 flow_of_ipv4(struct __sk_buff *packet) {
   struct ipv4 ip;
   if (bpf_skb_load_bytes(packet, 0, &ip, sizeof ip))
     return 0;
-  __u64 hash = mix(seed[0], (__u64)ip.addresses[0] << 32 | ip.addresses[1]);
+  __u64 hash = mix(settings.seed[0], (__u64)ip.addresses[0] << 32 | ip.addresses[1]);
   if (ip.fragment & bpf_htons(0x3fff))
     return hash;
   return mix(hash, discriminator(packet, (ip.version_and_length & 15) * 4, ip.protocol, 0));
@@ -68,7 +93,7 @@ static __always_inline __u64 flow_of_ipv6(struct __sk_buff *packet) {
   struct ipv6 ip;
   if (bpf_skb_load_bytes(packet, 0, &ip, sizeof ip))
     return 0;
-  __u64 hash = seed[0];
+  __u64 hash = settings.seed[0];
 #pragma unroll
   for (int i = 0; i < 8; i += 2)
     hash = mix(hash, (__u64)ip.addresses[i] << 32 | ip.addresses[i + 1]);
@@ -87,13 +112,55 @@ static __always_inline __u64 flow_of_ipv6(struct __sk_buff *packet) {
   return mix(hash, discriminator(packet, offset, protocol, ip.version_class_label & bpf_htonl(0xfffff)));
 }
 
+// Whether a packet goes to the queue of bulk flows. The worker reads that of sparse flows first, so a flow may always go
+// from there to here, if the worker is told; and back once nothing of it is here any more.
+static __always_inline int is_bulk(__u64 hash, __u32 length, const struct lane *lane, __u64 now, __u32 *moved) {
+  __u32 index = hash % FLOWS;
+  struct flow *flow = bpf_map_lookup_elem(&flows, &index);
+  if (!flow)
+    return 1;
+  __u64 last = flow->last, leaked = (now - last) / BYTE_LEAKS_EVERY;
+  __u32 bytes = leaked < flow->bytes ? flow->bytes - leaked : 0;
+  bytes += length;
+  flow->last = now;
+  flow->bytes = bytes < 2 * MOST_BYTES ? bytes : 2 * MOST_BYTES;
+  if (bytes > MOST_BYTES) {
+    *moved = !flow->is_bulk;
+    flow->is_bulk = 1;
+  } else if (flow->is_bulk && now - last > SILENCE && lane->done >= last) {
+    flow->is_bulk = 0;
+  }
+  return flow->is_bulk;
+}
+
+// Two queues a worker: that of its bulk flows, and behind it that of its sparse ones.
+static __always_inline __u32 choose_lane(struct __sk_buff *packet, __u64 hash, __u32 worker) {
+  struct lane *lane = worker < settings.lanes ? bpf_map_lookup_elem(&lanes, &worker) : 0;
+  if (!lane)
+    return 2 * worker;
+  __u64 now = bpf_ktime_get_ns();
+  __u32 moved = 0;
+  if (!is_bulk(hash, packet->len, lane, now, &moved))
+    return 2 * worker + 1;
+  if (moved)
+    __sync_fetch_and_add(&lane->moves, 1);
+  __u32 queued = lane->queued;
+  if (queued - lane->taken < LANE_ROOM) {
+    lane->stamps[queued % LANE_STAMPS] = now;
+    __sync_fetch_and_add(&lane->queued, 1);
+  }
+  return 2 * worker;
+}
+
 // Offset 0 is the IP header, of a superpacket too: the virtio header is not there.
 SEC("socket")
 int choose_queue(struct __sk_buff *packet) {
   __u8 version = 0;
   bpf_skb_load_bytes(packet, 0, &version, 1);
   __u64 flow = version >> 4 == 4 ? flow_of_ipv4(packet) : version >> 4 == 6 ? flow_of_ipv6(packet) : 0;
-  return worker_of(mix(flow, seed[1]) >> 57 & (SLOTS - 1));
+  __u64 hash = mix(flow, settings.seed[1]);
+  __u32 worker = worker_of(hash >> 57 & (SLOTS - 1));
+  return settings.lanes ? choose_lane(packet, hash, worker) : worker;
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -7,6 +7,8 @@
 // flows may leave from several ports. All segments of a superpacket have its flow.
 #pragma once
 
+#include <cstdint>
+
 #include "io/fd.h"
 #include "io/result.h"
 #include "io/steering_map.h"
@@ -14,9 +16,17 @@
 
 namespace culvert::tun {
 
-// Loads the program: an answer is the number of the worker that `table` names, modulo the device's queues. Errors:
-// EPERM without CAP_BPF, EOPNOTSUPP for a build without eBPF, those of bpf(2).
-io::Result<io::Fd> load_tun_steering(const io::SteeringMap& table, const packet::FlowHashKey& key);
+struct TunSteering {
+  io::Fd program;
+  io::Fd lanes;  // of tun/lanes.h
+};
+
+// Loads the program: an answer is the number of the worker that `table` names, modulo the device's queues. With `lanes`
+// worker i has the queues 2i and 2i + 1 instead, one for bulk and one for sparse flows; workers from number `lanes` on
+// use the first one alone. Errors: EPERM without CAP_BPF, EOPNOTSUPP for a build without eBPF, those of bpf(2): EINVAL
+// for lanes before Linux 5.5.
+io::Result<TunSteering> load_tun_steering(const io::SteeringMap& table, const packet::FlowHashKey& key,
+                                          uint32_t lanes = 0);
 
 // Hands the program to the device of an attached descriptor (TUNSETSTEERINGEBPF, Linux 4.16) for as long as the device
 // lives. Errors: those of ioctl(2).

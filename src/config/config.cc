@@ -45,6 +45,7 @@ class Parser {
   void parse_endpoint(std::string_view value);
   void parse_keepalive(std::string_view value);
   void parse_source_ports(std::string_view value);
+  void parse_switch(std::string_view key, std::string_view value, bool& out);
   void parse_peer_source_ports(std::string_view value);
   void parse_group(std::string_view value);
 
@@ -147,10 +148,17 @@ void Parser::parse_interface_key(std::string_view key, std::string_view value) {
     parse_mark(value);
   else if (same_word(key, "Workers"))
     parse_workers(value);
+  else if (same_word(key, "ShortQueues"))
+    parse_switch(key, value, outcome_.config.short_queues);
   else if (same_word(key, "Resolve"))
     parse_resolve(value);
   else if (!parse_dpdk_key(key, value))
     parse_host_setting(key, value);
+}
+
+void Parser::parse_switch(std::string_view key, std::string_view value, bool& out) {
+  out = same_word(value, "true");
+  if (!out && !same_word(value, "false")) fail("{} {} is neither true nor false", key, device::quote(value));
 }
 
 // False: it is none of these.
@@ -167,9 +175,7 @@ bool Parser::parse_dpdk_key(std::string_view key, std::string_view value) {
     if (resolve_ == nullptr) fail("InnerPort is for --config; `culvert up` sets up a host, which needs a TUN device");
     parse_port(key, value, dpdk.inner);
   } else if (same_word(key, "BusyPoll")) {
-    dpdk.busy_poll = same_word(value, "true");
-    if (!dpdk.busy_poll && !same_word(value, "false"))
-      fail("BusyPoll {} is neither true nor false", device::quote(value));
+    parse_switch(key, value, dpdk.busy_poll);
   } else {
     dpdk_line_ = line;
     return false;
@@ -204,7 +210,8 @@ void Parser::parse_host_setting(std::string_view key, std::string_view value) {
   const HostKey kind = host_key_kind(key);
   if (kind == HostKey::none) {
     fail(
-        "[Interface] has no setting {}; use PrivateKey, ListenPort, SourcePorts, FwMark, Workers, Dpdk, OuterPort, "
+        "[Interface] has no setting {}; use PrivateKey, ListenPort, SourcePorts, FwMark, Workers, ShortQueues, Dpdk, "
+        "OuterPort, "
         "InnerPort, BusyPoll, Address, MTU{}",
         device::quote_name(key),
         resolve_ != nullptr ? ""

@@ -53,6 +53,7 @@ struct Config {
   uint32_t fwmark = 0;
   std::optional<device::WorkerRequest> workers;  // Workers, for who starts the device
   std::optional<device::DpdkRequest> dpdk;       // Dpdk, OuterPort, InnerPort and BusyPoll, likewise
+  bool short_queues = true;                      // ShortQueues, likewise
   host::Settings host;
   std::optional<std::chrono::seconds> resolve_every;  // Resolve; none: when a handshake has failed for a while
   std::vector<ConfigPeer> peers;

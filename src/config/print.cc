@@ -69,6 +69,7 @@ crypto::SecretString print_config(const Config& config, const device::DeviceStat
   out += "[Interface]\n";
   print_host(out, config.host);
   if (config.workers) line(out, "Workers = {}", device::to_string(*config.workers));
+  if (!config.short_queues) line(out, "ShortQueues = false");
   if (config.source_ports) line(out, "SourcePorts = {}", io::to_string(*config.source_ports));
   if (config.resolve_every) line(out, "Resolve = {}s", config.resolve_every->count());
   if (now.listen_port != 0) line(out, "ListenPort = {}", now.listen_port);

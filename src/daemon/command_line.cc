@@ -19,7 +19,7 @@ constexpr const char* kFooter =
     "CULVERT_GSO=off, CULVERT_GRO=off, CULVERT_TUN_OFFLOAD=off, CULVERT_TUN_TSO=off, CULVERT_TUN_USO=off,\n"
     "CULVERT_TUN_JOIN=off, CULVERT_TUN_ENGINE=ENGINE, CULVERT_UDP_ENGINE=ENGINE, CULVERT_AEAD=ENGINE,\n"
     "CULVERT_METRICS=[ADDR:]PORT, CULVERT_METRICS_PEERS=off, CULVERT_SOURCE_PORTS=N|LO-HI,\n"
-    "CULVERT_WORKERS=WORKERS.\n"
+    "CULVERT_WORKERS=WORKERS, CULVERT_SHORT_QUEUES=off.\n"
     "culvert(8) says what each does.";
 
 CommandLineOutcome usage_error(const CLI::App& app, const std::string& what) {

@@ -130,6 +130,7 @@ io::Result<Environment> parse_environment(const GetVariable& get_variable) {
   environment.tun_tso = reader.is_on("CULVERT_TUN_TSO");
   environment.tun_uso = reader.is_on("CULVERT_TUN_USO");
   environment.tun_join = reader.is_on("CULVERT_TUN_JOIN");
+  environment.short_queues = reader.is_on("CULVERT_SHORT_QUEUES");
   environment.tun_engine = reader.engine("CULVERT_TUN_ENGINE");
   environment.udp_engine = reader.engine("CULVERT_UDP_ENGINE");
   environment.source_ports = reader.source_ports("CULVERT_SOURCE_PORTS");

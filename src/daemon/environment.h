@@ -30,6 +30,7 @@ struct Environment {
   bool tun_tso = true;                            // CULVERT_TUN_TSO: TSO alone
   bool tun_uso = true;                            // CULVERT_TUN_USO: USO alone
   bool tun_join = true;                           // CULVERT_TUN_JOIN: join received packets before they are written
+  bool short_queues = true;                       // CULVERT_SHORT_QUEUES: sparse flows first, and no standing queue
   io::Engine tun_engine = io::Engine::automatic;  // CULVERT_TUN_ENGINE: auto, epoll or io_uring
   io::Engine udp_engine = io::Engine::automatic;  // CULVERT_UDP_ENGINE: likewise
   io::SourcePorts source_ports;                   // CULVERT_SOURCE_PORTS: N or LO-HI

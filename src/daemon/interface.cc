@@ -30,13 +30,15 @@ io::Error because(const std::string& what, const io::Error& error) {
 
 }  // namespace
 
-io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, const Environment& environment) {
+io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, const Environment& environment,
+                                                     bool short_queues) {
   tun::TunOptions options;
   options.vnet = environment.tun_offload;
   options.tso = environment.tun_tso;
   options.uso = environment.tun_uso;
   options.join = environment.tun_join;
   options.engine = environment.tun_engine;
+  options.lanes = environment.short_queues && short_queues;
   // Each interface that could have several queues costs the kernel 6 MiB.
   options.multi_queue = environment.workers || read_host_cpus().usable.size() > 1;
   auto tun = environment.tun_fd ? tun::TunDevice::adopt(io::Fd(*environment.tun_fd), options)

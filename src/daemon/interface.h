@@ -20,7 +20,8 @@
 namespace culvert::daemon {
 
 // Creates the TUN device, or adopts WG_TUN_FD, with wireguard-go's MTU and without a link-local address.
-io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, const Environment& environment);
+io::Result<std::unique_ptr<tun::TunDevice>> open_tun(const std::string& name, const Environment& environment,
+                                                     bool short_queues);
 
 // What a command line or a file asks for. Of workers the environment goes before it.
 struct InterfaceRequest {

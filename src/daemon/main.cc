@@ -49,7 +49,7 @@ int serve(const CommandLine& command_line, const Environment& environment, std::
   InterfaceRequest request;
   if (config) request = {config->workers, config->dpdk, config->host.mtu};
   if (command_line.dpdk) request.dpdk = command_line.dpdk;
-  auto tun = request.has_tun() ? open_tun(command_line.interface_name, environment)
+  auto tun = request.has_tun() ? open_tun(command_line.interface_name, environment, !config || config->short_queues)
                                : io::Result<std::unique_ptr<tun::TunDevice>>(nullptr);
   if (!tun) return fail(readiness, tun.error().text());
   const std::string name = *tun != nullptr ? (*tun)->name() : command_line.interface_name;

@@ -99,7 +99,7 @@ io::Status Tunnel::claim(std::vector<std::string>& notes) {
 io::Status Tunnel::start() {
   promise_hooks();
   if (io::Status hooks = run_hooks(config_.host.pre_up); !hooks) return hooks;
-  auto tun = open_tun(name(), environment_);
+  auto tun = open_tun(name(), environment_, config_.short_queues);
   if (!tun) return tun.error();
   auto interface = Interface::open(
       name(), std::move(*tun), environment_, Interface::Process::gateway,

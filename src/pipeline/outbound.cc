@@ -39,15 +39,19 @@ Outbound::Outbound(const Published& published, Mailbox& mailbox, WorkerStats& st
 }
 
 io::ReadOutcome Outbound::run(io::InnerSide& inner, io::OuterSide* outer, protocol::Instant now, size_t& read) {
-  const io::ReadOutcome outcome = inner.read(batch_);
-  read = batch_.count;
-  if (read == 0) return outcome;
-  stats_.inner_packets_read.add(read);
-  if (outer != nullptr)
-    process(std::span(batch_.packets.data(), read), inner, *outer, now);
-  else
-    stats_.drop(DropReason::link_down, read);
-  inner.release(batch_);
+  io::ReadOutcome outcome{};
+  read = 0;
+  do {
+    outcome = inner.read(batch_);
+    read += batch_.count;
+    if (batch_.count == 0) continue;
+    stats_.inner_packets_read.add(batch_.count);
+    if (outer != nullptr)
+      process(std::span(batch_.packets.data(), batch_.count), inner, *outer, now);
+    else
+      stats_.drop(DropReason::link_down, batch_.count);
+    inner.release(batch_);
+  } while (batch_.more);
   return outcome;
 }
 

@@ -90,6 +90,12 @@ TEST(Config, TakesANumberOfWorkersOrTheirCpus) {
   EXPECT_EQ(parse("[Interface]\nWorkers = 2,0").config.workers->cpus, (std::vector<int>{2, 0}));
 }
 
+TEST(Config, HasShortQueuesUnlessItSaysNo) {
+  EXPECT_TRUE(parse("[Interface]").config.short_queues);
+  EXPECT_TRUE(parse("[Interface]\nShortQueues = true").config.short_queues);
+  EXPECT_FALSE(parse("[Interface]\nshortqueues = False").config.short_queues);
+}
+
 TEST(Config, TakesAnEmptyFile) {
   for (const char* text : {"", "\n", "# nothing", "[Interface]"}) EXPECT_TRUE(parse(text)) << text;
 }
@@ -120,6 +126,7 @@ TEST(Config, SaysWhereEachWrongLineIsAndHowToMendIt) {
       {"an inner port and an address", "Dpdk =\nInnerPort = p\nAddress = 10.0.0.1/24", false,
        "Address is for a TUN device", 5},
       {"no word of busy polling", "Dpdk =\nBusyPoll = 1", false, "BusyPoll '1' is neither true nor false", 5},
+      {"no switch", "ShortQueues = off", false, "ShortQueues 'off' is neither true nor false"},
       {"no number of workers", "Workers = 0", false, "Workers '0' is no number of workers: use auto"},
       {"an address that is none", "Address = 10.0.0.1/33", false, "10.0.0.1/24"},
       {"an MTU too small", "MTU = 67", false, "68 to 65535"},

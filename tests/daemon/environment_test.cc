@@ -32,6 +32,7 @@ TEST(Environment, HasDefaults) {
     EXPECT_TRUE((*environment).gso && (*environment).gro);
     EXPECT_TRUE((*environment).tun_offload && (*environment).tun_tso);
     EXPECT_TRUE((*environment).tun_uso && (*environment).tun_join);
+    EXPECT_TRUE((*environment).short_queues);
     EXPECT_EQ((*environment).tun_engine, io::Engine::automatic);
     EXPECT_EQ((*environment).udp_engine, io::Engine::automatic);
     EXPECT_FALSE((*environment).metrics);
@@ -51,6 +52,7 @@ TEST(Environment, ReadsEveryVariable) {
                                   {"CULVERT_TUN_TSO", "off"},
                                   {"CULVERT_TUN_USO", "off"},
                                   {"CULVERT_TUN_JOIN", "off"},
+                                  {"CULVERT_SHORT_QUEUES", "off"},
                                   {"CULVERT_TUN_ENGINE", "epoll"},
                                   {"CULVERT_UDP_ENGINE", "io_uring"},
                                   {"CULVERT_LISTEN", "40000-40999 2001:db8::/64"},
@@ -65,6 +67,7 @@ TEST(Environment, ReadsEveryVariable) {
   EXPECT_FALSE((*environment).gso || (*environment).gro);
   EXPECT_FALSE((*environment).tun_offload || (*environment).tun_tso);
   EXPECT_FALSE((*environment).tun_uso || (*environment).tun_join);
+  EXPECT_FALSE((*environment).short_queues);
   EXPECT_EQ((*environment).tun_engine, io::Engine::epoll);
   EXPECT_EQ((*environment).udp_engine, io::Engine::io_uring);
   EXPECT_EQ((*environment).listen, io::parse_wide_range("40000-40999 2001:db8::/64"));
@@ -152,6 +155,7 @@ TEST(Environment, SaysWhatIsWrongWhereAndHowToMendIt) {
       {"CULVERT_TUN_TSO", "None", "'off' or 'on'"},
       {"CULVERT_TUN_USO", "no", "'off' or 'on'"},
       {"CULVERT_TUN_JOIN", "1", "'off' or 'on'"},
+      {"CULVERT_SHORT_QUEUES", "0", "'off' or 'on'"},
       {"CULVERT_TUN_ENGINE", "uring", "'auto' (the default), 'epoll' or 'io_uring'"},
       {"CULVERT_UDP_ENGINE", "on", "'auto' (the default), 'epoll' or 'io_uring'"},
       {"CULVERT_SOURCE_PORTS", "0", "40000-40007"},

@@ -5,9 +5,14 @@
 #include <netinet/udp.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <cstring>
 #include <map>
 #include <optional>
+#include <random>
+#include <thread>
 
 #include "src/packet/ip_header.h"
 #include "tests/cap_bpf.h"
@@ -74,7 +79,8 @@ class TunQueuesTest : public testing::Test {
  private:
   void wait() {
     std::vector<pollfd> waiting;
-    for (size_t i = 0; i < device->queue_count(); ++i) waiting.push_back({device->queue(i).fd(), POLLIN, 0});
+    for (size_t i = 0; i < device->queue_count(); ++i)
+      for (const int fd : device->queue(i).poll_fds()) waiting.push_back({fd, POLLIN, 0});
     ::poll(waiting.data(), waiting.size(), 10);
   }
 
@@ -125,6 +131,12 @@ class Flow {
     EXPECT_EQ(::setsockopt(fd_.get(), SOL_UDP, UDP_SEGMENT, &segment_size, sizeof segment_size), 0);
     EXPECT_EQ(::send(fd_.get(), payload.data(), payload.size(), 0), static_cast<ssize_t>(bytes))
         << std::strerror(errno);
+  }
+  // As its first bytes.
+  void send_number(uint32_t number, size_t bytes) const {
+    std::vector<uint8_t> payload(bytes);
+    std::memcpy(payload.data(), &number, sizeof number);
+    EXPECT_EQ(::send(fd_.get(), payload.data(), payload.size(), 0), static_cast<ssize_t>(bytes));
   }
 
  private:
@@ -254,6 +266,76 @@ TEST_F(TunQueuesTest, GrowsUnderAnotherNameAndInAnotherNamespace) {
   EXPECT_TRUE(added) << added.error().text();
   EXPECT_EQ(device->queue_count(), 3u);
   EXPECT_EQ(::if_nametoindex("tq1"), 0u) << "and made no device of that name here";
+}
+
+// Flows that come in bursts and pauses go from the queue of sparse flows to that of bulk and back.
+TEST_F(TunQueuesTest, LanesKeepEveryFlowInOrder) {
+  NEEDS_CAP_BPF();
+  make({.lanes = true});
+  bring_up();
+  steer(io::SteeringTable(1));
+  TunQueue& queue = device->queue(0);
+  ASSERT_EQ(queue.poll_fds().size(), 2u);
+  std::vector<Flow> flows;
+  for (int i = 0; i < 6; ++i) flows.emplace_back(i % 2 == 0);
+  std::map<uint16_t, uint32_t> expected;
+  std::atomic<uint32_t> sent{0}, received{0};
+  constexpr uint32_t kPackets = 12'000;
+  std::thread sender([&] {
+    std::mt19937 random(1);
+    std::vector<uint32_t> numbers(flows.size());
+    while (sent < kPackets) {
+      const size_t at = random() % flows.size();
+      const uint32_t burst = at < 2 ? 1 + random() % 60 : 1;
+      for (uint32_t i = 0; i < burst; ++i) flows[at].send_number(numbers[at]++, at < 2 ? 1200 : 20);
+      sent += burst;
+      if (random() % 200 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(25));
+      while (sent - received > 400) std::this_thread::yield();  // or the device drops
+    }
+  });
+  io::PlainBatch read;
+  size_t bulk = 0;
+  while (received < sent || sent < kPackets) {
+    EXPECT_EQ(queue.read(read), io::ReadOutcome::ok);
+    for (const io::Superpacket& packet : std::span(read.packets).first(read.count)) {
+      packet::IpHeader header;
+      if (packet::parse_ip({packet.bytes, packet.length}, header) != packet::IpError::none ||
+          header.protocol != IPPROTO_UDP)
+        continue;  // what hosts say to new neighbours
+      uint32_t number = 0;
+      std::memcpy(&number, packet.bytes + header.header_length + 8, sizeof number);
+      EXPECT_EQ(number, expected[packet::load_be16(packet.bytes + header.header_length)]++);
+      bulk += packet.waited_us != 0;
+      ++received;
+    }
+    queue.release(read);
+  }
+  sender.join();
+  EXPECT_GT(bulk, 0u);
+  EXPECT_LT(bulk, received);
+}
+
+TEST_F(TunQueuesTest, EveryWorkerHasALaneWhenItComes) {
+  NEEDS_CAP_BPF();
+  make({.lanes = true});
+  bring_up();
+  io::SteeringTable table(1);
+  steer(table);
+  std::vector<Flow> flows;
+  for (int i = 0; i < 40; ++i) flows.emplace_back(i % 2 == 0);
+  for (const size_t workers : {1u, 3u, 2u, 1u}) {
+    while (device->queue_count() < workers) {
+      const auto added = device->add_queue();
+      ASSERT_TRUE(added) << added.error().text();
+    }
+    table.resize(workers);
+    ASSERT_TRUE(map->set(table));
+    while (device->queue_count() > workers) device->remove_last_queue();
+    for (const Flow& flow : flows) {
+      flow.send(100);
+      EXPECT_TRUE(queue_of(IPPROTO_UDP, flow.port()));
+    }
+  }
 }
 
 // A device that stays when its descriptors are closed.

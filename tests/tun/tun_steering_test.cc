@@ -8,15 +8,18 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/cap_bpf.h"
 #include "tests/packet/packets.h"
+#include "tun/lanes.h"
 
 namespace culvert::tun {
 namespace {
@@ -42,10 +45,23 @@ class TunSteeringTest : public testing::Test {
     map = std::move(*made);
     auto loaded = load_tun_steering(*map, key);
     ASSERT_TRUE(loaded) << loaded.error().text();
-    program = std::move(*loaded);
+    program = std::move(loaded->program);
   }
 
-  uint32_t run(const Bytes& packet) {
+  void load_with_lanes(const io::SteeringTable& table, uint32_t count) {
+    auto made = io::SteeringMap::create(table);
+    ASSERT_TRUE(made) << made.error().text();
+    map = std::move(*made);
+    auto loaded = load_tun_steering(*map, {{1, 2}}, count);
+    ASSERT_TRUE(loaded) << loaded.error().text();
+    program = std::move(loaded->program);
+    auto mapped = Lanes::map(loaded->lanes, count);
+    ASSERT_TRUE(mapped) << mapped.error().text();
+    lanes = std::move(*mapped);
+  }
+
+  // So many of the packet at once, without a pause between them. The answer for the last one.
+  uint32_t run(const Bytes& packet, uint32_t times = 1) {
     Bytes frame(14);  // of an unknown protocol, so that the kernel lets any packet pass; it takes this off again
     frame.insert(frame.end(), packet.begin(), packet.end());
     put16(frame, 12, 0x88b5);
@@ -53,12 +69,14 @@ class TunSteeringTest : public testing::Test {
     attributes.test.prog_fd = static_cast<uint32_t>(program.get());
     attributes.test.data_in = reinterpret_cast<uintptr_t>(frame.data());
     attributes.test.data_size_in = static_cast<uint32_t>(frame.size());
+    attributes.test.repeat = times;
     EXPECT_EQ(::syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attributes, sizeof attributes), 0) << std::strerror(errno);
     return attributes.test.retval;
   }
 
   std::unique_ptr<io::SteeringMap> map;
   io::Fd program;
+  std::unique_ptr<Lanes> lanes;
 };
 
 PacketSpec spec(bool v6, bool tcp) {
@@ -217,6 +235,47 @@ TEST_F(TunSteeringTest, MovesOnlyTheFlowsWhoseSlotsMove) {
     table.resize(workers);
     ASSERT_TRUE(map->set(table));
     for (size_t i = 0; i < packets.size(); ++i) ASSERT_EQ(run(packets[i]), table.worker(slots[i]));
+  }
+}
+
+constexpr uint32_t kMany = 100'000;
+
+TEST_F(TunSteeringTest, GivesFlowsThatSendMuchTheQueueOfBulk) {
+  io::SteeringTable table(3);
+  load_with_lanes(table, 3);
+  const size_t worker = run(make_packet(spec(false, true))) / 2;
+  lane& shared = lanes->of(worker);
+  EXPECT_EQ(run(make_packet(spec(false, true))), 2 * worker + 1);
+  EXPECT_EQ(shared.moves, 0u);
+  EXPECT_EQ(shared.queued, 0u);
+  EXPECT_EQ(run(make_packet(spec(false, true)), kMany), 2 * worker);
+  EXPECT_EQ(shared.moves, 1u) << "told once";
+  EXPECT_EQ(shared.queued, uint32_t{LANE_ROOM}) << "and no more than the queue holds";
+  EXPECT_GT(shared.stamps[0], 0u);
+  EXPECT_GE(shared.stamps[LANE_ROOM - 1], shared.stamps[0]);
+}
+
+TEST_F(TunSteeringTest, LeavesAFlowInTheQueueOfBulkUntilItsPacketsAreDone) {
+  load_with_lanes(io::SteeringTable(1), 1);
+  const Bytes packet = make_packet(spec(true, true));
+  EXPECT_EQ(run(packet, kMany), 0u);
+  const auto silence = [] { std::this_thread::sleep_for(std::chrono::milliseconds(25)); };
+  silence();
+  EXPECT_EQ(run(packet), 0u);
+  lanes->of(0).done = UINT64_MAX;
+  while (run(packet) == 0) silence();  // it is done, and silent: in the end it is sparse
+  lanes->of(0).done = 0;               // or it is so again wherever this thread has to wait for its CPU
+  EXPECT_EQ(run(packet, kMany), 0u);
+  EXPECT_EQ(lanes->of(0).moves, 2u);
+}
+
+TEST_F(TunSteeringTest, GivesWorkersWithoutALaneOneQueue) {
+  load_with_lanes(io::SteeringTable(4), 2);
+  for (uint16_t port = 1; port <= 200; ++port) {
+    PacketSpec flow = spec(false, true);
+    flow.source_port = port;
+    const uint32_t queue = run(make_packet(flow));
+    EXPECT_TRUE(queue == 1 || queue == 3 || queue == 4 || queue == 6) << queue;
   }
 }
 
