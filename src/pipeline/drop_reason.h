@@ -21,6 +21,7 @@ enum class DropReason : uint8_t {
   counters_exhausted,  // the keypair ran out of counters
   send_failed,         // the outer side refused it, or had no room
   link_down,           // there is no outer side: the interface is down
+  congestion,          // its queue stood too long, and its ends do no ECN
   control_queue_full,  // a handshake message or keepalive of ours: the worker is behind
   // Inbound: datagrams from the outer side.
   malformed_datagram,    // no WireGuard message: wrong type or length
@@ -61,6 +62,8 @@ constexpr std::string_view name_of(DropReason reason) {
       return "send_failed";
     case DropReason::link_down:
       return "link_down";
+    case DropReason::congestion:
+      return "congestion";
     case DropReason::control_queue_full:
       return "control_queue_full";
     case DropReason::malformed_datagram:

@@ -46,10 +46,12 @@ io::ReadOutcome Outbound::run(io::InnerSide& inner, io::OuterSide* outer, protoc
     read += batch_.count;
     if (batch_.count == 0) continue;
     stats_.inner_packets_read.add(batch_.count);
+    heed_waits(now);
     if (outer != nullptr)
       process(std::span(batch_.packets.data(), batch_.count), inner, *outer, now);
     else
       stats_.drop(DropReason::link_down, batch_.count);
+    shortened_count_ = 0;
     inner.release(batch_);
   } while (batch_.more);
   return outcome;
@@ -116,10 +118,14 @@ void Outbound::plan_packet(io::Superpacket& packet, const packet::IpHeader& ip, 
   routed.keypair = &keypair;
   routed.local_port = local_port_of(packet, ip, path);
   routed.traffic_class = packet::encapsulate_ecn(ip);
-  if (routed.plan.plan(packet, ip) == packet::SegmentError::none)
-    ++routed_count_;
-  else
-    stats_.drop(DropReason::malformed_offload);
+  if (routed.plan.plan(packet, ip) != packet::SegmentError::none) return stats_.drop(DropReason::malformed_offload);
+  routed.first = 0;
+  if (shortened_count_ != 0 && is_shortened(packet)) [[unlikely]] {
+    stats_.drop(DropReason::congestion);
+    if (routed.plan.count() == 1) return;
+    routed.first = 1;
+  }
+  ++routed_count_;
 }
 
 void Outbound::plan_staged(PeerPath& path, protocol::Keypair& keypair) {
@@ -266,7 +272,7 @@ void Outbound::emit_run(std::span<const Routed> run, io::OuterSide& outer, proto
   PeerPath& path = *run[0].path;
   protocol::Keypair& keypair = *run[0].keypair;
   uint32_t messages = 0;
-  for (const Routed& routed : run) messages += routed.plan.count();
+  for (const Routed& routed : run) messages += routed.plan.count() - routed.first;
   uint64_t counter = 0;
   if (!keypair.reserve(messages, counter)) {
     stats_.drop(DropReason::counters_exhausted, messages);
@@ -278,7 +284,7 @@ void Outbound::emit_run(std::span<const Routed> run, io::OuterSide& outer, proto
   wake |= path.marks.data_sent(now);
   for (const Routed& routed : run) {
     emit_segments(routed, counter, outer);
-    counter += routed.plan.count();
+    counter += routed.plan.count() - routed.first;
   }
   if (keypair.wants_rekey_after_send(now)) wake |= path.marks.want_handshake(now);
   if (wake) ask_attention(mailbox_, path, kMarks);
@@ -289,8 +295,8 @@ void Outbound::emit_segments(const Routed& routed, uint64_t counter, io::OuterSi
   const uint32_t count = routed.plan.count();
   // All segments are of one length but the last, which is no longer.
   const size_t bytes = protocol::padded_length(routed.plan.length(0), mtu_) + protocol::kTransportOverhead;
-  if (bytes > io::Outgoing::kMaxBytes) return stats_.drop(DropReason::send_failed, count);
-  for (uint32_t first = 0; first < count;) {
+  if (bytes > io::Outgoing::kMaxBytes) return stats_.drop(DropReason::send_failed, count - routed.first);
+  for (uint32_t first = routed.first; first < count;) {
     const uint32_t left = count - first;
     const bool all_fit = sending_.count + left <= io::Sending::kMaxDatagrams &&
                          sending_bytes_ + left * bytes <= io::Sending::kMaxBytes &&
@@ -300,7 +306,7 @@ void Outbound::emit_segments(const Routed& routed, uint64_t counter, io::OuterSi
       send_pending(outer);
       continue;
     }
-    add_datagrams({&routed, first, room, counter + first}, bytes);
+    add_datagrams({&routed, first, room, counter + first - routed.first}, bytes);
     first += room;
   }
 }

@@ -1,7 +1,8 @@
 // Packets from the inner side to sealed messages on the outer side.
 //
 // Stages, each over the whole batch:
-//   1. read      superpackets of this worker's queue                         (one core)
+//   1. read      superpackets of this worker's queue; where that stands,
+//                some are marked or shortened (CoDel)                        (one core)
 //   2. route     allowed IPs -> peer, or by the flow a member of its group;
 //                -> keypair; what has none is staged                         (any core)
 //   3. plan      check the packet and its virtio header, count its segments  (any core)
@@ -14,6 +15,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,6 +27,7 @@
 #include "src/packet/icmp_error.h"
 #include "src/packet/ip_header.h"
 #include "src/packet/segment.h"
+#include "src/pipeline/codel.h"
 #include "src/pipeline/shared_state.h"
 #include "src/pipeline/staging.h"
 #include "src/pipeline/stats.h"
@@ -51,6 +54,9 @@ class Outbound {
   const Staging& staging() const { return staging_; }
 
  private:
+  // RFC 8289, section 4.2 and 4.3: what a queue may stand at, and about the longest round trip.
+  static constexpr Codel::Limits kQueueLimits{std::chrono::milliseconds(5), std::chrono::milliseconds(100)};
+
   // Sealing this many messages at once is as fast as it gets, while they are still in the cache.
   static constexpr size_t kSealBatch = 64;
 
@@ -60,6 +66,7 @@ class Outbound {
     protocol::Keypair* keypair = nullptr;
     uint16_t local_port = 0;    // that its flow leaves from
     uint8_t traffic_class = 0;  // of its datagrams' outer headers
+    uint32_t first = 0;         // segment that leaves; those before are dropped
     packet::SegmentPlan plan;
   };
   // Neighbouring segments of one packet that leave in one Sending.
@@ -81,6 +88,10 @@ class Outbound {
     uint16_t destination = 0;
   };
 
+  void heed_waits(protocol::Instant now);
+  void count_wait(std::chrono::microseconds wait);
+  void signal_congestion(io::Superpacket& packet);
+  bool is_shortened(const io::Superpacket& packet) const;
   void process(std::span<io::Superpacket> packets, io::InnerSide& inner, io::OuterSide& outer, protocol::Instant now);
   void plan_packet(io::Superpacket& packet, const packet::IpHeader& ip, PeerPath& path, protocol::Keypair& keypair);
   void plan_staged(PeerPath& path, protocol::Keypair& keypair);
@@ -118,6 +129,10 @@ class Outbound {
   WorkerStats& stats_;
 
   io::PlainBatch batch_;
+  Codel codel_;  // of the inner side's queue
+  // Those of the batch that leave without their first segment.
+  std::array<const io::Superpacket*, io::PlainBatch::kMaxPackets> shortened_;
+  size_t shortened_count_ = 0;
   std::vector<Routed> routed_;  // the first routed_count_; those behind keep what they held
   size_t routed_count_ = 0;
   std::array<crypto::SealMessage, kSealBatch> to_seal_;

@@ -18,6 +18,8 @@ struct WorkerCounters {
   Counter messages_opened;
   Counter keepalives_received;
   Counter packets_staged;
+  Counter packets_marked;
+  Counter waits_below_1ms, waits_below_5ms, waits_below_20ms, waits_longer;
   Counter unreachable_sent;
   Counter wakeups;  // returns from waiting for events
 };
@@ -29,6 +31,12 @@ inline constexpr auto kWorkerCounters = std::to_array<io::CounterEntry<WorkerCou
     {&WorkerCounters::messages_opened, "messages_opened_total", "Transport data messages opened and authentic."},
     {&WorkerCounters::keepalives_received, "keepalives_received_total", "Keepalives received."},
     {&WorkerCounters::packets_staged, "packets_staged_total", "Superpackets that waited for a handshake."},
+    {&WorkerCounters::packets_marked, "packets_marked_total", "Superpackets marked by ECN, as their queue stood."},
+    {&WorkerCounters::waits_below_1ms, "queue_waits_total",
+     "Superpackets of bulk flows, by how long they waited in the device's queue.", "below=\"1ms\""},
+    {&WorkerCounters::waits_below_5ms, "queue_waits_total", "Below 5 ms.", "below=\"5ms\""},
+    {&WorkerCounters::waits_below_20ms, "queue_waits_total", "Below 20 ms.", "below=\"20ms\""},
+    {&WorkerCounters::waits_longer, "queue_waits_total", "Longer.", "below=\"inf\""},
     {&WorkerCounters::unreachable_sent, "unreachable_sent_total", "ICMP unreachable errors to the inner side."},
     {&WorkerCounters::wakeups, "wakeups_total", "Turns of the worker's loop."},
 });

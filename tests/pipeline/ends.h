@@ -35,6 +35,7 @@ inline constexpr protocol::Instant kStart{std::chrono::hours(1)};
 struct InnerPacket {
   Bytes bytes;
   io::Offload offload;
+  uint32_t waited_us = 0;
 };
 
 // What TSO and USO would make of it: the packets that a host would see.
@@ -67,6 +68,7 @@ class FakeInner final : public io::InnerSide {
   size_t refuse = 0;  // packets from the end of each batch
   io::ReadOutcome outcome = io::ReadOutcome::ok;
   size_t leased = 0;  // that have not come home
+  uint32_t left_behind = 1;
 
   io::ReadOutcome read(io::PlainBatch& batch) override {
     EXPECT_EQ(leased, 0u) << "a batch was not released";
@@ -77,9 +79,11 @@ class FakeInner final : public io::InnerSide {
       const auto length = static_cast<uint32_t>(packet.bytes.size());
       packet.bytes.resize(length + io::kTailroom, 0xee);
       reading_.push_back(std::move(packet.bytes));
-      batch.packets[batch.count] = {reading_.back().data(), length, packet.offload, {this, io::Memory::test}};
+      batch.packets[batch.count] = {
+          reading_.back().data(), length, packet.offload, {this, io::Memory::test}, packet.waited_us};
       ++leased;
     }
+    batch.left_behind = left_behind;
     return outcome;
   }
   void release(io::PlainBatch& batch) override {
