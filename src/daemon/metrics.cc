@@ -91,8 +91,10 @@ void write_workers(Exposition& out, const device::Metrics& metrics) {
   out.families(
       pipeline::kWorkerCounters,
       [&](size_t i) {
+        const std::string_view own = pipeline::kWorkerCounters[i].label;
         for (size_t worker = 0; worker < metrics.workers.size(); ++worker)
-          out.sample(label("worker", std::to_string(worker)), metrics.workers[worker].counters[i]);
+          out.sample(fmt::format("worker=\"{}\"{}{}", worker, own.empty() ? "" : ",", own),
+                     metrics.workers[worker].counters[i]);
       });
 }
 

@@ -137,9 +137,11 @@ TEST(Metrics, SayEveryCounterOfEachWorker) {
     for (uint64_t& counter : worker.counters) counter = ++value;
   const auto families = parse(metrics_text(metrics));
   for (size_t i = 0; i < pipeline::kWorkerCounters.size(); ++i) {
-    const Family& family = families.at("culvert_" + std::string(pipeline::kWorkerCounters[i].name));
+    const auto& entry = pipeline::kWorkerCounters[i];
+    const Family& family = families.at("culvert_" + std::string(entry.name));
+    const std::string label = entry.label.empty() ? "" : "," + std::string(entry.label);
     for (size_t worker = 0; worker < 2; ++worker)
-      EXPECT_EQ(family.samples.at("{device=\"wg0\",worker=\"" + std::to_string(worker) + "\"}"),
+      EXPECT_EQ(family.samples.at("{device=\"wg0\",worker=\"" + std::to_string(worker) + "\"" + label + "}"),
                 metrics.workers[worker].counters[i]);
   }
 }
@@ -226,6 +228,13 @@ TEST(Metrics, KeepTheNamesThatTheyHad) {
                                  "handshake_messages_total",
                                  "keepalives_sent_total"})
     EXPECT_TRUE(families.contains(std::string("culvert_") + name)) << name;
+}
+
+TEST(Metrics, TellTheWaitsOfEachWorkerApart) {
+  const auto families = parse(metrics_text(two_workers()));
+  const auto& samples = families.at("culvert_queue_waits_total").samples;
+  EXPECT_EQ(samples.size(), 8u);
+  EXPECT_TRUE(samples.contains("{device=\"wg0\",worker=\"1\",below=\"20ms\"}"));
 }
 
 TEST(Health, SaysWhetherTheLinkIsUp) {
