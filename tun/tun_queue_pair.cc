@@ -12,6 +12,7 @@
 #include "tun/tun_queue.h"
 
 namespace culvert::tun {
+static_assert(2 * TunQueue::kReadSlots <= io::PlainBatch::kMaxPackets);  // a batch has room for what both queues yield
 namespace {
 
 // The clock of the program, bpf_ktime_get_ns().
