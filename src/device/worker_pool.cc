@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <deque>
 #include <future>
 #include <thread>
 #include <utility>
@@ -182,6 +183,12 @@ void WorkerPool::remove_workers(size_t count, io::UdpSocketGroup* sockets) {
   }
 }
 
+// What is staged can move with its flows where one worker gets all of those. Else nobody knows who would send it in
+// order.
+bool WorkerPool::hands_over_staged(const io::SlotMoves& moves, size_t workers) {
+  return moves.gaining.count() == 1 && (moves.losing << (io::kMaxWorkers - workers)).none();
+}
+
 // Without reordering a flow: who gets it stands still until who had it is done with it.
 io::Status WorkerPool::move_slots_to(size_t workers) {
   io::SteeringTable after = table_;
@@ -198,7 +205,12 @@ io::Status WorkerPool::move_slots_to(size_t workers) {
   if (moved) {
     table_ = after;
     wait_for_kernel();
-    ask_each(moves.losing, [](pipeline::Worker& worker) { return worker.drain(); });
+    std::deque<std::vector<pipeline::WaitingPacket>> staged;
+    ask_each(moves.losing, [&](pipeline::Worker& worker) {
+      return worker.drain(hands_over_staged(moves, workers) ? &staged.emplace_back() : nullptr);
+    });
+    for (const auto& packets : staged)
+      ask_each(moves.gaining, [&](pipeline::Worker& worker) { return worker.stage(packets); });
   }
   ask_each(moves.gaining, [](pipeline::Worker& worker) { return worker.release(); });
   return moved;
@@ -214,15 +226,23 @@ bool WorkerPool::balance(protocol::Instant now) {
   if (!plan_.balanced || map_ == nullptr || size() < 2) return false;
   // Each worker calls once a period, by a clock of its own.
   if (now - looked_at_ < WorkerBalance::kPeriod * 3 / 4) return false;
-  const size_t wanted = balance_.advise(serving(), size(), look_at_load(now));
-  if (wanted == serving()) return false;
-  const size_t before = serving();
+  WorkerBalance next = balance_;
+  const size_t before = serving(), wanted = next.advise(before, size(), look_at_load(now));
+  // What is staged would be lost.
+  if (wanted != before && wanted != 1 && has_staged()) return false;
+  balance_ = next;
+  if (wanted == before) return false;
   if (const io::Status moved = serve(wanted); !moved) {
     log_error("Workers that serve: {} as before, because of: {}", before, moved.error().text());
     return false;
   }
   log_verbose("Workers that serve: {} instead of {}, of {}", wanted, before, size());
   return true;
+}
+
+bool WorkerPool::has_staged() const {
+  return std::any_of(
+      workers_.begin(), workers_.end(), [](const auto& worker) { return worker->has_staged(); });
 }
 
 // Since the last look.

@@ -124,6 +124,8 @@ class WorkerPool {
   io::Status add_worker(io::UdpSocketGroup* sockets);
   void remove_workers(size_t count, io::UdpSocketGroup* sockets);
   io::Status move_slots_to(size_t workers);
+  static bool hands_over_staged(const io::SlotMoves& moves, size_t workers);
+  bool has_staged() const;
   void remember_counters();
   WorkerLoad look_at_load(protocol::Instant now);
 

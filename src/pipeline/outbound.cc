@@ -229,6 +229,15 @@ const io::Endpoint& Outbound::endpoint_of(PeerPath& path) {
   return endpoint_;
 }
 
+void Outbound::stage(std::span<const WaitingPacket> packets, protocol::Instant now) {
+  for (const auto& [path, staged] : packets) {
+    stats_.drop(DropReason::staging_full, staging_.stage(*path, staged.packet));
+    // As in keypair_or_stage(): a keypair that came up meanwhile was told to the other worker.
+    const protocol::Keypair* const keypair = path->keypairs.to_send_with();
+    if (keypair != nullptr && keypair->usable_for_sending(now)) ask_attention(mailbox_, *path, kStagedLate);
+  }
+}
+
 protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpacket& packet, protocol::Instant now) {
   const auto usable = [&]() -> protocol::Keypair* {
     protocol::Keypair* const keypair = path.keypairs.to_send_with();

@@ -50,6 +50,9 @@ class Outbound {
 
   // Drops what was staged for the peer, counted under `reason`.
   void drop_staged(PeerPath& path, DropReason reason) { stats_.drop(reason, staging_.drop(path)); }
+  // What another worker had staged goes on waiting here.
+  std::vector<WaitingPacket> take_all_staged() { return staging_.take_all(); }
+  void stage(std::span<const WaitingPacket> packets, protocol::Instant now);
   void drop_all_staged(DropReason reason) { stats_.drop(reason, staging_.drop_all()); }
   const Staging& staging() const { return staging_; }
 

@@ -59,6 +59,16 @@ std::vector<StagedPacket> Staging::take(PeerPath& path) {
   return std::move(queue.packets);
 }
 
+std::vector<WaitingPacket> Staging::take_all() {
+  std::vector<WaitingPacket> all;
+  all.reserve(size());
+  while (!queues_.empty()) {
+    PeerPath& path = *queues_.begin()->first;
+    for (StagedPacket& one : take(path)) all.push_back({&path, std::move(one)});
+  }
+  return all;
+}
+
 size_t Staging::drop(PeerPath& path) {
   return take(path).size();
 }

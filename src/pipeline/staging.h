@@ -20,6 +20,12 @@ struct StagedPacket {
   io::Superpacket packet;
 };
 
+// One that waited at a worker, on its way to another.
+struct WaitingPacket {
+  PeerPath* path;
+  StagedPacket staged;
+};
+
 // Thread safety: none; one worker owns it. Bounded: kMaxStagedPackets for each peer (the paper leaves the
 // number to the implementation, the kernel has 128), kPeerBudgetBytes for each peer, so that one with a bulk
 // flow leaves room for others, and kBudgetBytes in all.
@@ -37,6 +43,9 @@ class Staging {
 
   // Takes what waits for the peer, oldest first.
   std::vector<StagedPacket> take(PeerPath& path);
+
+  // Takes what waits for any peer, for each the oldest first.
+  std::vector<WaitingPacket> take_all();
 
   // Drops what waits for the peer. Returns how many packets that were.
   size_t drop(PeerPath& path);

@@ -143,11 +143,18 @@ std::future<void> Worker::release() {
   });
 }
 
-std::future<void> Worker::drain() {
-  return ask([this] {
+std::future<void> Worker::drain(std::vector<WaitingPacket>* staged) {
+  return ask([this, staged] {
     pass_on_what_waits();
-    pipelines_->outbound.drop_all_staged(DropReason::staging_full);
+    if (staged != nullptr)
+      *staged = pipelines_->outbound.take_all_staged();
+    else
+      pipelines_->outbound.drop_all_staged(DropReason::staging_full);
   });
+}
+
+std::future<void> Worker::stage(std::span<const WaitingPacket> staged) {
+  return ask([this, staged] { pipelines_->outbound.stage(staged, clock_()); });
 }
 
 void Worker::pass_on_what_waits() {

@@ -153,6 +153,21 @@ TEST_F(WorkerPoolTest, GoesOnThroughChangesOfPortAndLink) {
   transfer_from_all_queues();
 }
 
+TEST_F(WorkerPoolTest, HandsOnWhatIsStagedToTheOnlyWorkerThatIsLeft) {
+  ASSERT_TRUE(b_.device->set_link_up(false));
+  for (const size_t queue : {3u, 0u, 1u}) {
+    a_.inner_device.queue(queue).push(next_packet());
+    const std::string worker = "worker=\"" + std::to_string(queue) + "\"";
+    ASSERT_TRUE(pump([&] { return a_.metric("packets_staged_total", worker) == 1; }));
+  }
+  ASSERT_EQ(a_.device->set_workers(1), 0);
+  EXPECT_EQ(a_.drops("staging_full"), 0u);
+  ASSERT_TRUE(b_.device->set_link_up(true));
+  EXPECT_EQ(a_.device->set_endpoint(public_key(b_.key), b_.at()), 0);
+  test::clock_ns += std::chrono::nanoseconds(2 * protocol::kRekeyTimeout).count();
+  EXPECT_TRUE(pump([&] { return b_.inner_device.written() == 3; }));
+}
+
 TEST_F(WorkerPoolTest, DropsWhatIsStagedWhenItsWorkerGoes) {
   ASSERT_TRUE(b_.device->set_link_up(false));
   a_.inner_device.queue(3).push(next_packet());
