@@ -1,4 +1,4 @@
-"""tests/interop/run: what happens to a scenario that failed beside others."""
+"""tests/interop/run and tools/test: what happens to a scenario, or a test, that failed beside others."""
 
 import argparse
 import contextlib
@@ -6,6 +6,8 @@ import importlib.machinery
 import importlib.util
 import io
 import os
+import re
+import subprocess
 import tempfile
 import unittest
 from unittest import mock
@@ -55,6 +57,35 @@ class SecondLook(unittest.TestCase):
                 with open(os.path.join(directory, "scenario.log"), "w", encoding="ascii") as log:
                     log.write(f"first line\n{text}\n")
                 self.assertEqual(self.run_.is_our_own(directory), own, text)
+
+
+FAKE_CTEST = """#!/bin/bash
+case "$OUTCOME $*" in
+    good*) echo '100% tests passed, 0 tests failed out of 2' ;;
+    none*) echo 'No tests were found!!!' ;;
+    unsteady*--rerun-failed*) exit 0 ;;
+    *) printf '50%% tests passed, 1 tests failed out of 2\n\t  2 - x_test (%s)\n' "${OUTCOME#unsteady}"; exit 8 ;;
+esac
+"""
+
+
+class Ctest(unittest.TestCase):
+    """run_ctest of tools/test."""
+
+    def test_tells_what_failed(self):
+        with open(f"{ROOT}/tools/test", encoding="utf-8") as program:
+            function = re.search(r"^run_ctest\(\).*?^}$", program.read(), re.MULTILINE | re.DOTALL).group(0)
+        for outcome, end in (("good", "2 passed, 0 failed"), ("none", "0 passed, 1 failed"), ("Failed", "1 passed, 1 failed"),
+                             ("SEGFAULT", "1 passed, 1 failed"), ("unsteadySEGFAULT", "1 passed, 1 failed"),
+                             ("unsteadyFailed", "2 passed, 0 failed")):
+            with tempfile.TemporaryDirectory() as directory:
+                os.mkdir(f"{directory}/bin")
+                with open(os.open(f"{directory}/bin/ctest", os.O_WRONLY | os.O_CREAT, 0o755), "w", encoding="ascii") as ctest:
+                    ctest.write(FAKE_CTEST)
+                done = subprocess.run(["bash", "-uc", f"logs={directory} jobs=1\n{function}\nrun_ctest anywhere"], capture_output=True, text=True,
+                                      timeout=60, env={**os.environ, "OUTCOME": outcome, "PATH": f"{directory}/bin:{os.environ['PATH']}"})
+            self.assertEqual(done.stdout.splitlines()[-1], end, outcome)
+            self.assertEqual("unsteady: x_test" in done.stdout, outcome == "unsteadyFailed", outcome)
 
 
 if __name__ == "__main__":
