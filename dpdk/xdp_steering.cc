@@ -35,7 +35,7 @@ io::Error error_of(const char* action) {
 }  // namespace
 
 io::Result<io::Fd> XdpSteering::make_program_file() {
-  io::Fd file(::memfd_create("steer_datagrams", 0));
+  io::Fd file(::memfd_create("steer_datagrams", MFD_CLOEXEC));
   if (!file) return error_of("make a file of the XDP program");
   const std::span<const unsigned char> bytes = bpf::steer_datagrams();
   for (size_t at = 0; at < bytes.size();) {
