@@ -128,11 +128,10 @@ io::Status Gateway::run(const host::Command& command) {
 
 // Of requests those that cannot wait for the program's end, as the program waits for them.
 void Gateway::answer_during(const host::Command& command, const host::RunningCommand& running) {
-  const auto fits = [&](const Request& request) {
-    return command.is_hook || request.verb.starts_with(kStatus) || running.started(request.process);
-  };
+  const auto is_begun = [&](const Request& request) { return command.is_hook || request.verb.starts_with(kStatus); };
+  const auto fits = [&](const Request& request) { return is_begun(request) || running.started(request.process); };
   for (Request request = requests_->next(fits); request.client != 0; request = requests_->next(fits))
-    if (command.is_hook || request.verb.starts_with(kStatus))
+    if (is_begun(request))
       answer(request);
     else
       requests_->reply(request.client, kExitSetupFailed,
@@ -226,7 +225,7 @@ void Gateway::attend() {
   if (std::exchange(reload_wanted_, false))
     for (const auto& [name, tunnel] : tunnels_)
       if (const std::string wrong = reload(*tunnel); !wrong.empty()) log_error("{}", wrong);
-  const auto any = [](const Request& request) { return request.client != 0; };
+  const auto any = [](const Request&) { return true; };
   for (Request request = requests_->next(any); request.client != 0; request = requests_->next(any)) answer(request);
 }
 

@@ -24,7 +24,7 @@ struct WorkerLoad {
   uint64_t messages = 0;                           // sealed and opened
 };
 
-// Thread safety: none. A pure function of what it is told.
+// Thread safety: none. Knows nothing but what it is told, and reads no clock.
 class WorkerBalance {
  public:
   // Between two looks, while there is traffic.
@@ -44,7 +44,7 @@ class WorkerBalance {
  private:
   struct Trial {
     size_t before;     // how many served
-    double rate;       // messages per nanosecond, then
+    double rate;       // messages per second, then
     size_t looks = 0;  // since
     double sum = 0;    // of their rates
     bool rested = false;

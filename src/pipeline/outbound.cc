@@ -31,6 +31,12 @@ bool looks_like_datagram_to(const io::Superpacket& packet, const packet::IpHeade
          address_at(packet, ip, ip.destination_at()) == endpoint.remote;
 }
 
+// The keypair to send with now, if there is one.
+protocol::Keypair* usable_keypair(const PeerPath& path, protocol::Instant now) {
+  protocol::Keypair* const keypair = path.keypairs.to_send_with();
+  return keypair != nullptr && keypair->usable_for_sending(now) ? keypair : nullptr;
+}
+
 }  // namespace
 
 Outbound::Outbound(const Published& published, Mailbox& mailbox, WorkerStats& stats, io::LocalAddresses local_addresses)
@@ -233,24 +239,19 @@ void Outbound::stage(std::span<const WaitingPacket> packets, protocol::Instant n
   for (const auto& [path, staged] : packets) {
     stats_.drop(DropReason::staging_full, staging_.stage(*path, staged.packet));
     // As in keypair_or_stage(): a keypair that came up meanwhile was told to the other worker.
-    const protocol::Keypair* const keypair = path->keypairs.to_send_with();
-    if (keypair != nullptr && keypair->usable_for_sending(now)) ask_attention(mailbox_, *path, kStagedLate);
+    if (usable_keypair(*path, now) != nullptr) ask_attention(mailbox_, *path, kStagedLate);
   }
 }
 
 protocol::Keypair* Outbound::keypair_or_stage(PeerPath& path, const io::Superpacket& packet, protocol::Instant now) {
-  const auto usable = [&]() -> protocol::Keypair* {
-    protocol::Keypair* const keypair = path.keypairs.to_send_with();
-    return keypair != nullptr && keypair->usable_for_sending(now) ? keypair : nullptr;
-  };
-  if (protocol::Keypair* const keypair = usable()) return keypair;
+  if (protocol::Keypair* const keypair = usable_keypair(path, now)) return keypair;
   stats_.packets_staged.add(1);
   stats_.drop(DropReason::staging_full, staging_.stage(path, packet));
   if (path.marks.want_handshake(now)) ask_attention(mailbox_, path, kMarks);
   // If a keypair came up since the first look, the control thread may have looked for staged packets before
   // this one was there: it goes out with the next flush, which we ask for ourselves. If it had looked before,
   // stage() has acquired the keypair from there.
-  if (usable() != nullptr) ask_attention(mailbox_, path, kStagedLate);
+  if (usable_keypair(path, now) != nullptr) ask_attention(mailbox_, path, kStagedLate);
   return nullptr;
 }
 

@@ -94,11 +94,10 @@ class Worker final : private Turned {
   [[nodiscard]] std::future<void> hold();
   [[nodiscard]] std::future<void> release();
   // Passes on what waits on both sides, up to what their queues may hold: whoever gets its flows sends what comes
-  // later.
-  // What is staged moves to `staged`, which lives until then; null: it is dropped.
+  // later. What is staged moves to `staged`, which lives until then; null: it is dropped.
   [[nodiscard]] std::future<void> drain(std::vector<WaitingPacket>* staged = nullptr);
-  // Goes on staging what a worker had whose flows it gets; before it reads any packet of these. `staged` lives until
-  // then.
+  // Stages what another worker had staged, whose flows it gets, before it reads any packet of these. `staged` lives
+  // until then.
   [[nodiscard]] std::future<void> stage(std::span<const WaitingPacket> staged);
 
   Mailbox& mailbox() { return mailbox_; }
